@@ -1,0 +1,5 @@
+"""``python -m jvbtune``."""
+
+from jvbtune.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""The command line: thin commands over the library, and the only place that prints and exits.
+
+Commands are loaded when they are called: the table below is all that ``jvbtune --help`` needs, so that start-up stays
+near a bare interpreter's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from jvbtune import __version__
+
+#: command name -> ("module:attribute", short help). A test holds each against its command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "sweep": ("jvbtune.cli.sweep:command", "Sweep settings of a host under controlled load; the main job."),
+    "load": ("jvbtune.cli.load:command", "Hold one load on a bridge, and report what was offered and lost."),
+    "revert": ("jvbtune.cli.revert:command", "Put a host back to the values found on arrival."),
+    "runs": ("jvbtune.cli.runs:command", "List runs, newest first."),
+    "show": ("jvbtune.cli.show:command", "Show a run: recommendation, verdicts, trials."),
+    "fit": ("jvbtune.cli.fit:command", "Fit a run, or measurements of your own, into a max packet rate."),
+    "compare": ("jvbtune.cli.compare:command", "Compare runs with each other."),
+    "export": ("jvbtune.cli.export:command", "Write a run's result in the form in which it is deployed."),
+    "report": ("jvbtune.cli.report:command", "Write a run's HTML report."),
+    "lab": ("jvbtune.cli.lab:command", "Start and stop the embedded lab host."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module_name), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="jvbtune")
+def cli() -> None:
+    """Measure what a Jitsi Videobridge host can carry, and which kernel settings it needs."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the exit code of the design: data on stdout, all else on stderr."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments == ["--version"]:  # the fast way: scripts ask this often
+        sys.stdout.write(f"jvbtune {__version__}\n")
+        sys.exit(0)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    from jvbtune.errors import JvbtuneError
+
+    try:
+        result: Any = cli.main(args=arguments, prog_name="jvbtune", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except JvbtuneError as error:
+        click.echo(f"jvbtune: {error.message}", err=True)
+        if error.hint:
+            click.echo(error.hint, err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1

@@ -1,0 +1,70 @@
+"""The one narrow seam through which jvbtune touches a host: run an argv, open a duplex stream, open a TCP connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a command on a host answered."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Stream(Protocol):
+    """A command on the host with its standard streams open: bytes both ways, until either side closes."""
+
+    def write(self, data: bytes) -> None:
+        """Send to the command's standard input; raises HostError when the command or the link is gone."""
+
+    def read_line(self, timeout_seconds: float | None = None) -> bytes | None:
+        """The next line of standard output with its newline, or None at its end. Raises TimeoutError."""
+
+    def close_stdin(self) -> None: ...
+
+    def stderr_tail(self) -> bytes:
+        """The last 64 KiB of standard error so far: it is drained all the time, so that neither side blocks."""
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """The exit status. Raises TimeoutError."""
+
+    def close(self) -> None:
+        """End the command: close its input, and drop the channel. Safe to call twice."""
+
+
+class TcpConnection(Protocol):
+    """The part of ``socket.socket`` that ``http.client`` uses."""
+
+    def sendall(self, data: bytes) -> None: ...
+    def recv(self, size: int) -> bytes: ...
+    def makefile(self, mode: str, *args: object, **kwargs: object) -> object: ...
+    def settimeout(self, seconds: float | None) -> None: ...
+    def close(self) -> None: ...
+
+
+class Host(Protocol):
+    """A machine. Implementations: ``hosts.local.LocalHost`` and ``hosts.ssh.SshHost``; both are context managers."""
+
+    name: str
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 30.0, sudo: bool = False
+    ) -> Completed:
+        """Run a command to its end. argv, never a shell string. ``sudo`` prefixes ``sudo -n --`` where the login is not root.
+
+        A status other than 0 is an answer, not an error. Raises HostError (link), SudoError (right missing), TimeoutError.
+        """
+
+    def stream(self, argv: Sequence[str], *, sudo: bool = False) -> Stream:
+        """Start a command with open streams."""
+
+    def connect_tcp(self, address: str, port: int, *, timeout_seconds: float = 10.0) -> TcpConnection:
+        """Connect from the host itself (forwarded over ssh): how the bridge's private HTTP interface is reached."""
+
+    def close(self) -> None: ...
