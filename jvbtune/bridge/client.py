@@ -27,9 +27,7 @@ class _HostConnection(http.client.HTTPConnection):
         self._timeout_seconds = timeout_seconds
 
     def connect(self) -> None:
-        connection = self._jvbtune_host.connect_tcp(
-            self.host, self.port, timeout_seconds=self._timeout_seconds
-        )
+        connection = self._jvbtune_host.connect_tcp(self.host, self.port, timeout_seconds=self._timeout_seconds)
         connection.settimeout(self._timeout_seconds)
         self.sock = connection  # http.client needs no more of a socket than TcpConnection has
 
@@ -61,9 +59,7 @@ class BridgeClient:
         timeout_seconds: float | None = None,
     ) -> tuple[int, bytes]:
         """One request: (status, body). Raises BridgeError when the bridge does not answer."""
-        connection = _HostConnection(
-            self.host, self.address, self.port, timeout_seconds or self.timeout_seconds
-        )
+        connection = _HostConnection(self.host, self.address, self.port, timeout_seconds or self.timeout_seconds)
         headers = {"Accept": accept, "Connection": "close"}
         payload = None
         if body is not None:
@@ -84,9 +80,7 @@ class BridgeClient:
         finally:
             connection.close()
 
-    def request(
-        self, method: str, path: str, body: Any = None, *, timeout_seconds: float | None = None
-    ) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, timeout_seconds: float | None = None) -> Any:
         """One request with a JSON answer, None for an empty one. Raises BridgeError for a status ≥ 400."""
         status, answer = self.raw(method, path, body, timeout_seconds=timeout_seconds)
         if status >= 400:
@@ -98,8 +92,7 @@ class BridgeClient:
                 )
             text = answer[:200].decode("utf-8", "replace").strip()
             raise BridgeError(
-                f"{self.host.name}: the bridge answered {status} to {method} {path}"
-                + (f": {text}" if text else ""),
+                f"{self.host.name}: the bridge answered {status} to {method} {path}" + (f": {text}" if text else ""),
                 hint=hint,
             )
         if not answer.strip():
@@ -130,8 +123,7 @@ class BridgeClient:
         if status == 200:
             return stats_from_metrics(_json_object(answer, "/metrics"))
         raise BridgeError(
-            f"{self.host.name}: the bridge at {self.address}:{self.port} gives neither /colibri/stats "
-            "nor /metrics",
+            f"{self.host.name}: the bridge at {self.address}:{self.port} gives neither /colibri/stats nor /metrics",
             hint="Set videobridge.apis.rest.enabled = true in jvb.conf.",
         )
 

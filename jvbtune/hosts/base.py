@@ -1,4 +1,4 @@
-"""The one narrow seam through which jvbtune touches a host: run an argv, open a duplex stream, open a TCP connection."""
+"""The one narrow seam through which jvbtune touches a host: run an argv, open a stream, open a TCP connection."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ class Host(Protocol):
     def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 30.0, sudo: bool = False
     ) -> Completed:
-        """Run a command to its end. argv, never a shell string. ``sudo`` prefixes ``sudo -n --`` where the login is not root.
+        """Run a command to its end. argv, never a shell string. ``sudo``: by ``sudo -n`` where the login is not root.
 
-        A status other than 0 is an answer, not an error. Raises HostError (link), SudoError (right missing), TimeoutError.
+        A status other than 0 is an answer, not an error. Raises HostError (link), SudoError (right missing),
+        TimeoutError.
         """
 
     def stream(self, argv: Sequence[str], *, sudo: bool = False) -> Stream:

@@ -79,7 +79,7 @@ class Generator(Protocol):
     """Makes load on one bridge. A context manager: leaving it expires its conferences and stops its processes."""
 
     def offer(self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0) -> Offered:
-        """Bring the conferences up to ``load`` (adding or expiring whole ones), settle, hold it for the duration, measure.
+        """Bring the conferences up to ``load`` (adding or expiring whole ones), settle, hold it, measure.
 
         Returns when the window has ended; the conferences stay up, sending, until the next offer or ``stop``.
         """

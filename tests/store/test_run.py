@@ -1,0 +1,160 @@
+"""A run directory holds what was written, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from jvbtune.errors import StoreError
+from jvbtune.store import RunWriter, create_run, list_runs, open_run, runs_directory
+from jvbtune.store.journal import Journal, read_journal
+from jvbtune.store.rows import TRIAL_SCHEMA, flatten, samples_frame, trials_frame
+
+
+def _run(directory: Path, host: str = "jvb-eu-1"):
+    return create_run(directory, host=host, experiment={"name": "udp buffers"}, seed=7, plan={"steps": []})
+
+
+def _finish(writer: RunWriter, trial: str, **row: object) -> None:
+    writer.finish_trial({"trial": trial, **row}, samples=[{"t_unix": 1.0}], offered={"sent_packets": 3}, bridge=[])
+
+
+def test_a_trial_is_read_back(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    with RunWriter(run) as writer:
+        _finish(writer, "b0-baseline-0", intended_pps=1000, valid=True, invalid_because=[], settings={"a": 1})
+    frame = run.trials()
+    assert frame.schema == pl.Schema(TRIAL_SCHEMA)
+    assert frame["intended_pps"].to_list() == [1000.0]
+    assert json.loads(frame["settings"][0]) == {"a": 1}
+    assert run.samples("b0-baseline-0")["t_unix"].to_list() == [1.0]
+    assert run.offered("b0-baseline-0") == {"sent_packets": 3}
+
+
+def test_a_trial_done_again_counts_once(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    with RunWriter(run) as writer:
+        _finish(writer, "t", loss_ratio=0.5)
+        _finish(writer, "t", loss_ratio=0.0)
+    assert run.trials()["loss_ratio"].to_list() == [0.0]
+
+
+def test_status_tells_a_running_run_from_a_killed_one(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    with RunWriter(run) as writer:
+        assert run.status() == "running"
+        with pytest.raises(StoreError, match="another jvbtune"):
+            RunWriter(run)
+    assert run.status() == "interrupted"
+    with RunWriter(run) as writer:
+        writer.journal.append("run_finished", status="done")
+    assert run.status() == "done"
+
+
+WRITER = """
+import sys
+from jvbtune.store import RunWriter, open_run
+with RunWriter(open_run(sys.argv[1])) as writer:
+    for number in range(100000):
+        writer.finish_trial({"trial": f"t{number}", "order": number}, samples=[{"t_unix": number}], offered={}, bridge=[])
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 7, 20])
+def test_kill_9_loses_at_most_the_trial_under_way(tmp_path: Path, after: int) -> None:
+    run = _run(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(run.path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        for _ in range(after):
+            said = int(writer.stdout.readline())
+        time.sleep(0.001 * after)
+        os.kill(writer.pid, signal.SIGKILL)
+    assert run.status() == "interrupted"
+    orders = run.trials()["order"].to_list()
+    assert orders == list(range(len(orders)))
+    assert len(orders) > said
+    for trial in run.trials()["trial"]:
+        assert run.samples(trial).height == 1
+
+
+def test_half_a_last_line_is_no_event_and_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal.ndjson"
+    path.write_bytes(b'{"event": "a", "unix": 1}\n{"event": "b", "un')
+    assert [event["event"] for event in read_journal(path)] == ["a"]
+    with Journal(path) as journal:
+        journal.append("c")
+    assert [event["event"] for event in read_journal(path)] == ["a", "c"]
+
+
+def test_damage_before_the_end_is_said_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.ndjson"
+    path.write_bytes(b'{"event": "a"}\ngarbage\n{"event": "c"}\n')
+    with pytest.raises(StoreError, match=r"journal\.ndjson:2: not an event"):
+        read_journal(path)
+
+
+def test_runs_are_found_by_id_beginning_path_and_latest(tmp_path: Path) -> None:
+    first = _run(tmp_path, "alpha")
+    time.sleep(0.01)
+    second = _run(tmp_path, "beta")
+    assert [run.id for run in list_runs(tmp_path)] == [second.id, first.id]
+    assert open_run("latest", tmp_path).id == second.id
+    assert open_run(first.id, tmp_path).host == "alpha"
+    assert open_run(first.path).id == first.id
+    with pytest.raises(StoreError, match="the beginning of 2 runs"):
+        open_run("2", tmp_path)
+    with pytest.raises(StoreError, match="there is no run 'nope'"):
+        open_run("nope", tmp_path)
+
+
+def test_two_runs_in_one_second_have_two_directories(tmp_path: Path) -> None:
+    assert len({_run(tmp_path).id for _ in range(5)}) == 5
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    (run.path / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
+    with pytest.raises(StoreError, match="schema_version 99"):
+        open_run(run.path)
+
+
+def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JVBTUNE_RUNS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert runs_directory() == tmp_path / "data/jvbtune/runs"
+    (tmp_path / "experiments").mkdir()
+    assert runs_directory() == Path("experiments/runs")
+    monkeypatch.setenv("JVBTUNE_RUNS", "/elsewhere")
+    assert runs_directory() == Path("/elsewhere")
+    assert runs_directory(Path("mine")) == Path("mine")
+
+
+def test_samples_become_flat_columns_named_by_their_own_key() -> None:
+    sample = {
+        "t_unix": 1.5,
+        "cores": [{"cpu": 1, "user_s": 2.0}],
+        "sockets": [{"port": 10000, "inode": 7, "drops": 0}, {"port": 10000, "inode": 8, "drops": 4}],
+        "load": [0.1, 0.2],
+    }
+    flat = flatten(sample)
+    assert flat["cores.1.user_s"] == 2.0
+    assert flat["sockets.8.drops"] == 4
+    assert flat["load.1"] == 0.2
+    frame = samples_frame([sample, {"t_unix": 2.5, "late": True}])
+    assert frame["t_unix"].to_list() == [1.5, 2.5]
+    assert frame["late"].to_list() == [None, True]
+
+
+def test_what_is_not_finite_is_null_in_a_row() -> None:
+    assert trials_frame([{"trial": "t", "loss_ratio": float("nan")}])["loss_ratio"].to_list() == [None]
