@@ -64,7 +64,8 @@ import sys
 from jvbtune.store import RunWriter, open_run
 with RunWriter(open_run(sys.argv[1])) as writer:
     for number in range(100000):
-        writer.finish_trial({"trial": f"t{number}", "order": number}, samples=[{"t_unix": number}], offered={}, bridge=[])
+        row = {"trial": f"t{number}", "order": number}
+        writer.finish_trial(row, samples=[{"t_unix": number}], offered={}, bridge=[])
         print(number, flush=True)
 """
 
