@@ -1,0 +1,65 @@
+"""What jvbtune knows of a host before it connects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the bridge is restarted: exactly one of a systemd unit, a container, or commands (argv lists)."""
+
+    systemd: str | None = None
+    container: str | None = None
+    restart: tuple[str, ...] | None = None
+    status: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which the agent takes it."""
+        if self.systemd is not None:
+            return {"systemd": self.systemd}
+        if self.container is not None:
+            return {"container": self.container}
+        commands = {"restart": list(self.restart or ())}
+        if self.status is not None:
+            commands["status"] = list(self.status)
+        return {"commands": commands}
+
+
+@dataclass(frozen=True)
+class BridgeEntry:
+    """The bridge on a host; None: found out on the host."""
+
+    media_address: str | None = None
+    media_port: int | None = None
+    allowed_media_addresses: tuple[str, ...] = ()  #: load goes to no other; empty: media_address alone
+    http_address: str = "127.0.0.1"  #: as seen from the host itself
+    http_port: int = 8080
+    control: Control | None = None
+    config_file: str | None = None
+    pid_file: str | None = None
+    match: str | None = None  #: part of the process's command line
+
+
+@dataclass(frozen=True)
+class GeneratorEntry:
+    """Where the generator runs on this machine."""
+
+    netns: str | None = None  #: name under /run/netns
+    cpus: tuple[int, ...] | None = None
+    bind_address: str | None = None
+
+
+@dataclass(frozen=True)
+class HostEntry:
+    """One host. ``ssh`` is the alias given to OpenSSH; None: this machine itself."""
+
+    name: str
+    ssh: str | None
+    ssh_config: Path | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    bridge: BridgeEntry = BridgeEntry()
+    generator: GeneratorEntry = GeneratorEntry()
+    source: str = "OpenSSH alias"  #: where the entry came from, for messages
