@@ -74,7 +74,9 @@ class LocalStream:
             )
         except OSError as error:
             raise HostError(f"{host_name}: {argv[0]} cannot be started: {error.strerror}") from error
-        assert self._process.stdin and self._process.stdout and self._process.stderr
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._stdin: IO[bytes] = self._process.stdin
         self._lines = LineBuffer()
         self._tail = Tail()
