@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class TcpConnection(Protocol):
 
     def sendall(self, data: bytes) -> None: ...
     def recv(self, size: int) -> bytes: ...
-    def makefile(self, mode: str, *args: object, **kwargs: object) -> object: ...
+
+    makefile: Any
+
     def settimeout(self, seconds: float | None) -> None: ...
     def close(self) -> None: ...
 

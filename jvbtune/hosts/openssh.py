@@ -1,0 +1,123 @@
+"""What the user's OpenSSH would do for a host: asked of ``ssh -G``, so that Include, Match and all else hold."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from jvbtune.errors import HostError, UsageError
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The part of ``ssh -G`` that jvbtune uses."""
+
+    alias: str
+    hostname: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...]
+    identities_only: bool
+    identity_agent: str | None  #: a socket's path; None: $SSH_AUTH_SOCK; "none": no agent
+    user_known_hosts_files: tuple[Path, ...]
+    global_known_hosts_files: tuple[Path, ...]
+    host_key_alias: str | None
+    proxy_command: tuple[str, ...] | None  #: argv; ProxyJump becomes ``ssh -W``
+    connect_timeout_seconds: float
+    keepalive_seconds: float
+
+    @property
+    def known_hosts_name(self) -> str:
+        """The name under which known_hosts has the key."""
+        name = self.host_key_alias or self.hostname
+        return name if self.port == 22 or self.host_key_alias else f"[{name}]:{self.port}"
+
+
+DEFAULT_CONNECT_TIMEOUT_SECONDS = 15.0
+DEFAULT_KEEPALIVE_SECONDS = 5.0
+
+
+def resolve(alias: str, config: Path | None = None) -> Resolved:
+    """Ask ``ssh -G alias``. Raises HostError where there is no ssh client, UsageError for what it refuses."""
+    command = ["ssh", *(["-F", str(config)] if config is not None else []), "-G", "--", alias]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except FileNotFoundError as error:
+        raise HostError("there is no ssh client on this machine", hint="apt-get install openssh-client") from error
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{alias}: ssh -G did not answer within 20 s: does a Match exec hang?") from error
+    if done.returncode != 0:
+        raise UsageError(f"{alias}: OpenSSH does not accept its configuration: {done.stderr.strip()}")
+    return parse_resolved(alias, done.stdout, config)
+
+
+def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolved:
+    """Read the answer of ``ssh -G``: a keyword in lower case and its value on each line, some several times."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        values.setdefault(key.lower(), []).append(value.strip())
+
+    def one(key: str, default: str = "") -> str:
+        return values.get(key, [default])[0]
+
+    def files(key: str) -> tuple[Path, ...]:
+        names = [name for value in values.get(key, []) for name in _split(value)]
+        return tuple(Path(name).expanduser() for name in names if name != "none")
+
+    hostname, port, user = one("hostname", alias), int(one("port", "22")), one("user")
+    timeout, alive = one("connecttimeout", "none"), one("serveraliveinterval", "0")
+    agent = one("identityagent")
+    alias_key = one("hostkeyalias", "none")
+    return Resolved(
+        alias=alias,
+        hostname=hostname,
+        port=port,
+        user=user,
+        identity_files=files("identityfile"),
+        identities_only=one("identitiesonly", "no") == "yes",
+        identity_agent=None if agent in ("", "SSH_AUTH_SOCK") else agent,
+        user_known_hosts_files=files("userknownhostsfile"),
+        global_known_hosts_files=files("globalknownhostsfile"),
+        host_key_alias=None if alias_key in ("", "none") else alias_key,
+        proxy_command=_proxy(
+            one("proxyjump", "none"), one("proxycommand", "none"), hostname, port, user, alias, config
+        ),
+        connect_timeout_seconds=DEFAULT_CONNECT_TIMEOUT_SECONDS if timeout == "none" else float(timeout),
+        keepalive_seconds=float(alive) or DEFAULT_KEEPALIVE_SECONDS,
+    )
+
+
+def _split(value: str) -> list[str]:
+    """File names, with quotes where they hold blanks."""
+    try:
+        return shlex.split(value)
+    except ValueError:
+        return [value]
+
+
+def _proxy(
+    jump: str, command: str, hostname: str, port: int, user: str, alias: str, config: Path | None
+) -> tuple[str, ...] | None:
+    if jump not in ("", "none"):
+        *through, last = jump.split(",")
+        argv = ["ssh", *(["-F", str(config)] if config is not None else [])]
+        if through:
+            argv += ["-J", ",".join(through)]
+        target, _, jump_port = last.rpartition(":")
+        if target and jump_port.isdigit() and not target.endswith(":"):
+            argv += ["-p", jump_port]
+            last = target
+        return (*argv, "-W", f"[{hostname}]:{port}", "--", last)
+    if command not in ("", "none"):
+        # ssh -G leaves the tokens of ProxyCommand as they are (ssh_config(5), TOKENS).
+        tokens = {"%%": "%", "%h": hostname, "%p": str(port), "%r": user, "%n": alias}
+        expanded, index = "", 0
+        while index < len(command):
+            pair = command[index : index + 2]
+            expanded += tokens.get(pair, command[index])
+            index += 2 if pair in tokens else 1
+        return ("sh", "-c", f"exec {expanded}")
+    return None

@@ -1,0 +1,325 @@
+"""A host over ssh: paramiko, led by the user's own OpenSSH configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import paramiko
+
+from jvbtune.errors import HostError
+from jvbtune.hosts.base import Completed, Stream, TcpConnection
+from jvbtune.hosts.host_keys import KnownHosts
+from jvbtune.hosts.lines import LineBuffer, Tail
+from jvbtune.hosts.openssh import Resolved, resolve
+from jvbtune.hosts.sudo import check_sudo, with_sudo
+
+CHUNK_BYTES = 65536
+
+
+class SshHost:
+    """One ssh connection; commands, streams and forwarded connections are channels of it. Thread-safe."""
+
+    def __init__(self, name: str, resolved: Resolved, transport: paramiko.Transport, proxy: Any = None) -> None:
+        self.name = name
+        self.resolved = resolved
+        self._transport = transport
+        self._proxy = proxy
+        self._uid: int | None = None
+
+    @classmethod
+    def connect(cls, name: str, alias: str, *, config: Path | None = None) -> SshHost:
+        """Resolve ``alias`` as OpenSSH does, connect, check the host key, log in. Raises HostError, HostKeyError."""
+        resolved = resolve(alias, config)
+        known = KnownHosts(resolved)
+        where = f"{resolved.user}@{resolved.hostname}:{resolved.port}"
+        sock, proxy = _open_socket(resolved)
+        transport: paramiko.Transport | None = None
+        try:
+            transport = paramiko.Transport(sock)
+            transport.banner_timeout = transport.auth_timeout = resolved.connect_timeout_seconds
+            _prefer_known_types(transport, known.types())
+            transport.start_client(timeout=resolved.connect_timeout_seconds)
+            known.check(transport.get_remote_server_key())
+            _log_in(transport, resolved)
+            transport.set_keepalive(int(resolved.keepalive_seconds))
+        except BaseException as error:
+            if transport is not None:
+                transport.close()
+            sock.close()
+            if isinstance(error, paramiko.SSHException | EOFError | OSError):
+                raise HostError(f"{name}: ssh to {where} failed: {error or type(error).__name__}") from error
+            raise
+        return cls(name, resolved, transport, proxy)
+
+    @property
+    def user(self) -> str:
+        return self.resolved.user
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 30.0, sudo: bool = False
+    ) -> Completed:
+        command = with_sudo(argv, uid=self.uid()) if sudo else tuple(argv)
+        completed = self._run(command, stdin, timeout_seconds)
+        if sudo:
+            check_sudo(completed, self.name, self.user)
+        return completed
+
+    def _run(self, command: tuple[str, ...], stdin: bytes, timeout_seconds: float) -> Completed:
+        with contextlib.closing(_SshStream(self, command, keep_all=True)) as stream:
+            writer = threading.Thread(target=stream.send_all, args=(stdin,), daemon=True)
+            writer.start()
+            status = stream.wait(timeout_seconds)
+            writer.join(timeout_seconds)
+            return Completed(command, status, stream.all_stdout(), stream.all_stderr())
+
+    def stream(self, argv: Sequence[str], *, sudo: bool = False) -> Stream:
+        return _SshStream(self, with_sudo(argv, uid=self.uid()) if sudo else tuple(argv))
+
+    def connect_tcp(self, address: str, port: int, *, timeout_seconds: float = 10.0) -> TcpConnection:
+        try:
+            channel = self._transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout_seconds
+            )
+        except paramiko.ChannelException as error:
+            raise HostError(
+                f"{self.name}: no connection from the host to {address}:{port}: {error.text}",
+                hint="sshd's AllowTcpForwarding must permit it." if error.code == 1 else None,
+            ) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise HostError(f"{self.name}: the ssh connection is gone: {error or type(error).__name__}") from error
+        channel.settimeout(timeout_seconds)
+        return channel  # type: ignore[no-any-return]
+
+    def uid(self) -> int:
+        """The login's uid on the host."""
+        if self._uid is None:
+            answer = self._run(("id", "-u"), b"", 15.0)
+            text = answer.stdout.strip()
+            if answer.status != 0 or not text.isdigit():
+                raise HostError(f"{self.name}: id -u answered {answer.stdout!r} {answer.stderr[:200]!r}")
+            self._uid = int(text)
+        return self._uid
+
+    def open_session(self) -> paramiko.Channel:
+        try:
+            return self._transport.open_session(timeout=30)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise HostError(f"{self.name}: the ssh connection is gone: {error or type(error).__name__}") from error
+
+    def close(self) -> None:
+        self._transport.close()
+        if self._proxy is not None:
+            self._proxy.close()
+
+    def __enter__(self) -> SshHost:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _SshStream:
+    """A command in a channel. One reader thread drains both streams, so that neither can block the other."""
+
+    def __init__(self, host: SshHost, argv: Sequence[str], *, keep_all: bool = False) -> None:
+        self._host_name, self._argv = host.name, tuple(argv)
+        self._lines, self._tail = LineBuffer(), Tail()
+        self._keep = keep_all
+        self._stdout, self._stderr = bytearray(), bytearray()
+        self._ended = threading.Event()
+        self._channel = host.open_session()
+        try:
+            self._channel.exec_command(shlex.join(self._argv))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self._channel.close()
+            raise HostError(f"{host.name}: {argv[0]} cannot be started: {error or type(error).__name__}") from error
+        self._readers = [
+            threading.Thread(target=self._drain, args=(self._channel.recv, self._on_stdout), daemon=True),
+            threading.Thread(target=self._drain, args=(self._channel.recv_stderr, self._on_stderr), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        threading.Thread(target=self._finish, daemon=True).start()
+
+    def _drain(self, receive: Any, take: Any) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while data := receive(CHUNK_BYTES):
+                take(data)
+
+    def _finish(self) -> None:
+        for reader in self._readers:
+            reader.join()
+        self._lines.end()
+        self._ended.set()
+
+    def _on_stdout(self, data: bytes) -> None:
+        if self._keep:
+            self._stdout += data
+        else:
+            self._lines.feed(data)
+
+    def _on_stderr(self, data: bytes) -> None:
+        if self._keep:
+            self._stderr += data
+        self._tail.feed(data)
+
+    def send_all(self, data: bytes) -> None:
+        """Write all and close the input; a command that does not read it is no error."""
+        with contextlib.suppress(HostError):
+            if data:
+                self.write(data)
+        self.close_stdin()
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._channel.sendall(data)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HostError(f"{self._host_name}: {self._argv[0]} is gone") from error
+
+    def read_line(self, timeout_seconds: float | None = None) -> bytes | None:
+        return self._lines.read_line(timeout_seconds)
+
+    def close_stdin(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    def stderr_tail(self) -> bytes:
+        return self._tail.get()
+
+    def all_stdout(self) -> bytes:
+        return bytes(self._stdout)
+
+    def all_stderr(self) -> bytes:
+        return bytes(self._stderr)
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        if not self._ended.wait(timeout_seconds):
+            raise TimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
+        remaining = None if deadline is None else max(1.0, deadline - time.monotonic())
+        if not self._channel.status_event.wait(remaining):
+            raise TimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
+        if not self._channel.exit_status_ready() or self._channel.exit_status < 0:
+            raise HostError(f"{self._host_name}: the ssh connection broke under {self._argv[0]}")
+        return int(self._channel.exit_status)
+
+    def close(self) -> None:
+        self._channel.close()
+        for reader in self._readers:
+            reader.join(5)
+
+
+class _ProxySocket:
+    """Standard input and output of a proxy command as a socket, by a socket pair: paramiko needs no more."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    list(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+                )
+            except OSError as error:
+                ours.close()
+                raise HostError(f"{argv[0]} cannot be started as the way to the host: {error.strerror}") from error
+        self.socket = ours
+
+    def close(self) -> None:
+        self.socket.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait(5)
+
+
+def _open_socket(resolved: Resolved) -> tuple[socket.socket, _ProxySocket | None]:
+    if resolved.proxy_command is not None:
+        proxy = _ProxySocket(resolved.proxy_command)
+        return proxy.socket, proxy
+    try:
+        sock = socket.create_connection((resolved.hostname, resolved.port), resolved.connect_timeout_seconds)
+    except OSError as error:
+        raise HostError(
+            f"{resolved.alias}: cannot connect to {resolved.hostname}:{resolved.port}: {error.strerror or error}"
+        ) from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock, None
+
+
+def _prefer_known_types(transport: paramiko.Transport, types: list[str]) -> None:
+    """Ask the server first for the key types that known_hosts has, as OpenSSH does."""
+    options = transport.get_security_options()
+    rsa = ["rsa-sha2-512", "rsa-sha2-256"] if "ssh-rsa" in types else []
+    wanted = [kind for kind in (*types, *rsa) if kind in options.key_types]
+    options.key_types = [*wanted, *(kind for kind in options.key_types if kind not in wanted)]
+
+
+def _log_in(transport: paramiko.Transport, resolved: Resolved) -> None:
+    """By the identity files of the configuration and the agent's keys. Passwords are not asked for."""
+    tried: list[str] = []
+    for key, origin in _keys(resolved):
+        try:
+            transport.auth_publickey(resolved.user, key)
+            return
+        except paramiko.BadAuthenticationType as error:
+            tried.append(f"{origin} (the server takes {', '.join(error.allowed_types)})")
+        except paramiko.AuthenticationException:
+            tried.append(origin)
+    raise HostError(
+        f"{resolved.alias}: {resolved.user}@{resolved.hostname} accepts none of the keys",
+        hint="Tried: "
+        + (", ".join(tried) or "none was found")
+        + f"\nDoes `ssh {resolved.alias} true` work without a password?",
+    )
+
+
+def _keys(resolved: Resolved) -> list[tuple[paramiko.PKey, str]]:
+    keys: list[tuple[paramiko.PKey, str]] = []
+    from_agent = _agent_keys(resolved)
+    files: list[tuple[paramiko.PKey, str]] = []
+    public: set[bytes] = set()
+    for path in resolved.identity_files:
+        with contextlib.suppress(OSError, paramiko.SSHException, ValueError):
+            public.add(paramiko.PublicBlob.from_file(f"{path}.pub").key_blob)
+        if not path.is_file():
+            continue
+        try:
+            files.append((paramiko.PKey.from_path(path), str(path)))
+        except (paramiko.SSHException, ValueError, TypeError, OSError, paramiko.UnknownKeyType):
+            continue  # a key with a passphrase: the agent has it, or it cannot be used here
+    if resolved.identities_only:
+        from_agent = [(key, origin) for key, origin in from_agent if key.asbytes() in public]
+    keys.extend(from_agent)
+    known = {key.asbytes() for key, _ in keys}
+    keys.extend((key, origin) for key, origin in files if key.asbytes() not in known)
+    return keys
+
+
+def _agent_keys(resolved: Resolved) -> list[tuple[paramiko.PKey, str]]:
+    if resolved.identity_agent == "none":
+        return []
+    before = os.environ.get("SSH_AUTH_SOCK")
+    if resolved.identity_agent is not None and resolved.identity_agent != before:
+        os.environ["SSH_AUTH_SOCK"] = os.path.expanduser(resolved.identity_agent)
+    try:
+        return [(key, "ssh-agent") for key in paramiko.Agent().get_keys()]
+    except (paramiko.SSHException, OSError):
+        return []
+    finally:
+        if before is None:
+            os.environ.pop("SSH_AUTH_SOCK", None)
+        else:
+            os.environ["SSH_AUTH_SOCK"] = before

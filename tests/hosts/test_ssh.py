@@ -1,0 +1,139 @@
+"""What only ssh promises: the user's configuration, host keys, broken links. Against real sshds."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from jvbtune.errors import HostError, HostKeyError
+from jvbtune.hosts.openssh import parse_resolved
+from jvbtune.hosts.ssh import SshHost
+from tests.sshd import Server, make_key, run_sshd
+
+
+def _config(server: Server, directory: Path, *, known_hosts: str | None = None, key: Path | None = None) -> Path:
+    text = server.client_config.read_text()
+    if known_hosts is not None:
+        (directory / "known_hosts").write_text(known_hosts)
+        text = text.replace(f"{server.directory}/known_hosts", f"{directory}/known_hosts")
+    if key is not None:
+        text = text.replace(f"{server.directory}/user_key", str(key))
+    path = directory / "ssh_config"
+    path.write_text(text)
+    return path
+
+
+def test_an_unknown_key_is_refused_with_its_fingerprint(sshd: Server, tmp_path: Path) -> None:
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", str(sshd.directory / "host_key.pub")], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    with pytest.raises(HostKeyError) as caught:
+        SshHost.connect("target", "target", config=_config(sshd, tmp_path, known_hosts=""))
+    assert shown in str(caught.value)
+    assert "accept it once with: ssh target" in str(caught.value)
+
+
+def test_a_changed_key_is_refused_and_said_to_be_changed(sshd: Server, tmp_path: Path) -> None:
+    make_key(tmp_path / "other")
+    other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
+    config = _config(sshd, tmp_path, known_hosts=f"[127.0.0.1]:{sshd.port} {other}\n")
+    with pytest.raises(HostKeyError, match="CHANGED") as caught:
+        SshHost.connect("target", "target", config=config)
+    assert "ssh-keygen -R" in str(caught.value)
+
+
+def test_a_revoked_key_is_refused(sshd: Server, tmp_path: Path) -> None:
+    known = (sshd.directory / "known_hosts").read_text()
+    config = _config(sshd, tmp_path, known_hosts=known + "@revoked * " + known.split(" ", 1)[1])
+    with pytest.raises(HostKeyError, match="revoked"):
+        SshHost.connect("target", "target", config=config)
+
+
+def test_a_certificate_authority_is_not_a_key_of_the_host(sshd: Server, tmp_path: Path) -> None:
+    known = (sshd.directory / "known_hosts").read_text()
+    with pytest.raises(HostKeyError, match="not known"):
+        SshHost.connect("target", "target", config=_config(sshd, tmp_path, known_hosts="@cert-authority " + known))
+
+
+def test_hashed_names_and_wildcards_of_known_hosts_hold(sshd: Server, tmp_path: Path) -> None:
+    config = _config(sshd, tmp_path, known_hosts=(sshd.directory / "known_hosts").read_text())
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(tmp_path / "known_hosts")], check=True, capture_output=True)
+    assert "127.0.0.1" not in (tmp_path / "known_hosts").read_text()
+    with SshHost.connect("target", "target", config=config) as host:
+        assert host.run(["true"]).status == 0
+    key = (sshd.directory / "known_hosts").read_text().split(" ", 1)[1]
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.*]:{sshd.port} {key}")
+    with SshHost.connect("target", "target", config=config) as host:
+        assert host.run(["true"]).status == 0
+
+
+def test_a_key_that_the_host_does_not_take(sshd: Server, tmp_path: Path) -> None:
+    make_key(tmp_path / "stranger")
+    with pytest.raises(HostError, match="accepts none of the keys") as caught:
+        SshHost.connect("target", "target", config=_config(sshd, tmp_path, key=tmp_path / "stranger"))
+    assert "stranger" in str(caught.value)
+
+
+def test_through_a_jump_host(sshd: Server, tmp_path: Path) -> None:
+    jump = sshd.client_config.read_text()
+    with (
+        run_sshd(tmp_path / "inner", alias="inner", extra_client="  ProxyJump target\n" + jump) as inner,
+        SshHost.connect("inner", "inner", config=inner.client_config) as host,
+    ):
+        assert host.resolved.proxy_command is not None
+        assert host.run(["echo", "through"]).stdout == b"through\n"
+
+
+def test_a_killed_server_is_told_not_waited_for(tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "own") as server, SshHost.connect("x", "target", config=server.client_config) as host:
+        stream = host.stream(["cat"])
+        for pid in server.sessions():
+            os.kill(pid, signal.SIGKILL)
+        begun = time.monotonic()
+        assert stream.read_line(20) is None
+        with pytest.raises(HostError):
+            stream.wait(20)
+        with pytest.raises(HostError):
+            host.run(["true"], timeout_seconds=20)
+        assert time.monotonic() - begun < 20
+        stream.close()
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host nowhere\n  HostName 127.0.0.1\n  Port 1\n")
+    with pytest.raises(HostError, match=r"cannot connect to 127\.0\.0\.1:1"):
+        SshHost.connect("nowhere", "nowhere", config=config)
+
+
+def test_the_answer_of_ssh_g_is_read(tmp_path: Path) -> None:
+    text = (
+        "user jane\nhostname 203.0.113.7\nport 2222\nidentityfile ~/.ssh/id_a\nidentityfile /k/b\nidentitiesonly yes\n"
+        "userknownhostsfile /a /b\nproxyjump gw1,ops@gw2:2200\nconnecttimeout 7\n"
+        "serveraliveinterval 0\nhostkeyalias none\n"
+    )
+    resolved = parse_resolved("jvb", text, Path("/c"))
+    assert (resolved.user, resolved.hostname, resolved.port) == ("jane", "203.0.113.7", 2222)
+    assert resolved.identity_files == (Path.home() / ".ssh/id_a", Path("/k/b"))
+    assert resolved.user_known_hosts_files == (Path("/a"), Path("/b"))
+    assert resolved.known_hosts_name == "[203.0.113.7]:2222"
+    assert resolved.connect_timeout_seconds == 7
+    expected = ("ssh", "-F", "/c", "-J", "gw1", "-p", "2200", "-W", "[203.0.113.7]:2222", "--", "ops@gw2")
+    assert resolved.proxy_command == expected
+
+
+def test_tokens_of_a_proxy_command() -> None:
+    text = "user u\nhostname h\nport 22\nproxycommand nc %h %p %%x %n\n"
+    assert parse_resolved("n", text).proxy_command == ("sh", "-c", "exec nc h 22 %x n")
+
+
+def test_the_login_is_that_of_the_configuration(sshd: Server) -> None:
+    with SshHost.connect("target", "target", config=sshd.client_config) as host:
+        assert host.user == getpass.getuser()
+        assert host.uid() == os.getuid()
