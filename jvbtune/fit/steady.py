@@ -134,7 +134,7 @@ def _warmed(values: Floats, cut: int) -> bool:
     noise = float(np.median(np.abs(np.diff(values)))) / 0.954
     error = noise * np.sqrt(1 / before.size + 1 / after.size)
     difference = abs(float(before.mean() - after.mean()))
-    return difference > max(TOLERANCE_RATIO * abs(float(after.mean())), 3 * error)
+    return bool(difference > max(TOLERANCE_RATIO * abs(float(after.mean())), 3 * error))
 
 
 def drift_ratio(values: Floats) -> float:

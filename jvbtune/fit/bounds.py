@@ -1,0 +1,182 @@
+"""Each limit as a bound on the packet rate: where the fitted curve of its quantity meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve
+from jvbtune.fit.forms import CPU_FORMS, DELAY_FORM, Form, loss_form
+from jvbtune.fit.intervals import pseudo_values, spread_of_mean
+from jvbtune.fit.limits import Limits
+
+#: A CPU this full no longer grows with load: such trials say that the host is saturated, not what a packet costs.
+SATURATED_RATIO = 0.95
+MIN_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The packet rate at which one limit is met."""
+
+    name: str  #: cpu | rx_thread | gc | loss | delay
+    limit: float
+    unit: str
+    estimate_pps: float  #: inf where the limit is not met within 3 × the highest tested rate
+    low_pps: float
+    high_pps: float
+    restart_low_pps: float  #: what 19 of 20 restarts carry at least
+    curve: Curve
+    transform: str = (
+        "none"  #: of the quantity to the curve's y: none | log_us (of microseconds) | log1p (of loss / floor)
+    )
+    floor: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "limit": self.limit,
+            "unit": self.unit,
+            "estimate_pps": _finite(self.estimate_pps),
+            "interval_pps": [_finite(self.low_pps), _finite(self.high_pps)],
+            "restart_low_pps": _finite(self.restart_low_pps),
+            "model": self.curve.form.name,
+            "formula": self.curve.form.formula,
+        }
+
+    def quantity(self, pps: Floats) -> tuple[Floats, Floats, Floats]:
+        """(mean, low, high) of the quantity itself on a grid, 95 % band."""
+        low, high = self.curve.band(pps)
+        return self._back(self.curve.mean(pps)), self._back(low), self._back(high)
+
+    def _back(self, values: Floats) -> Floats:
+        if self.transform == "log_us":
+            return np.asarray(np.exp(values) / 1000)
+        if self.transform == "log1p":
+            return np.asarray(np.maximum(np.expm1(values) * self.floor, 0.0))
+        return values
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 1) if np.isfinite(value) else None
+
+
+def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
+    """One for every limit whose quantity was measured at 3 packet rates or more.
+
+    ``rows``: steady, valid, of one host and of settings that are alike; columns of ``prepare`` with ``plot`` and
+    ``block`` indices. ``scale``: the highest packet rate tested.
+    """
+    found: list[Bound] = []
+    cpu = _rows(rows, "bridge_pps", "cpu_ratio")
+    if cpu is not None:
+        found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, unsaturated(cpu), scale))
+    rx = _rows(rows, "bridge_pps", "rx_thread_ratio")
+    if rx is not None:
+        found.append(_rising("rx_thread", "of one core", limits.rx_thread_ratio, unsaturated(rx), scale))
+    gc = _rows(rows, "bridge_pps", "gc_ratio")
+    if gc is not None and np.max(gc.y) > 0:
+        found.append(_rising("gc", "of the time", limits.gc_ratio, gc, scale))
+    loss = _rows(rows, "offered_pps", "loss_ratio", relative=False)
+    if loss is not None:
+        floor = limits.loss_ratio / 10
+        data = Data(loss.x, np.log1p(np.maximum(loss.y, 0) / floor), loss.plot, loss.block, relative=False)
+        goal = float(np.log1p(limits.loss_ratio / floor))
+        found.append(
+            _bound("loss", "lost / offered", limits.loss_ratio, goal, data, (loss_form(floor),), scale, "log1p", floor)
+        )
+    delay = _rows(rows, "offered_pps", "delay_p99_ms", relative=False)
+    if delay is not None:
+        # in microseconds, so that the logarithm is above 0 as the form needs it
+        logs = np.log(np.maximum(delay.y, 1e-3) * 1000)
+        data = Data(delay.x, logs, delay.plot, delay.block, relative=False)
+        goal = float(np.log(limits.delay_p99_ms * 1000))
+        found.append(
+            _bound("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, (DELAY_FORM,), scale, "log_us")
+        )
+    return found
+
+
+def unsaturated(data: Data) -> Data:
+    """Without the loads at which CPU is full: from the least packet rate at which the running median is saturated."""
+    order = np.argsort(data.x, kind="stable")
+    y = data.y[order]
+    width = max(3, y.size // 12) | 1
+    if y.size <= width:
+        return data
+    padded = np.pad(y, width // 2, mode="edge")
+    running = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    full = np.flatnonzero(running >= SATURATED_RATIO)
+    if full.size == 0:
+        return data
+    keep = data.x < data.x[order][full[0]]
+    return _subset(data, keep) if _levels(data.x[keep]) >= MIN_LEVELS else data
+
+
+def _subset(data: Data, keep: npt.NDArray[np.bool_]) -> Data:
+    plot = np.unique(data.plot[keep], return_inverse=True)[1]
+    return Data(data.x[keep], data.y[keep], plot, data.block[keep], data.relative)
+
+
+def _levels(x: Floats) -> int:
+    """Packet rates that differ by more than 5 %."""
+    ordered = np.sort(x[x > 0])
+    count, last = 0, 0.0
+    for value in ordered:
+        if value > last * 1.05:
+            count, last = count + 1, float(value)
+    return count
+
+
+def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True) -> Data | None:
+    x, y = rows[x_name].to_numpy(), rows[y_name].to_numpy()
+    keep = np.isfinite(x) & np.isfinite(y) & (x > 0) & ((y > 0) if relative else (y >= 0))
+    if _levels(x[keep]) < MIN_LEVELS:
+        return None
+    data = Data(x, y, rows["plot"].to_numpy(), rows["block_index"].to_numpy(), relative)
+    return _subset(data, keep)
+
+
+def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bound:
+    return _bound(name, unit, limit, limit, data, CPU_FORMS, scale)
+
+
+def _bound(
+    name: str,
+    unit: str,
+    limit: float,
+    goal: float,
+    data: Data,
+    forms: Sequence[Form],
+    scale: float,
+    transform: str = "none",
+    floor: float = 0.0,
+) -> Bound:
+    curve = fit_curve(data, forms, scale=scale)
+    rates = curve.inverse_sets(goal)
+    estimate = float(rates[0])
+    top = TOP * scale
+    logs = np.log(np.clip(rates, 1e-6 * scale, top))
+    low, high, restart = 0.0, np.inf, 0.0
+    if data.plots >= 2:
+        pseudo = pseudo_values(logs[0], logs[1:])
+        half = float(spread_of_mean(pseudo, data.block_of_plot()).half_width())
+        low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
+        restart = _restart_low(curve, goal, float(logs[0]), half)
+        if high >= top:
+            high = np.inf
+    return Bound(name, limit, unit, estimate, low, high, restart, curve, transform, floor)
+
+
+def _restart_low(curve: Curve, goal: float, log_estimate: float, half: float) -> float:
+    """The packet rate that the one restart in 20 with the highest cost still carries within the limit."""
+    dear = 1.645 * curve.restart_sd
+    worse = goal * np.exp(-dear) if curve.data.relative else goal - dear
+    rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
+    distance = max(0.0, log_estimate - np.log(rate))
+    return float(np.exp(log_estimate - np.hypot(distance, half)))

@@ -1,0 +1,105 @@
+"""What a fit says of a host: a max packet rate that can be trusted, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jvbtune.fit.bounds import Bound
+from jvbtune.fit.limits import Limits
+
+#: Max packet rates are floored to a multiple of this: nobody's threshold means more digits.
+STEP_PPS = 250.0
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Of one host. ``max_packet_rate_pps`` None: no recommendation, and ``reasons`` say why and what to run.
+
+    ``interval_pps`` is the 95 % confidence interval of the rate at which the average restart meets its limit;
+    ``restart_low_pps`` is what 19 of 20 restarts carry at least. ``export_pps`` never lies above the highest load that
+    was really tested, whatever the curve says.
+    """
+
+    host: str
+    limits: Limits
+    max_packet_rate_pps: float | None = None
+    interval_pps: tuple[float, float] | None = None
+    binding_limit: str | None = None
+    next_limit: str | None = None
+    next_limit_pps: float | None = None
+    model: str | None = None
+    restart_low_pps: float | None = None
+    highest_tested_pps: float | None = None
+    extrapolated: bool = False
+    steps: tuple[str, ...] = ()  #: whose trials were used
+    plots: int = 0  #: restarts
+    trials: int = 0
+    reasons: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
+    bounds: tuple[Bound, ...] = field(default=(), repr=False)
+
+    @property
+    def export_pps(self) -> float | None:
+        """What may be written into a configuration."""
+        if self.max_packet_rate_pps is None or self.highest_tested_pps is None:
+            return self.max_packet_rate_pps
+        return min(self.max_packet_rate_pps, floored(self.highest_tested_pps))
+
+    def bound(self, name: str) -> Bound | None:
+        return next((bound for bound in self.bounds if bound.name == name), None)
+
+    def figures(self) -> dict[str, Any] | None:
+        """The ``recommendation`` of ``jvbtune show --json``: null, or the figures."""
+        if self.max_packet_rate_pps is None or self.interval_pps is None:
+            return None
+        return {
+            "max_packet_rate_pps": self.max_packet_rate_pps,
+            "interval_pps": list(self.interval_pps),
+            "binding_limit": self.binding_limit,
+            "next_limit": self.next_limit,
+            "next_limit_pps": self.next_limit_pps,
+            "model": self.model,
+            "restart_low_pps": self.restart_low_pps,
+            "highest_tested_pps": self.highest_tested_pps,
+            "export_pps": self.export_pps,
+            "extrapolated": self.extrapolated,
+            "steps": list(self.steps),
+            "restarts": self.plots,
+            "trials": self.trials,
+            "limits": self.limits.to_json(),
+            "bounds": [bound.to_json() for bound in self.bounds],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of ``hosts[]`` of ``jvbtune fit --json``."""
+        empty = {
+            "max_packet_rate_pps": None,
+            "interval_pps": None,
+            "binding_limit": None,
+            "model": None,
+            "highest_tested_pps": self.highest_tested_pps,
+            "limits": self.limits.to_json(),
+            "bounds": [bound.to_json() for bound in self.bounds],
+        }
+        return {
+            "host": self.host,
+            **(self.figures() or empty),
+            "reasons": list(self.reasons),
+            "missing_columns": list(self.missing_columns),
+        }
+
+
+def floored(pps: float) -> float:
+    """To a multiple of 250 pps; hosts below 2.5 kpps to two digits, lest the step be a tenth of it."""
+    if pps >= 10 * STEP_PPS:
+        return pps // STEP_PPS * STEP_PPS
+    return float(f"{pps * 0.995:.2g}") if pps > 0 else 0.0
+
+
+def none(
+    host: str, limits: Limits, reasons: Sequence[str], *, missing: Sequence[str] = (), **more: Any
+) -> Recommendation:
+    """No recommendation, and why."""
+    return Recommendation(host, limits, reasons=tuple(reasons), missing_columns=tuple(missing), **more)
