@@ -46,7 +46,8 @@ class LocalHost:
 
     def connect_tcp(self, address: str, port: int, *, timeout_seconds: float = 10.0) -> TcpConnection:
         try:
-            return socket.create_connection((address, port), timeout_seconds)
+            connection: TcpConnection = socket.create_connection((address, port), timeout_seconds)  # type: ignore[assignment]
+            return connection
         except OSError as error:
             raise HostError(f"{self.name}: cannot connect to {address}:{port}: {error.strerror or error}") from error
 

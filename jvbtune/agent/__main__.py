@@ -1,0 +1,7 @@
+"""The archive's entry point."""
+
+import sys
+
+from jvbtune.agent.main import main
+
+sys.exit(main())

@@ -1,0 +1,158 @@
+"""Readers of /proc: each is a text and a pure function of it. Field numbers are proc(5)'s."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def read_text(path: str) -> str | None:
+    """The file's text; None where it is not there or not readable."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def parse_stat(text: str) -> dict[str, Any]:
+    """/proc/PID/stat: ``comm`` may hold blanks and parentheses, so all counts from the last parenthesis."""
+    name = text[text.index("(") + 1 : text.rindex(")")]
+    fields = text[text.rindex(")") + 2 :].split()
+    return {
+        "name": name,
+        "state": fields[0],
+        "ppid": int(fields[1]),
+        "user_s": int(fields[11]) / TICKS_PER_SECOND,
+        "sys_s": int(fields[12]) / TICKS_PER_SECOND,
+        "nr_threads": int(fields[17]),
+        "start_ticks": int(fields[19]),
+        "rss_bytes": int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+    }
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process was started, in ticks since boot: with the pid, its identity. None: gone, or a zombie."""
+    text = read_text(f"/proc/{pid}/stat")
+    if text is None:
+        return None
+    stat = parse_stat(text)
+    return None if stat["state"] in "ZX" else int(stat["start_ticks"])
+
+
+def parse_cpu(text: str) -> list[dict[str, Any]]:
+    """/proc/stat: the ``cpuN`` lines, in seconds."""
+    names = ("user_s", "nice_s", "system_s", "idle_s", "iowait_s", "irq_s", "softirq_s", "steal_s")
+    cores = []
+    for line in text.splitlines():
+        match = re.match(r"cpu(\d+) ", line)
+        if match:
+            values = [int(value) / TICKS_PER_SECOND for value in line.split()[1 : 1 + len(names)]]
+            cores.append({"cpu": int(match[1]), **dict(zip(names, values))})
+    return cores
+
+
+def parse_snmp_udp(text: str) -> dict[str, int]:
+    """/proc/net/snmp: the two ``Udp:`` lines, names and values."""
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("Udp:")]
+    return dict(zip(lines[0], (int(value) for value in lines[1]))) if len(lines) == 2 else {}
+
+
+def parse_softnet(text: str) -> list[dict[str, int]]:
+    """/proc/net/softnet_stat (net-procfs.c): hexadecimal; kernels before 5.14 have no column with the CPU's number."""
+    rows = []
+    for index, line in enumerate(text.splitlines()):
+        columns = [int(value, 16) for value in line.split()]
+        cpu = columns[12] if len(columns) > 12 else index
+        row = {"cpu": cpu, "processed": columns[0], "dropped": columns[1], "squeezed": columns[2]}
+        if len(columns) > 11:
+            row["backlog"] = columns[11]
+        rows.append(row)
+    return rows
+
+
+def parse_net_dev(text: str) -> dict[str, dict[str, int]]:
+    """/proc/net/dev: the counters of each interface but the loopback."""
+    interfaces = {}
+    for line in text.splitlines()[2:]:
+        name, _, values = line.partition(":")
+        numbers = [int(value) for value in values.split()]
+        if len(numbers) < 16 or name.strip() == "lo":
+            continue
+        interfaces[name.strip()] = {
+            "rx_bytes": numbers[0],
+            "rx_packets": numbers[1],
+            "rx_errors": numbers[2],
+            "rx_dropped": numbers[3],
+            "rx_missed": numbers[4],  # "fifo": rx_fifo_errors + rx_missed and over errors where the driver has them
+            "tx_bytes": numbers[8],
+            "tx_packets": numbers[9],
+            "tx_errors": numbers[10],
+            "tx_dropped": numbers[11],
+        }
+    return interfaces
+
+
+def parse_cgroup_cpu_stat(text: str) -> dict[str, float]:
+    """cpu.stat of cgroup v2 (``throttled_usec``) or v1 (``throttled_time`` in ns)."""
+    values = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+    if "nr_periods" not in values:
+        return {}
+    throttled = float(values.get("throttled_usec", 0)) / 1e6 + float(values.get("throttled_time", 0)) / 1e9
+    return {
+        "nr_periods": int(values["nr_periods"]),
+        "nr_throttled": int(values.get("nr_throttled", 0)),
+        "throttled_s": throttled,
+    }
+
+
+def cgroup_cpu_directory(pid: int) -> str | None:
+    """The directory of the process's CPU controller; None where it is not visible."""
+    text = read_text(f"/proc/{pid}/cgroup") or ""
+    for line in text.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            candidate = "/sys/fs/cgroup" + path
+        elif "cpu" in controllers.split(","):
+            candidate = f"/sys/fs/cgroup/{controllers}{path}"
+        else:
+            continue
+        if os.path.exists(candidate + "/cpu.stat"):
+            return candidate.rstrip("/")
+    return None
+
+
+def usable_cores(pid: int) -> float:
+    """The cores that a process may use: its affinity, and its cgroup's quota where there is one."""
+    cores = float(len(os.sched_getaffinity(pid)))
+    directory = cgroup_cpu_directory(pid)
+    while directory and directory.startswith("/sys/fs/cgroup"):
+        quota, period = "max", "100000"
+        text = read_text(directory + "/cpu.max")
+        if text is not None:
+            quota, period = text.split()
+        elif read_text(directory + "/cpu.cfs_quota_us") is not None:
+            quota = (read_text(directory + "/cpu.cfs_quota_us") or "-1").strip()
+            period = (read_text(directory + "/cpu.cfs_period_us") or "100000").strip()
+        if quota not in ("max", "-1"):
+            cores = min(cores, int(quota) / int(period))
+        directory = os.path.dirname(directory)
+    return cores
+
+
+_THREAD_RULES = (
+    (re.compile(r"@[0-9a-fx]+$"), "@*"),
+    (re.compile(r"(?<=[-#@. ])\d+"), "*"),
+    (re.compile(r"\d+$"), "*"),
+)
+
+
+def thread_group(name: str) -> str:
+    """A thread's name without its numbers, so that a pool's threads count as one: ``qtp123-45`` is ``qtp*-*``."""
+    name = re.sub(r"^qtp\d+", "qtp*", name)
+    for pattern, replacement in _THREAD_RULES:
+        name = pattern.sub(replacement, name)
+    return name

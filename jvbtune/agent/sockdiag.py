@@ -1,0 +1,152 @@
+"""UDP sockets and their memory by NETLINK_SOCK_DIAG (sock_diag(7)), which is what ``ss -uamn`` asks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from typing import Any
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST_DUMP = 0x001 | 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+INET_DIAG_SKMEMINFO = 7
+ALL_STATES = 0xFFFFFFFF
+
+#: struct inet_diag_msg: family, state, timer, retrans, id (ports in network order), expires, queues, uid, inode
+_DIAG_MESSAGE = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
+#: struct sk_meminfo of linux/sock_diag.h, nine u32
+_MEMORY = ("rmem", "rcvbuf", "wmem", "sndbuf", "fwd_alloc", "wmem_queued", "optmem", "backlog", "drops")
+
+
+class SockDiag:
+    """A netlink socket of one network namespace: that of ``pid``, or the caller's own.
+
+    A socket stays in the namespace in which it was opened, so a thread enters it only to open the socket.
+    """
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._socket = _open() if pid is None else _open_in_namespace(f"/proc/{pid}/ns/net")
+
+    def udp_sockets(self) -> list[dict[str, Any]]:
+        """All UDP sockets, both families: port, address, inode, uid, and memory in bytes (``drops``: packets)."""
+        return self._dump(socket.AF_INET) + self._dump(socket.AF_INET6)
+
+    def _dump(self, family: int) -> list[dict[str, Any]]:
+        request = struct.pack("=BBBBI", family, socket.IPPROTO_UDP, 1 << (INET_DIAG_SKMEMINFO - 1), 0, ALL_STATES)
+        request += b"\0" * 48
+        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
+        self._socket.send(header + request)
+        found: list[dict[str, Any]] = []
+        while True:
+            data = self._socket.recv(1 << 18)
+            offset = 0
+            while offset + 16 <= len(data):
+                length, kind = struct.unpack_from("=IH", data, offset)
+                body = data[offset + 16 : offset + length]
+                if kind == NLMSG_DONE:
+                    return found
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", body)[0], "sock_diag")
+                found.append(_parse(body, family))
+                offset += (length + 3) & ~3
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _parse(body: bytes, family: int) -> dict[str, Any]:
+    fields = _DIAG_MESSAGE.unpack_from(body)
+    address = fields[6][:4] if family == socket.AF_INET else fields[6]
+    result: dict[str, Any] = {
+        "port": int.from_bytes(fields[4], "big"),
+        "address": socket.inet_ntop(family, address),
+        "uid": fields[12],
+        "inode": fields[13],
+    }
+    offset = _DIAG_MESSAGE.size
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, offset)
+        if length < 4:
+            break
+        if kind == INET_DIAG_SKMEMINFO:
+            count = min((length - 4) // 4, len(_MEMORY))
+            values = struct.unpack_from(f"={count}I", body, offset + 4)
+            memory = dict(zip(_MEMORY, values))
+            result.update(
+                rmem_bytes=memory.get("rmem", 0),
+                rcvbuf_bytes=memory.get("rcvbuf", 0),
+                wmem_bytes=memory.get("wmem", 0),
+                sndbuf_bytes=memory.get("sndbuf", 0),
+                drops=memory.get("drops", 0),
+            )
+        offset += (length + 3) & ~3
+    return result
+
+
+def _open() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+    opened.settimeout(5)
+    return opened
+
+
+def _open_in_namespace(path: str) -> socket.socket:
+    """Open the socket in another namespace, from a thread that ends afterwards (setns holds for one thread)."""
+    if os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino:
+        return _open()
+    opened: list[socket.socket] = []
+    failed: list[OSError] = []
+
+    def enter() -> None:
+        try:
+            _set_network_namespace(path)
+            opened.append(_open())
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return opened[0]
+
+
+def _set_network_namespace(path: str) -> None:
+    import ctypes
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.setns(descriptor, 0x40000000) != 0:  # CLONE_NEWNET
+            number = ctypes.get_errno()
+            raise OSError(number, f"setns {path}: {os.strerror(number)}")
+    finally:
+        os.close(descriptor)
+
+
+def inodes_of(pid: int) -> set[int]:
+    """The inodes of a process's sockets. Raises OSError where its descriptors cannot be read."""
+    found = set()
+    directory = f"/proc/{pid}/fd"
+    for name in os.listdir(directory):
+        try:
+            target = os.readlink(directory + "/" + name)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(int(target[8:-1]))
+    return found
+
+
+def sockets_of(pid: int, diag: SockDiag | None = None) -> list[dict[str, Any]]:
+    """The UDP sockets of a process, in its own network namespace."""
+    own = diag or SockDiag(pid)
+    try:
+        mine = inodes_of(pid)
+        return [entry for entry in own.udp_sockets() if entry["inode"] in mine]
+    finally:
+        if diag is None:
+            own.close()
