@@ -1,0 +1,100 @@
+"""What a run found, derived from its directory alone: the one answer that show, report and export all tell.
+
+It may be made again at any time, of any old run, by a newer jvbtune.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jvbtune.fit import Limits, compare_settings, recommend
+from jvbtune.store import Run
+
+SCHEMA_VERSION = 1
+#: The columns of a trial that ``show --json`` lists, as ``trials[]``.
+TRIAL_FIELDS = (
+    "trial",
+    "block",
+    "step",
+    "kind",
+    "intended_pps",
+    "offered_pps",
+    "bridge_pps",
+    "in_pps",
+    "out_pps",
+    "loss_ratio",
+    "socket_drops",
+    "backlog_drops",
+    "queue_drops",
+    "delay_p99_ms",
+    "bridge_cpu_cores",
+    "rx_thread_ratio",
+    "socket_rcvbuf_bytes",
+    "valid",
+    "invalid_because",
+)
+
+
+def limits_of(run: Run) -> Limits:
+    """The limits that the run's experiment states."""
+    return Limits(**(run.manifest["experiment"].get("limits") or {}))
+
+
+def result_of(run: Run) -> dict[str, Any]:
+    """Recommendation, verdicts and trials of a run, as ``jvbtune show --json`` prints them."""
+    trials = run.trials()
+    seed = int(run.manifest.get("seed") or 0)
+    status = run.status()
+    reasons: list[str] = []
+    figures: dict[str, Any] | None = None
+    settings: list[dict[str, Any]] = []
+    if trials.height == 0:
+        reasons.append("no trial was finished")
+    else:
+        of_host = recommend(trials, limits_of(run), seed=seed)
+        figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
+        settings = [verdict.to_json() for verdict in compare_settings(trials, seed=seed)]
+    if status not in ("done", "running"):
+        ended = run.events("run_finished")
+        why = f": {ended[-1]['message']}" if ended and ended[-1].get("message") else ""
+        reasons.insert(0, f"the run is {status}{why}")
+    rows = []
+    for row in trials.iter_rows(named=True):
+        rows.append({name: row["cpu_cores" if name == "bridge_cpu_cores" else name] for name in TRIAL_FIELDS})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "id": run.id,
+        "host": run.host,
+        "experiment": run.experiment_name,
+        "status": status,
+        "created_unix": run.manifest["created_unix"],
+        "path": str(run.path),
+        "recommendation": figures,
+        "reasons": reasons,
+        "settings": settings,
+        "trials": rows,
+        "provenance": provenance_in_short(run),
+    }
+
+
+def provenance_in_short(run: Run) -> dict[str, Any]:
+    """What the figures hold for: kernel, machine, bridge, JVM."""
+    before = run.provenance("before")
+    bridge = before.get("bridge") or {}
+    return {
+        "jvbtune_version": run.manifest.get("jvbtune_version"),
+        "kernel": before.get("kernel"),
+        "os": (before.get("os") or {}).get("PRETTY_NAME"),
+        "cpu": (before.get("cpu") or {}).get("model"),
+        "cores": bridge.get("cores"),
+        "jvb_version": before.get("jvb_version"),
+        "java": (bridge.get("java") or {}).get("version"),
+    }
+
+
+def derive(run: Run) -> dict[str, Any]:
+    """``result_of``, stored beside the raw data as recommendation.json and trials.parquet."""
+    result = result_of(run)
+    run.write_derived("recommendation.json", result)
+    run.trials().write_parquet(run.path / "trials.parquet")
+    return result
