@@ -1,0 +1,191 @@
+"""The data model of profiles: arrays throughout, shared by readers, comparison, writers and the viewer.
+
+    files ─▶ Profile (one per slice) ─▶ merge ─▶ Tree (one or two sides) ─▶ viewer, table, SVG
+
+A ``Profile`` is what one file says, before anything is derived. A ``Tree`` is what one picture shows: every stack of
+every side merged into one call tree, in preorder. A tree's root holds all that its inputs hold: ``tree.total[s, 0]``
+equals the sum of the counts of side ``s``, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+
+class Kind(IntEnum):
+    """What a frame is. The values are written into viewers and files: append, never renumber."""
+
+    OTHER = 0
+    JAVA = 1  # compiled by C2, or a tier that nobody recorded
+    INTERPRETED = 2
+    INLINED = 3
+    C1 = 4
+    KERNEL = 5
+    NATIVE = 6  # C, or a symbol of a library
+    CPP = 7
+    GC = 8  # the collector's own work
+    JIT = 9  # the compilers' own work
+    PYTHON = 10
+    THREAD = 11  # a thread, or a pool of them, as the first frame of a stack
+    ROOT = 12
+
+    @property
+    def label(self) -> str:
+        """The kind's name in output."""
+        return {Kind.CPP: "C++", Kind.GC: "GC", Kind.JIT: "JIT", Kind.C1: "C1"}.get(self, self.name.lower())
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The table of frames: ``names[i]`` is of kind ``kinds[i]`` (uint8, values of ``Kind``). Pairs are unique."""
+
+    names: tuple[str, ...]
+    kinds: UInt8
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a capture. ``None`` means that nobody recorded it; a comparison then cannot use it."""
+
+    title: str = ""
+    engine: str | None = None  # "async-profiler", "perf", "jfr", "py-spy"
+    event: str | None = None  # "cpu", "ctimer", "wall", "alloc", "lock"
+    unit: str = "samples"  # of the counts: "samples", "ns", "us", "ms", "s", "bytes"
+    interval_ns: float | None = None  # CPU (or wall) time that one sample stands for
+    seconds: float | None = None  # wall-clock length of the capture
+    packets: float | None = None  # received + sent by the bridge meanwhile
+    cpu_seconds: float | None = None  # of the process meanwhile, by the kernel's account
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def packet_rate_pps(self) -> float | None:
+        return self.packets / self.seconds if self.packets is not None and self.seconds else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One file, or one slice of a capture.
+
+    Stack ``i`` is ``stack_frames[offsets[i]:offsets[i + 1]]``, root first, as indices into ``frames``; it was seen
+    ``counts[i]`` times (or weighs so many of ``meta.unit``), in thread ``threads[thread[i]]`` (-1: not recorded).
+    Stacks need not be unique.
+    """
+
+    frames: Frames
+    stack_frames: Int32  # flat, all stacks after each other
+    offsets: Int64  # len = stacks + 1
+    counts: Float64  # len = stacks
+    thread: Int32  # len = stacks
+    threads: tuple[str, ...] = ()
+    meta: Meta = field(default_factory=Meta)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def total(self) -> float:
+        return float(self.counts.sum())
+
+    def stack(self, index: int) -> tuple[str, ...]:
+        """The names of one stack, root first."""
+        ids = self.stack_frames[self.offsets[index] : self.offsets[index + 1]]
+        return tuple(self.frames.names[i] for i in ids)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a picture, for its head: the metadata of its slices together, and how many slices it had."""
+
+    meta: Meta
+    slices: int
+    total: float  # of the counts, in meta.unit
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """A way to make sides comparable: value = count * factors[side], in ``unit``."""
+
+    name: str  # "samples", "seconds", "share", "packets", or "FACTOR_A:FACTOR_B"
+    unit: str  # "samples", "CPU seconds", "%", "µs of CPU per packet", …
+    factors: tuple[float, ...]  # one for each side
+
+
+@dataclass(frozen=True)
+class Significance:
+    """The outcome of a test over rows (nodes of a tree, or frames of a table); arrays have one value a row.
+
+    ``p_value`` and ``q_value`` (Benjamini-Hochberg over all tested rows) are NaN where a row was not tested.
+    ``significant`` is ``q_value <= level``. ``low`` and ``high`` enclose the delta of the row's total, B - A, in the
+    unit of the normalisation that was tested, with confidence ``1 - level``.
+    """
+
+    p_value: Float64
+    q_value: Float64
+    significant: Bool
+    low: Float64
+    high: Float64
+
+
+@dataclass(frozen=True)
+class TestInfo:
+    """How significance was judged, for the head of a picture."""
+
+    method: str  # "welch", "permutation", "poisson"
+    level: float  # false-discovery rate
+    normalisation: str  # the one that was tested
+    note: str  # one sentence for people, e.g. that a Poisson interval is a lower bound on the noise
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """One row for each frame of ``Tree.frames``, merged over all call sites; recursion is counted once in totals."""
+
+    self_: Float64  # (sides, frames), counts
+    total: Float64  # (sides, frames), counts
+    significance: Significance | None = None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A merged call tree of one or two sides, in preorder: node 0 is the root, a node's subtree follows it directly.
+
+    Values are counts as the files gave them; multiply by a normalisation's factor of the side to show them. A node that
+    one side lacks has 0 there, so that frames of one side only are in the same picture.
+    """
+
+    frames: Frames  # frames.names[frame[0]] is "all", of kind ROOT
+    frame: Int32  # (nodes,)
+    parent: Int32  # (nodes,), -1 for the root
+    depth: Int32  # (nodes,), 0 for the root
+    subtree: Int32  # (nodes,) nodes in the subtree, itself included
+    self_: Float64  # (sides, nodes)
+    total: Float64  # (sides, nodes)
+    sides: tuple[Side, ...]
+    normalisations: tuple[Normalisation, ...]  # what the metadata permits; the first is the one chosen
+    table: FrameTable
+    significance: Significance | None = None  # by node
+    test: TestInfo | None = None
+    columns: Mapping[str, Float64] = field(default_factory=dict)  # further values by node, e.g. "elasticity"; NaN: none
+    rules: Sequence[str] = ()  # the normalisation rules of names that were applied, in words, for the head
+    notes: Sequence[str] = ()  # further remarks for the head, e.g. that unlike engines were forced together
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def chosen(self) -> Normalisation:
+        return self.normalisations[0]
