@@ -23,6 +23,9 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
+SECONDS_PER_UNIT = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
 class Kind(IntEnum):
     """What a frame is. The values are written into viewers and files: append, never renumber."""
 
@@ -72,24 +75,52 @@ class Meta:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def seconds_per_unit(self) -> float | None:
+        """Seconds of CPU (for wall: of time) of one count; None where counts are no time or nobody knows."""
+        if self.unit == "samples":
+            return self.interval_ns * 1e-9 if self.interval_ns else None
+        return SECONDS_PER_UNIT.get(self.unit)
+
+    @property
+    def units_per_sample(self) -> float:
+        """Counts that one sample of the profiler adds: what Poisson noise needs. 1 where nobody knows."""
+        if self.unit == "samples" or not self.interval_ns or self.seconds_per_unit is None:
+            return 1.0
+        return self.interval_ns * 1e-9 / self.seconds_per_unit
+
+    @property
     def packet_rate_pps(self) -> float | None:
         return self.packets / self.seconds if self.packets is not None and self.seconds else None
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One file, or one slice of a capture.
-
-    Stack ``i`` is ``stack_frames[offsets[i]:offsets[i + 1]]``, root first, as indices into ``frames``; it was seen
-    ``counts[i]`` times (or weighs so many of ``meta.unit``), in thread ``threads[thread[i]]`` (-1: not recorded).
-    Stacks need not be unique.
-    """
+@dataclass(frozen=True, eq=False)
+class Stacks:
+    """A table of stacks: stack ``i`` is ``flat[offsets[i]:offsets[i + 1]]``, root first, as indices into ``frames``."""
 
     frames: Frames
-    stack_frames: Int32  # flat, all stacks after each other
+    flat: Int32
     offsets: Int64  # len = stacks + 1
-    counts: Float64  # len = stacks
-    thread: Int32  # len = stacks
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The names of one stack, root first."""
+        return tuple(self.frames.names[i] for i in self.flat[self.offsets[index] : self.offsets[index + 1]])
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """One file, or one slice of a capture: rows of stack, thread and count.
+
+    Row ``i`` says: stack ``stack[i]`` of ``stacks`` was seen ``counts[i]`` times (or weighs so many of ``meta.unit``),
+    in thread ``threads[thread[i]]`` (-1: not recorded). Slices read together share one table of stacks.
+    """
+
+    stacks: Stacks
+    stack: Int32
+    counts: Float64
+    thread: Int32
     threads: tuple[str, ...] = ()
     meta: Meta = field(default_factory=Meta)
 
@@ -100,19 +131,18 @@ class Profile:
     def total(self) -> float:
         return float(self.counts.sum())
 
-    def stack(self, index: int) -> tuple[str, ...]:
-        """The names of one stack, root first."""
-        ids = self.stack_frames[self.offsets[index] : self.offsets[index + 1]]
-        return tuple(self.frames.names[i] for i in ids)
-
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a picture, for its head: the metadata of its slices together, and how many slices it had."""
+    """One side of a picture: its metadata as a whole (lengths and packets are sums), and each slice's own."""
 
     meta: Meta
-    slices: int
-    total: float  # of the counts, in meta.unit
+    slices: tuple[Meta, ...]  # at least one
+    slice_totals: tuple[float, ...]  # of the counts of each slice, in meta.unit
+
+    @property
+    def total(self) -> float:
+        return float(sum(self.slice_totals))
 
 
 @dataclass(frozen=True)
@@ -177,6 +207,10 @@ class Tree:
     sides: tuple[Side, ...]
     normalisations: tuple[Normalisation, ...]  # what the metadata permits; the first is the one chosen
     table: FrameTable
+    self_nodes: Int32  # ascending: the nodes with a value of their own on any side
+    slice_self: tuple[
+        Float64, ...
+    ]  # for each side (slices, len(self_nodes)); sums over slices are self_[side, self_nodes]
     significance: Significance | None = None  # by node
     test: TestInfo | None = None
     columns: Mapping[str, Float64] = field(default_factory=dict)  # further values by node, e.g. "elasticity"; NaN: none
