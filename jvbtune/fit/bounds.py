@@ -11,13 +11,15 @@ import numpy.typing as npt
 import polars as pl
 
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve
-from jvbtune.fit.forms import CPU_FORMS, DELAY_FORM, Form, loss_form
+from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 from jvbtune.fit.limits import Limits
+from jvbtune.fit.scaled import ScaledCurve, fit_crossing
 
 #: A CPU this full no longer grows with load: such trials say that the host is saturated, not what a packet costs.
 SATURATED_RATIO = 0.95
 MIN_LEVELS = 3
+ONE_IN_20 = 1.645
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Bound:
     low_pps: float
     high_pps: float
     restart_low_pps: float  #: what 19 of 20 restarts carry at least
-    curve: Curve
+    curve: Curve | ScaledCurve
     transform: str = (
         "none"  #: of the quantity to the curve's y: none | log_us (of microseconds) | log1p (of loss / floor)
     )
@@ -88,7 +90,9 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
         data = Data(loss.x, np.log1p(np.maximum(loss.y, 0) / floor), loss.plot, loss.block, relative=False)
         goal = float(np.log1p(limits.loss_ratio / floor))
         found.append(
-            _bound("loss", "lost / offered", limits.loss_ratio, goal, data, (loss_form(floor),), scale, "log1p", floor)
+            _crossing(
+                "loss", "lost / offered", limits.loss_ratio, goal, data, (loss_form(floor),), scale, "log1p", floor
+            )
         )
     delay = _rows(rows, "offered_pps", "delay_p99_ms", relative=False)
     if delay is not None:
@@ -97,7 +101,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
         data = Data(delay.x, logs, delay.plot, delay.block, relative=False)
         goal = float(np.log(limits.delay_p99_ms * 1000))
         found.append(
-            _bound("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, (DELAY_FORM,), scale, "log_us")
+            _crossing("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, DELAY_FORMS, scale, "log_us")
         )
     return found
 
@@ -143,10 +147,31 @@ def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True
 
 
 def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bound:
-    return _bound(name, unit, limit, limit, data, CPU_FORMS, scale)
+    curve = fit_curve(data, CPU_FORMS, scale=scale)
+    rates = curve.inverse_sets(limit)
+    top = TOP * scale
+    logs = np.log(np.clip(rates, 1e-6 * scale, top))
+    low, high, restart = 0.0, np.inf, 0.0
+    if data.plots >= 2:
+        pseudo = pseudo_values(logs[0], logs[1:])
+        half = float(spread_of_mean(pseudo, data.block_of_plot()).half_width())
+        half = float(np.hypot(half, 1.96 * curve.form_sd(limit)))
+        low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
+        restart = _restart_low(curve, limit, float(logs[0]), half)
+        if high >= top:
+            high = np.inf
+    return Bound(name, limit, unit, float(rates[0]), low, high, restart, curve)
 
 
-def _bound(
+def _restart_low(curve: Curve, limit: float, log_estimate: float, half: float) -> float:
+    """The packet rate that the one restart in 20 with the highest cost still carries within the limit."""
+    worse = limit * np.exp(-ONE_IN_20 * curve.restart_sd)
+    rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
+    distance = max(0.0, log_estimate - np.log(rate))
+    return float(np.exp(log_estimate - np.hypot(distance, half)))
+
+
+def _crossing(
     name: str,
     unit: str,
     limit: float,
@@ -154,29 +179,24 @@ def _bound(
     data: Data,
     forms: Sequence[Form],
     scale: float,
-    transform: str = "none",
+    transform: str,
     floor: float = 0.0,
 ) -> Bound:
-    curve = fit_curve(data, forms, scale=scale)
-    rates = curve.inverse_sets(goal)
-    estimate = float(rates[0])
-    top = TOP * scale
-    logs = np.log(np.clip(rates, 1e-6 * scale, top))
-    low, high, restart = 0.0, np.inf, 0.0
-    if data.plots >= 2:
-        pseudo = pseudo_values(logs[0], logs[1:])
-        half = float(spread_of_mean(pseudo, data.block_of_plot()).half_width())
-        low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
-        restart = _restart_low(curve, goal, float(logs[0]), half)
-        if high >= top:
-            high = np.inf
-    return Bound(name, limit, unit, estimate, low, high, restart, curve, transform, floor)
-
-
-def _restart_low(curve: Curve, goal: float, log_estimate: float, half: float) -> float:
-    """The packet rate that the one restart in 20 with the highest cost still carries within the limit."""
-    dear = 1.645 * curve.restart_sd
-    worse = goal * np.exp(-dear) if curve.data.relative else goal - dear
-    rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
-    distance = max(0.0, log_estimate - np.log(rate))
-    return float(np.exp(log_estimate - np.hypot(distance, half)))
+    found = fit_crossing(data, forms, goal, scale=scale)
+    if not np.isfinite(found.estimate):
+        kept = found.lowest_seen
+        return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor)
+    restart = np.exp(found.estimate - np.hypot(ONE_IN_20 * found.curve.restart_sd, found.curve.half_width))
+    high = float(np.exp(min(found.high, 700)))
+    return Bound(
+        name,
+        limit,
+        unit,
+        float(np.exp(found.estimate)),
+        float(np.exp(found.low)),
+        high if high < TOP * scale else np.inf,
+        float(restart),
+        found.curve,
+        transform,
+        floor,
+    )

@@ -8,7 +8,7 @@ says of its size, and taken out before the shape is fitted; its spread is what t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ Integers = npt.NDArray[np.int64]
 HUBER = 1.345  #: 95 % efficient on normal noise (Huber & Ronchetti 2009, section 4.5)
 #: A later (freer) form is taken only if it lowers the squared prediction error by this share.
 PARSIMONY = 0.02
+#: Forms whose prediction error is within this factor of the best one's cannot be told from it.
+RIVAL = 1.05
 TOP = 3.0  #: curves are followed up to this multiple of the highest packet rate
 
 
@@ -62,6 +64,7 @@ class Curve:
     noise_sd: float
     weights: Floats  #: (rows,) robustness, 0..1
     scores: dict[str, float]  #: form -> root mean squared prediction error, relative or additive
+    rivals: tuple[FormFit, ...] = ()  #: other forms that predict nearly as well, fitted to all data
 
     @property
     def form(self) -> Form:
@@ -92,6 +95,14 @@ class Curve:
         goal = target * np.exp(-self.level) if self.data.relative else target - self.level
         return self.fitted.inverse(goal, TOP) * self.scale
 
+    def form_sd(self, target: float) -> float:
+        """How far the forms that predict alike disagree on the packet rate at the target: of its logarithm."""
+        if not self.rivals:
+            return 0.0
+        goal = target * np.exp(-self.level[0]) if self.data.relative else target - self.level[0]
+        found = [float(self.fitted.inverse(goal, TOP)[0]), *(float(f.inverse(goal, TOP)[0]) for f in self.rivals)]
+        return float(np.std(np.log(np.clip(found, 1e-6, TOP))))
+
     def residuals(self) -> Floats:
         """Of each row, with its restart's effect taken out: log ratio (relative) or difference."""
         return _residual(self.data, self.mean(self.data.x)) - self.restart_effect[self.data.plot]
@@ -116,9 +127,12 @@ def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) 
     sets = _leave_out(data.plot, data.plots)
     fitted = fit_form(chosen, x, prior.adjusted, sets * prior.row_weights)
     level = prior.shrink * _mean_without(prior.effect)
-    curve = Curve(data, scale, fitted, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores)
-    raw = _plot_means(_residual(data, curve.mean(data.x)), data, prior.robust)
-    return Curve(data, scale, fitted, level, raw, prior.restart_sd, prior.noise_sd, prior.robust, scores)
+    near = [f for f in forms if f is not chosen and scores[f.name] < RIVAL * scores[chosen.name]]
+    rivals = tuple(fit_form(form, x, prior.adjusted, prior.row_weights[None]) for form in near)
+    curve = Curve(
+        data, scale, fitted, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores, rivals
+    )
+    return replace(curve, restart_effect=_plot_means(_residual(data, curve.mean(data.x)), data, prior.robust))
 
 
 def _flexible(forms: Sequence[Form]) -> Form:

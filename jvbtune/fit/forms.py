@@ -124,11 +124,11 @@ CPU_FORMS: tuple[Form, ...] = (
 
 
 def softplus(x: Floats) -> Floats:
-    return np.asarray(np.logaddexp(0.0, x))
+    return np.asarray(np.logaddexp(0.0, x), dtype=np.float64)
 
 
-CAPACITIES = tuple(np.geomspace(0.2, 1.5, 60).tolist())
-WIDTHS = (0.005, 0.02, 0.06)
+CAPACITIES = tuple(np.geomspace(0.2, 1.6, 90).tolist())
+WIDTHS = (0.003, 0.01, 0.03, 0.08)
 
 
 @cache
@@ -149,18 +149,36 @@ def loss_form(floor: float) -> Form:
     return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", basis, grid, 4)
 
 
-def _delay(x: Floats) -> Floats:
+def _delay_knee(x: Floats) -> Floats:
     capacity = np.repeat(CAPACITIES, len(WIDTHS))[:, None]
     width = np.tile(WIDTHS, len(CAPACITIES))[:, None]
-    return _stack(np.ones_like(x), width * softplus((x - capacity) / width))
+    return _stack(np.ones_like(x), x, width * softplus((x - capacity) / width))
 
 
-DELAY_FORM = Form(
-    "delay knee",
-    "log delay = d0 + s·softplus((x − c)/w)",
-    _delay,
-    tuple(f"knee={c:.3g}·x_max, width={w:g}" for c in CAPACITIES for w in WIDTHS),
-    4,
+SATURATIONS = tuple(np.geomspace(0.4, 2.5, 120).tolist())
+
+
+def _delay_queue(x: Floats) -> Floats:
+    filled = np.minimum(x / np.array(SATURATIONS)[:, None], 0.997)
+    return _stack(np.ones_like(x), x, -np.log1p(-filled))
+
+
+#: Of the logarithm of a delay.
+DELAY_FORMS: tuple[Form, ...] = (
+    Form(
+        "queue",
+        "delay = d0·exp(s·x)·(1 − x/c)^−b",
+        _delay_queue,
+        tuple(f"c={c:.3g}·x_max" for c in SATURATIONS),
+        4,
+    ),
+    Form(
+        "knee",
+        "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))",
+        _delay_knee,
+        tuple(f"knee={c:.3g}·x_max, width={w:g}·x_max" for c in CAPACITIES for w in WIDTHS),
+        5,
+    ),
 )
 
 
@@ -200,7 +218,7 @@ class FormFit:
     def predict(self, x: Floats) -> Floats:
         """x (n,) -> (sets, n)."""
         basis = self.form.basis(x)
-        return np.einsum("snk,sk->sn", basis[self.shape], self.beta)
+        return np.asarray(np.einsum("snk,sk->sn", basis[self.shape], self.beta))
 
     def inverse(self, target: Floats | float, top: float = 3.0) -> Floats:
         """The least x at which each curve meets its target: (sets,); 0 if it starts above, inf if not by ``top``."""

@@ -1,0 +1,209 @@
+"""Loss and delay over packet rate: one shape for all restarts, a capacity for each.
+
+Both are flat until the bridge saturates and then rise by orders of magnitude, so a dearer restart does not lift the
+curve, it moves it to the left: quantity = D(packet rate × e^u) with one shape D, and a shift u for each plot. Shape
+and shifts are fitted in turn. What a plot says of the limit is then the packet rate at which its own curve meets it;
+the estimate is the mean of their logarithms, its interval Student's t. A plot that never came near the limit says
+only "more than its highest load": a censored value (EM for a normal sample, Wolynetz, Appl. Stat. 28, 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from jvbtune.fit.curve import HUBER, TOP, Data
+from jvbtune.fit.forms import Form, FormFit, fit_form
+
+Floats = npt.NDArray[np.float64]
+
+SHIFTS = np.linspace(-0.6, 0.6, 121)
+#: Shifts are drawn to 0 as by a prior this wide: restarts differ by 4–9 %, hardly ever by 60.
+PRIOR_SD = 0.2
+GRID = np.concatenate([[1e-6], np.geomspace(0.01, TOP, 500)])
+ROUNDS = 4
+#: On the log scales of loss and delay. Where most rows lost nothing their scatter is 0, and tells no noise.
+NOISE_FLOOR = 0.1
+#: A shift known no better than this says nothing of the capacity.
+UNKNOWN_SD = 0.1
+
+
+@dataclass(frozen=True)
+class ScaledCurve:
+    """``data.y`` is on the (log) scale on which noise adds."""
+
+    data: Data
+    scale: float
+    fitted: FormFit
+    table: Floats  #: D on GRID
+    shift: Floats  #: (plots,) u of each, raw
+    shift_sd: Floats  #: (plots,) how well each is known
+    centre: float  #: log capacity of the average restart against D
+    half_width: float  #: of the 95 % interval of ``centre``; inf with fewer than 2 telling plots
+    restart_sd: float
+    noise_sd: float
+    scores: dict[str, float]
+
+    @property
+    def form(self) -> Form:
+        return self.fitted.form
+
+    def _at(self, pps: Floats, moved: float) -> Floats:
+        return np.asarray(np.interp(np.asarray(pps) / self.scale * np.exp(-moved), GRID, self.table))
+
+    def mean(self, pps: Floats) -> Floats:
+        return self._at(pps, self.centre)
+
+    def band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
+        del confidence
+        if not np.isfinite(self.half_width):
+            return np.full(np.shape(pps), np.nan), np.full(np.shape(pps), np.nan)
+        return self._at(pps, self.centre + self.half_width), self._at(pps, self.centre - self.half_width)
+
+    def residuals(self) -> Floats:
+        x = self.data.x / self.scale * np.exp(self.shift[self.data.plot])
+        return self.data.y - np.interp(x, GRID, self.table)
+
+    @property
+    def weights(self) -> Floats:
+        return np.ones_like(self.data.y)
+
+    @property
+    def restart_effect(self) -> Floats:
+        return self.shift
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the limit is met: log packets per second."""
+
+    curve: ScaledCurve
+    estimate: float  #: inf: not met
+    low: float
+    high: float
+    lowest_seen: float  #: packets per second that kept the limit at least
+
+
+def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float) -> Crossing:
+    """Fit, choose among forms by how well they predict plots left out, and find where ``goal`` is met."""
+    x = data.x / scale
+    fits = [_fit(data, x, form) for form in forms]
+    best = min(fits, key=lambda fit: fit.score)
+    scores = {fit.fitted.form.name: fit.score for fit in fits}
+    place = _inverse(best.table, goal)
+    top = np.full(data.plots, 0.0)
+    np.maximum.at(top, data.plot, x)
+    reached = np.zeros(data.plots, dtype=bool)
+    np.logical_or.at(reached, data.plot, data.y >= goal)
+    known = reached | (best.shift_sd < UNKNOWN_SD) & (np.log(place) - best.shift < np.log(top) + np.log(1.15))
+    values = np.where(known, np.log(np.clip(place, 1e-6, TOP)) - best.shift, np.log(top))
+    enough = known.sum() >= max(2, data.plots / 3) and reached.any() if data.plots > 1 else bool(reached.any())
+    kept = float(np.min(top[~reached])) * scale if (~reached).any() else 0.0
+    if not enough:
+        curve = _curve(data, scale, best, 0.0, np.inf, 0.0, scores)
+        return Crossing(curve, np.inf, float(np.log(max(kept, 1e-6))), np.inf, kept)
+    mean, sd, error, degrees = censored_mean(values, known)
+    half = error * float(stats.t.ppf(0.975, degrees)) if data.plots > 1 else np.inf
+    others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
+    if len(others) > 1:
+        half = float(np.hypot(half, 1.96 * np.std(np.log(np.clip(others, 1e-6, TOP)))))
+    curve = _curve(data, scale, best, mean - float(np.log(place)), half, sd, scores)
+    estimate = mean + float(np.log(scale))
+    return Crossing(curve, estimate, estimate - half, estimate + half, kept)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    fitted: FormFit
+    table: Floats
+    shift: Floats
+    shift_sd: Floats
+    noise: float
+    score: float
+
+
+def _curve(
+    data: Data, scale: float, fit: _Fit, centre: float, half: float, sd: float, scores: dict[str, float]
+) -> ScaledCurve:
+    return ScaledCurve(data, scale, fit.fitted, fit.table, fit.shift, fit.shift_sd, centre, half, sd, fit.noise, scores)
+
+
+def _fit(data: Data, x: Floats, form: Form) -> _Fit:
+    shift = np.zeros(data.plots)
+    sd = np.full(data.plots, np.inf)
+    weights = np.ones_like(x)
+    noise = 0.0
+    rounds = ROUNDS if data.plots > 1 else 1
+    for _ in range(rounds):
+        fitted = fit_form(form, x * np.exp(shift[data.plot]), data.y, weights[None])
+        table = fitted.predict(GRID)[0]
+        residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
+        noise = max(1.4826 * float(np.median(np.abs(residual))), NOISE_FLOOR)
+        weights = np.minimum(1.0, HUBER * noise / np.maximum(np.abs(residual), 1e-12))
+        if data.plots > 1:
+            shift, sd = _shifts(data, x, table, noise)
+            shift = shift - _centre(shift, sd)
+    residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
+    score = float(np.sqrt(np.mean(np.minimum(np.abs(residual), 3 * HUBER * noise) ** 2)))
+    return _Fit(fitted, table, shift, sd, noise, score)
+
+
+def _centre(shift: Floats, sd: Floats) -> float:
+    weight = 1 / (sd**2 + 0.05**2)
+    return float(np.sum(weight * shift) / np.sum(weight))
+
+
+def _shifts(data: Data, x: Floats, table: Floats, noise: float) -> tuple[Floats, Floats]:
+    """Each plot's shift, and how well it is known, from its rows' likelihood on a grid of shifts."""
+    predicted = np.interp(x[:, None] * np.exp(SHIFTS), GRID, table)
+    standardised = np.abs(data.y[:, None] - predicted) / noise
+    loss = np.where(standardised < HUBER, standardised**2 / 2, HUBER * (standardised - HUBER / 2))
+    total = np.zeros((data.plots, SHIFTS.size))
+    np.add.at(total, data.plot, loss)
+    chance = np.exp(-(total - total.min(axis=1, keepdims=True)))
+    known = np.sqrt(np.maximum(_variance(chance), (SHIFTS[1] - SHIFTS[0]) ** 2 / 12))
+    posterior = chance * np.exp(-(SHIFTS**2) / (2 * PRIOR_SD**2))
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    return posterior @ SHIFTS, known
+
+
+def _variance(chance: Floats) -> Floats:
+    chance = chance / chance.sum(axis=1, keepdims=True)
+    mean = chance @ SHIFTS
+    return np.asarray(chance @ SHIFTS**2 - mean**2)
+
+
+def _inverse(table: Floats, goal: float) -> float:
+    if table[0] >= goal:
+        return float(GRID[0])
+    if table[-1] < goal:
+        return TOP
+    return float(np.interp(goal, table, GRID))
+
+
+def censored_mean(values: Floats, known: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Normal sample of which some are only known to be above their value: (mean, sd, standard error, degrees).
+
+    At least 1 known value; with a single one the error is infinite.
+    """
+    count, sure = values.size, int(known.sum())
+    mean = float(values.mean()) if sure == count else float(values[known].mean())
+    spread = float(np.var(values[known], ddof=1)) if sure > 1 else 0.0
+    if sure < count and sure > 1:
+        for _ in range(60):
+            sigma = max(np.sqrt(spread), 1e-6)
+            a = (values[~known] - mean) / sigma
+            hazard = np.exp(stats.norm.logpdf(a) - stats.norm.logsf(a))
+            expected = mean + sigma * hazard
+            extra = spread * np.clip(1 + a * hazard - hazard**2, 0, 1)
+            mean = float((values[known].sum() + expected.sum()) / count)
+            square = np.sum((values[known] - mean) ** 2) + np.sum((expected - mean) ** 2 + extra)
+            spread = float(square) / (count - 1)
+    sd = float(np.sqrt(spread))
+    if sure < 2:
+        return mean, sd, np.inf, 1.0
+    return mean, sd, sd / np.sqrt(sure + 0.5 * (count - sure)), float(sure - 1)
