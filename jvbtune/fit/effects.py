@@ -169,6 +169,8 @@ def alike_steps(usable: pl.DataFrame, steps: Sequence[str], reference: str | Non
 
     Uncorrected 0.05 on purpose: a step is left out of the pool rather too easily than not.
     """
+    if len(steps) == 1:
+        return list(steps)
     reference = reference or ("baseline" if "baseline" in steps else steps[0])
     different = set()
     for layout in layouts(usable.filter(pl.col("step").is_in(list(steps)))):

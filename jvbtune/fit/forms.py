@@ -10,10 +10,10 @@ Packet rates are scaled to the highest one, so x is in (0, 1] where there is dat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -25,109 +25,99 @@ Floats = npt.NDArray[np.float64]
 class Form:
     """A family of curves.
 
-    ``basis(x)``: x of any shape (n,) -> (grid, n, columns), all columns non-negative and non-decreasing in x.
+    ``columns(x, shapes)``: x (n,), shapes (grid, what the form needs) -> (grid, n, columns), all of them non-negative
+    and non-decreasing in x.
     """
 
     name: str
     formula: str
-    basis: Callable[[Floats], Floats]
-    grid: tuple[str, ...]  #: what each grid point means, for people
-    parameters: int  #: free ones, the shape included
+    columns: Callable[[Floats, Floats], Floats]
+    shapes: Floats  #: (grid, …) the grid of shapes
+
+    def basis(self, x: Floats) -> Floats:
+        return self.columns(x, self.shapes)
 
 
 def _stack(*columns: Floats) -> Floats:
-    return np.stack(np.broadcast_arrays(*columns), axis=-1)
+    shape = np.broadcast_shapes(*(column.shape for column in columns))
+    out = np.empty((*shape, len(columns)))
+    for i, column in enumerate(columns):
+        out[..., i] = column
+    return out
 
 
-def _linear(x: Floats) -> Floats:
-    return _stack(np.ones_like(x), x)[None]
+def _grid(*axes: Sequence[float]) -> Floats:
+    return np.array(list(product(*axes)), dtype=np.float64)
 
 
-def _sqrt_linear(x: Floats) -> Floats:
-    return _stack(np.ones_like(x), np.sqrt(np.maximum(x, 0)), x)[None]
+NO_SHAPE = np.zeros((1, 0))
 
 
-def _quadratic(x: Floats) -> Floats:
-    return _stack(np.ones_like(x), x, x**2)[None]
+def _linear(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones((len(shapes), 1)), x)
 
 
-EXPONENTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0)
+def _sqrt_linear(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones((len(shapes), 1)), np.sqrt(np.maximum(x, 0)), x)
 
 
-def _power(x: Floats) -> Floats:
-    exponents = np.array(EXPONENTS)[:, None]
-    return _stack(np.ones_like(x), np.maximum(x, 0) ** exponents)
+def _quadratic(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones((len(shapes), 1)), x, x**2)
 
 
-BENDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+def _power(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones_like(x), np.maximum(x, 0) ** shapes)
 
 
-def _hinge(x: Floats) -> Floats:
-    bends = np.array(BENDS)[:, None]
-    return _stack(np.ones_like(x), x, np.maximum(x - bends, 0))
+def _hinge(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones_like(x), x, np.maximum(x - shapes, 0))
 
 
-CONTENTION = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
-COHERENCE = (0.0, 0.05, 0.15)
-
-
-def _usl(x: Floats) -> Floats:
+def _usl(x: Floats, shapes: Floats) -> Floats:
     """Gunther's universal scalability law, solved for the resource n that a throughput x needs.
 
-    x ∝ n / (1 + σ(n − 1) + κn(n − 1)), with n scaled so that n = 1 at the highest packet rate. Beyond the peak no n
-    carries x: the curve goes on along its tangent there, steeply.
+    x ∝ n / (1 + σ(n − 1) + κn(n − 1)), with n scaled so that n = 1 at the highest packet rate. Near the peak and
+    beyond it, where no n carries x, the curve goes on along its tangent.
     """
-    curves = []
-    for sigma in CONTENTION:
-        for kappa in COHERENCE:
-            # x·(1 + σ(n−1) + κn(n−1)) = n  ->  κx·n² + (σx − κx − 1)·n + x(1 − σ) = 0
-            top = 1.25 if kappa == 0 else min(1.25, _usl_peak(sigma, kappa))
-            end = min(top, 0.98 / sigma)
-            inside = np.minimum(x, end)
-            n = _usl_inverse(inside, sigma, kappa)
-            step = 1e-4 * end
-            slope = (
-                _usl_inverse(np.float64(end), sigma, kappa) - _usl_inverse(np.float64(end - step), sigma, kappa)
-            ) / step
-            curves.append(_stack(np.ones_like(x), n + slope * np.maximum(x - end, 0)))
-    return np.stack(curves)
+    sigma, kappa = shapes[:, :1], shapes[:, 1:]
+    peak = np.sqrt((1 - sigma) / np.maximum(kappa, 1e-12))
+    most = np.where(kappa > 0, peak / (1 + sigma * (peak - 1) + kappa * peak * (peak - 1)), 1 / sigma)
+    end = np.minimum(1.25, 0.98 * most)
+    step = 1e-4 * end
+    last = _usl_inverse(end, sigma, kappa)
+    slope = (last - _usl_inverse(end - step, sigma, kappa)) / step
+    n = _usl_inverse(np.minimum(x, end), sigma, kappa) + slope * np.maximum(x - end, 0)
+    return _stack(np.ones_like(x), n)
 
 
-def _usl_peak(sigma: float, kappa: float) -> float:
-    n = np.sqrt((1 - sigma) / kappa)
-    return float(n / (1 + sigma * (n - 1) + kappa * n * (n - 1))) * 0.999
-
-
-def _usl_inverse(x: Floats | np.float64, sigma: float, kappa: float) -> Floats:
+def _usl_inverse(x: Floats, sigma: Floats, kappa: Floats) -> Floats:
+    # x·(1 + σ(n−1) + κn(n−1)) = n  ->  κx·n² − (1 + κx − σx)·n + x(1 − σ) = 0, the lesser root
     b = 1 + kappa * x - sigma * x
     c = x * (1 - sigma)
-    if kappa == 0:
-        return np.asarray(c / b)
     return np.asarray(2 * c / (b + np.sqrt(np.maximum(b**2 - 4 * kappa * x * c, 0))))
 
 
 #: In the order of growing freedom: of two that predict alike, the earlier one is taken.
 CPU_FORMS: tuple[Form, ...] = (
-    Form("linear", "c0 + a·x", _linear, ("",), 2),
-    Form("power law", "c0 + a·x^k", _power, tuple(f"k={k:g}" for k in EXPONENTS), 3),
-    Form("sqrt + linear", "c0 + a·√x + b·x", _sqrt_linear, ("",), 3),
-    Form("quadratic", "c0 + a·x + b·x²", _quadratic, ("",), 3),
-    Form("hinge", "c0 + a·x + b·max(0, x − h)", _hinge, tuple(f"h={h:g}·x_max" for h in BENDS), 4),
+    Form("linear", "c0 + a·x", _linear, NO_SHAPE),
+    Form("power law", "c0 + a·x^k", _power, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0))),
+    Form("sqrt + linear", "c0 + a·√x + b·x", _sqrt_linear, NO_SHAPE),
+    Form("quadratic", "c0 + a·x + b·x²", _quadratic, NO_SHAPE),
+    Form("hinge", "c0 + a·x + b·max(0, x − h)", _hinge, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9))),
     Form(
         "universal scalability law",
         "c0 + a·n(x), x ∝ n/(1 + σ(n−1) + κn(n−1))",
         _usl,
-        tuple(f"σ={s:g}, κ={k:g}" for s in CONTENTION for k in COHERENCE),
-        4,
+        _grid((0.1, 0.2, 0.35, 0.5, 0.65, 0.8), (0.0, 0.05, 0.15)),
     ),
 )
 
 
 def softplus(x: Floats) -> Floats:
-    return np.asarray(np.logaddexp(0.0, x), dtype=np.float64)
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
-CAPACITIES = tuple(np.geomspace(0.2, 1.6, 90).tolist())
+CAPACITIES = np.geomspace(0.2, 1.6, 72).tolist()
 WIDTHS = (0.003, 0.01, 0.03, 0.08)
 
 
@@ -139,71 +129,79 @@ def loss_form(floor: float) -> Form:
     beside it is a background that load does not cause.
     """
 
-    def basis(x: Floats) -> Floats:
-        capacity = np.repeat(CAPACITIES, len(WIDTHS))[:, None]
-        width = np.tile(WIDTHS, len(CAPACITIES))[:, None] * capacity
+    def columns(x: Floats, shapes: Floats) -> Floats:
+        capacity = shapes[:, :1]
+        width = shapes[:, 1:] * capacity
         lost = width * softplus((x - capacity) / width) / np.maximum(x, 1e-9)
         return _stack(np.ones_like(x), np.log1p(lost / floor))
 
-    grid = tuple(f"capacity={c:.3g}·x_max, width={w:g}" for c in CAPACITIES for w in WIDTHS)
-    return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", basis, grid, 4)
+    return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", columns, _grid(CAPACITIES, WIDTHS))
 
 
-def _delay_knee(x: Floats) -> Floats:
-    capacity = np.repeat(CAPACITIES, len(WIDTHS))[:, None]
-    width = np.tile(WIDTHS, len(CAPACITIES))[:, None]
+def _delay_queue(x: Floats, shapes: Floats) -> Floats:
+    return _stack(np.ones_like(x), x, -np.log1p(-np.minimum(x / shapes, 0.997)))
+
+
+def _delay_knee(x: Floats, shapes: Floats) -> Floats:
+    capacity, width = shapes[:, :1], shapes[:, 1:]
     return _stack(np.ones_like(x), x, width * softplus((x - capacity) / width))
-
-
-SATURATIONS = tuple(np.geomspace(0.4, 2.5, 120).tolist())
-
-
-def _delay_queue(x: Floats) -> Floats:
-    filled = np.minimum(x / np.array(SATURATIONS)[:, None], 0.997)
-    return _stack(np.ones_like(x), x, -np.log1p(-filled))
 
 
 #: Of the logarithm of a delay.
 DELAY_FORMS: tuple[Form, ...] = (
-    Form(
-        "queue",
-        "delay = d0·exp(s·x)·(1 − x/c)^−b",
-        _delay_queue,
-        tuple(f"c={c:.3g}·x_max" for c in SATURATIONS),
-        4,
-    ),
-    Form(
-        "knee",
-        "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))",
-        _delay_knee,
-        tuple(f"knee={c:.3g}·x_max, width={w:g}·x_max" for c in CAPACITIES for w in WIDTHS),
-        5,
-    ),
+    Form("queue", "delay = d0·exp(s·x)·(1 − x/c)^−b", _delay_queue, _grid(np.geomspace(0.4, 2.5, 100).tolist())),
+    Form("knee", "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))", _delay_knee, _grid(CAPACITIES, WIDTHS)),
 )
 
 
 def nonnegative(normal: Floats, moment: Floats) -> tuple[Floats, Floats]:
-    """Minimise β'Aβ − 2b'β over β ≥ 0, batched: A (..., k, k), b (..., k) -> β (..., k), minimum (...).
+    """Minimise β'Aβ − 2b'β over β ≥ 0, batched: A (..., k, k), b (..., k), k ≤ 3 -> β (..., k), minimum (...).
 
-    Exact for the small k here: the minimum lies in the interior of some subset of columns.
+    Exact: the minimum lies in the interior of some subset of the columns, and there are at most 7.
     """
     k = moment.shape[-1]
     best = np.zeros(moment.shape[:-1])
     beta = np.zeros_like(moment)
     for size in range(1, k + 1):
         for columns in combinations(range(k), size):
-            index = np.array(columns)
-            a = normal[..., index[:, None], index]
-            b = moment[..., index]
-            ridge = 1e-10 * np.trace(a, axis1=-2, axis2=-1)[..., None, None] + 1e-300
-            solution = np.linalg.solve(a + ridge * np.eye(size), b[..., None])[..., 0]
-            value = -np.sum(solution * b, axis=-1)
-            better = np.all(solution >= 0, axis=-1) & (value < best)
+            solution = _solve(normal, moment, columns)
+            value = -sum((solution[i] * moment[..., c] for i, c in enumerate(columns)), np.zeros(()))
+            better = value < best
+            for part in solution:
+                better &= part >= 0
             best = np.where(better, value, best)
-            beta[better] = 0.0
-            for position, column in enumerate(columns):
-                beta[..., column] = np.where(better, solution[..., position], beta[..., column])
+            for column in range(k):
+                new = solution[columns.index(column)] if column in columns else 0.0
+                beta[..., column] = np.where(better, new, beta[..., column])
     return beta, best
+
+
+def _solve(normal: Floats, moment: Floats, columns: tuple[int, ...]) -> list[Floats]:
+    """The normal equations of some columns, by Cramer's rule with a trace of a ridge; NaN-free."""
+    a = [[normal[..., i, j] for j in columns] for i in columns]
+    b = [moment[..., i] for i in columns]
+    ridge = 1e-10 * sum((a[i][i] for i in range(len(columns))), np.zeros(())) + 1e-300
+    for i in range(len(columns)):
+        a[i][i] = a[i][i] + ridge
+    if len(columns) == 1:
+        return [b[0] / a[0][0]]
+    if len(columns) == 2:
+        determinant = a[0][0] * a[1][1] - a[0][1] * a[0][1] + 1e-300
+        return [(b[0] * a[1][1] - b[1] * a[0][1]) / determinant, (b[1] * a[0][0] - b[0] * a[0][1]) / determinant]
+    minor = [
+        a[1][1] * a[2][2] - a[1][2] * a[1][2],
+        a[0][2] * a[1][2] - a[0][1] * a[2][2],
+        a[0][1] * a[1][2] - a[0][2] * a[1][1],
+        a[0][0] * a[2][2] - a[0][2] * a[0][2],
+        a[0][1] * a[0][2] - a[0][0] * a[1][2],
+        a[0][0] * a[1][1] - a[0][1] * a[0][1],
+    ]
+    determinant = a[0][0] * minor[0] + a[0][1] * minor[1] + a[0][2] * minor[2] + 1e-300
+    return [
+        (b[0] * minor[0] + b[1] * minor[1] + b[2] * minor[2]) / determinant,
+        (b[0] * minor[1] + b[1] * minor[3] + b[2] * minor[4]) / determinant,
+        (b[0] * minor[2] + b[1] * minor[4] + b[2] * minor[5]) / determinant,
+    ]
 
 
 @dataclass(frozen=True)
@@ -217,8 +215,9 @@ class FormFit:
 
     def predict(self, x: Floats) -> Floats:
         """x (n,) -> (sets, n)."""
-        basis = self.form.basis(x)
-        return np.asarray(np.einsum("snk,sk->sn", basis[self.shape], self.beta))
+        used, index = np.unique(self.shape, return_inverse=True)
+        basis = self.form.columns(x, self.form.shapes[used])
+        return np.asarray(np.einsum("snk,sk->sn", basis[index], self.beta))
 
     def inverse(self, target: Floats | float, top: float = 3.0) -> Floats:
         """The least x at which each curve meets its target: (sets,); 0 if it starts above, inf if not by ``top``."""
