@@ -72,10 +72,11 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
     """One for every limit whose quantity was measured at 3 packet rates or more.
 
     ``rows``: steady, valid, of one host and of settings that are alike; columns of ``prepare`` with ``plot`` and
-    ``block`` indices. ``scale``: the highest packet rate tested.
+    ``block`` indices, and ``equivalent_pps`` (packets of the mean mix that cost the same). ``scale``: the highest
+    packet rate tested.
     """
     found: list[Bound] = []
-    cpu = _rows(rows, "bridge_pps", "cpu_ratio")
+    cpu = _rows(rows, "equivalent_pps", "cpu_ratio")
     if cpu is not None:
         found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, unsaturated(cpu), scale))
     rx = _rows(rows, "bridge_pps", "rx_thread_ratio")

@@ -43,7 +43,7 @@ CONSEQUENCES = {
     "cores": "CPU cannot be set against a share of the cores: no CPU limit can be applied",
     "loss_ratio": "no loss limit can be applied",
     "delay_p99_ms": "no delay limit can be applied",
-    "duration_s": "all trials weigh the same, and too short ones cannot be told",
+    "duration_s": "trials that are too short to mean anything cannot be told",
 }
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from jvbtune.fit.bounds import Bound, bounds
 from jvbtune.fit.columns import CONSEQUENCES, Prepared, prepare
 from jvbtune.fit.limits import Limits
+from jvbtune.fit.mix import PacketMix, packet_mix
 from jvbtune.fit.recommendation import Recommendation, floored, none
 
 #: No figure beyond this multiple of the highest steady load: a curve says nothing of what was never run.
@@ -58,6 +59,9 @@ def _one_host(
     usable = usable.filter(pl.col("step").is_in(chosen))
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
     indexed = with_plots(usable)
+    mix = packet_mix(indexed)
+    equivalent = indexed["bridge_pps"].to_numpy() if mix is None else mix.equivalent(indexed)
+    indexed = indexed.with_columns(equivalent_pps=pl.Series(equivalent))
     found = bounds(indexed, limits, scale)
     facts = {
         "highest_tested_pps": scale,
@@ -65,6 +69,7 @@ def _one_host(
         "plots": int(indexed["plot"].n_unique()),
         "trials": indexed.height,
         "bounds": tuple(found),
+        "mix": mix,
     }
     problems = _problems(indexed, found, "block" in missing)
     if problems:
@@ -90,7 +95,7 @@ def _one_host(
         model=binding.curve.form.name,
         restart_low_pps=round(min(binding.restart_low_pps, rate), 1),
         extrapolated=binding.estimate_pps > scale,
-        reasons=(*_remarks(binding, scale, indexed), *notes),
+        reasons=(*_remarks(binding, scale, indexed, mix), *notes),
         missing_columns=missing,
         **facts,  # type: ignore[arg-type]
     )
@@ -167,8 +172,10 @@ def _untrustworthy(binding: Bound, ordered: Sequence[Bound], scale: float, force
     return []
 
 
-def _remarks(binding: Bound, scale: float, rows: pl.DataFrame) -> list[str]:
+def _remarks(binding: Bound, scale: float, rows: pl.DataFrame, mix: PacketMix | None) -> list[str]:
     remarks: list[str] = []
+    if mix is not None and mix.weights is None and len(mix.shares) > 1:
+        remarks.append(mix.explanation)
     if binding.estimate_pps > scale:
         beyond = binding.estimate_pps / scale - 1
         remarks.append(

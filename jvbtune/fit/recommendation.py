@@ -8,6 +8,7 @@ from typing import Any
 
 from jvbtune.fit.bounds import Bound
 from jvbtune.fit.limits import Limits
+from jvbtune.fit.mix import PacketMix
 
 #: Max packet rates are floored to a multiple of this: nobody's threshold means more digits.
 STEP_PPS = 250.0
@@ -38,6 +39,7 @@ class Recommendation:
     trials: int = 0
     reasons: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
+    mix: PacketMix | None = None
     bounds: tuple[Bound, ...] = field(default=(), repr=False)
 
     @property
@@ -69,6 +71,7 @@ class Recommendation:
             "restarts": self.plots,
             "trials": self.trials,
             "limits": self.limits.to_json(),
+            "mix": None if self.mix is None else self.mix.to_json(),
             "bounds": [bound.to_json() for bound in self.bounds],
         }
 
