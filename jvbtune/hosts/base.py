@@ -55,6 +55,9 @@ class Host(Protocol):
 
     name: str
 
+    def __enter__(self) -> Host: ...
+    def __exit__(self, *exc: Any) -> None: ...
+
     def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 30.0, sudo: bool = False
     ) -> Completed:
