@@ -1,0 +1,18 @@
+"""Controlled load: conferences of participants at realistic packet rates, through ICE, DTLS and SRTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jvbtune.hosts.base import Host
+from jvbtune.inventory import HostEntry
+from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
+
+__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "open_generator"]
+
+
+def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:
+    """The generator for a host: at present that of this machine. ``options``: ``max_pps``."""
+    from jvbtune.load.generator import LocalGenerator
+
+    return LocalGenerator(entry, host, **options)

@@ -84,6 +84,10 @@ class Generator(Protocol):
         Returns when the window has ended; the conferences stay up, sending, until the next offer or ``stop``.
         """
 
+    @property
+    def endpoints(self) -> int:
+        """How many of its endpoints are on the bridge now."""
+
     def stop(self) -> None:
         """Expire all conferences and stop sending (before a restart of the bridge; ``offer`` may follow)."""
 
