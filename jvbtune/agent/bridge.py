@@ -71,7 +71,7 @@ def describe(pid: int, arguments: dict[str, Any]) -> dict[str, Any]:
         "config_file": arguments.get("config_file") or _config_file(pid, options),
         "control": arguments.get("control") or found_control(pid),
         "namespaces": {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in ("net", "pid", "mnt")},
-        "own_network_namespace": os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/1/ns/net"),
+        "own_network_namespace": os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"),
         "affinity": sorted(os.sched_getaffinity(pid)),
         "cores": usable_cores(pid),
         "sockets": sockets,

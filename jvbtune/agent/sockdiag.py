@@ -63,8 +63,8 @@ def _parse(body: bytes, family: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "port": int.from_bytes(fields[4], "big"),
         "address": socket.inet_ntop(family, address),
-        "uid": fields[12],
-        "inode": fields[13],
+        "uid": fields[13],
+        "inode": fields[14],
     }
     offset = _DIAG_MESSAGE.size
     while offset + 4 <= len(body):

@@ -1,0 +1,126 @@
+"""Live progress of a sweep on stderr: a bar on a terminal, a line a trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from jvbtune.cli.common import on_terminal, say
+
+
+class Progress:
+    """An observer of ``sweep``."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._total = self._done = 0
+        self._step = ""
+        self._begun = time.monotonic()
+        self._seconds = 0.0
+
+    def __enter__(self) -> Progress:
+        if on_terminal():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left {task.fields[left]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: str, data: Mapping[str, Any]) -> None:
+        handler = getattr(self, f"_on_{event}", None)
+        if handler is not None:
+            handler(data)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            say(text)
+
+    def _on_run_started(self, data: Mapping[str, Any]) -> None:
+        self._say(f"run {data['run']} in {data['path']}")
+
+    def _on_baseline(self, data: Mapping[str, Any]) -> None:
+        for name, value in data["values"].items():
+            self._say(f"found on arrival: {name} = {value}")
+
+    def _on_planned(self, data: Mapping[str, Any]) -> None:
+        self._total = sum(1 for _ in data["plan"].trials())
+        self._done = int(data["done"])
+        self._seconds = float(data["seconds"]) * (1 - self._done / max(1, self._total))
+        self._begun = time.monotonic()
+        self._say(f"{self._total - self._done} trials, about {self._seconds / 60:.1f} min")
+        if self._bar is not None:
+            self._task = self._bar.add_task(
+                "starting", total=self._total, completed=self._done, left=f"{self._seconds / 60:.0f} min"
+            )
+
+    def _on_step_started(self, data: Mapping[str, Any]) -> None:
+        self._step = f"block {int(data['block']) + 1}: {data['name']}"
+        self._say(f"{self._step}: applying, restarting, warming up")
+        self._update("warming up")
+
+    def _on_step_verified(self, data: Mapping[str, Any]) -> None:
+        buffers = {socket["rcvbuf_bytes"] for socket in data["sockets"]}
+        self._say(f"    socket buffer {', '.join(str(b) for b in sorted(buffers)) or 'unknown'} bytes (sock_diag)")
+
+    def _on_trial_started(self, data: Mapping[str, Any]) -> None:
+        self._update(f"{float(data['intended_pps']) / 1000:.1f} kpps")
+
+    def _on_trial_extended(self, data: Mapping[str, Any]) -> None:
+        self._say(f"    extended: {'; '.join(data['because'])}")
+
+    def _on_trial_finished(self, row: Mapping[str, Any]) -> None:
+        self._done += row["kind"] != "probe"
+
+        def figure(name: str, form: str, unit: str) -> str:
+            value = row.get(name)
+            return "" if value is None else f"{format(value, form)}{unit}"
+
+        drops = row.get("socket_drops")
+        parts = [
+            f"{figure('bridge_pps', '8.0f', ' pps') or figure('offered_pps', '8.0f', ' pps')}",
+            figure("cpu_cores", ".2f", " cores"),
+            f"loss {figure('loss_ratio', '.1e', '')}",
+            f"drops {drops}" if drops is not None else "",
+            f"p99 {figure('delay_p99_ms', '.1f', ' ms')}",
+            "bursts" if row["kind"] == "burst" else "probe" if row["kind"] == "probe" else "",
+            f"left {self._left()}",
+        ]
+        note = "" if row["valid"] else "   NOT USED: " + "; ".join(row["invalid_because"])
+        self._say("    " + "  ".join(part for part in parts if part) + note)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, left=self._left())
+
+    def _on_reverted(self, data: Mapping[str, Any]) -> None:
+        report = data["report"]
+        for name, value in report.get("restored", {}).items():
+            self._say(f"put back: {name} = {value}")
+        for name, values in report.get("foreign", {}).items():
+            self._say(f"left: {name} is {values['found']}, somebody else changed it (it was {values['baseline']})")
+
+    def _update(self, what: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=f"{self._step}  {what}")
+
+    def _left(self) -> str:
+        left = max(0.0, self._seconds - (time.monotonic() - self._begun))
+        return f"{left:.0f} s" if left < 90 else f"{left / 60:.1f} min"

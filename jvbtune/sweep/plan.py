@@ -1,0 +1,139 @@
+"""From an experiment to the order of everything that will be done: pure, seeded, estimated.
+
+Randomised complete blocks: each block has every step once, the baseline among them, in an order of its own; the loads
+are shuffled inside a step (Abedi & Brecht, ICPE 2017). A step whose settings need a restart of the bridge is a whole
+plot: where any step of a sweep needs one, all are restarted, so that all are equally warm.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jvbtune.load.base import IntendedLoad
+from jvbtune.settings.catalogue import CATALOGUE
+from jvbtune.sweep.experiment import Experiment, SettingValue
+
+BASELINE = "baseline"
+#: Restart of a bridge until it is healthy, drained and verified: 2.5–4 s seen on a real one; twice that on small hosts.
+RESTART_SECONDS = 4.0
+#: ICE, DTLS and signalling of one endpoint, as part of a batch.
+SETUP_SECONDS_PER_ENDPOINT = 0.012
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One load to be held once."""
+
+    id: str
+    kind: str  #: steady | burst
+    load: IntendedLoad
+    duration_seconds: float
+    level: int  #: index of the packet rate, ascending; burst: the level below it
+
+
+@dataclass(frozen=True)
+class Step:
+    """One combination of settings in one block; ``values`` are the differences from the baseline."""
+
+    block: int
+    name: str
+    values: Mapping[str, SettingValue]
+    restart: bool
+    trials: tuple[Trial, ...]
+
+    @property
+    def id(self) -> str:
+        return f"b{self.block}-{self.name}"
+
+    def warm_up_load(self) -> IntendedLoad:
+        """The middle one of the step's loads: high enough to compile every path, not high enough to overload."""
+        loads = sorted((trial.load for trial in self.trials), key=lambda load: load.packet_rate_pps)
+        return loads[len(loads) // 2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a sweep does, in order."""
+
+    seed: int
+    packet_rates_pps: tuple[float, ...]
+    steps: tuple[Step, ...]
+
+    def trials(self) -> Iterator[tuple[Step, Trial]]:
+        for step in self.steps:
+            for trial in step.trials:
+                yield step, trial
+
+    @property
+    def restarts(self) -> int:
+        return sum(step.restart for step in self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "packet_rates_pps": list(self.packet_rates_pps),
+            "steps": [asdict(step) | {"id": step.id} for step in self.steps],
+        }
+
+
+def combinations(experiment: Experiment) -> list[tuple[str, dict[str, SettingValue]]]:
+    """(step name, values) of every step, the baseline first; one setting at a time."""
+    steps: list[tuple[str, dict[str, SettingValue]]] = [(BASELINE, {})]
+    for section in experiment.settings:
+        for value in section.values:
+            text = str(value).replace(" ", "-")
+            steps.append((f"{section.name}={text}", {section.name: value, **section.together_with}))
+    return steps
+
+
+def make_plan(experiment: Experiment, packet_rates_pps: Sequence[float], seed: int) -> Plan:
+    """The plan for an experiment at the given packet rates. The same arguments give the same plan."""
+    order = random.Random(seed)
+    rates = tuple(sorted(packet_rates_pps))
+    touched = experiment.touched_settings()
+    restart = not touched or any(CATALOGUE[name].needs_restart for name in touched)
+    steps: list[Step] = []
+    for block in range(experiment.blocks):
+        in_block = combinations(experiment)
+        order.shuffle(in_block)
+        for name, values in in_block:
+            trials = _trials(experiment, rates, f"b{block}-{name}")
+            order.shuffle(trials)
+            steps.append(Step(block, name, values, restart, tuple(trials)))
+    return Plan(seed, rates, tuple(steps))
+
+
+def _trials(experiment: Experiment, rates: Sequence[float], step_id: str) -> list[Trial]:
+    section = experiment.load
+    seconds = experiment.durations.trial_seconds
+    trials = [
+        Trial(f"{step_id}-{level}", "steady", IntendedLoad.for_packet_rate(rate, section.mix.mix()), seconds, level)
+        for level, rate in enumerate(rates)
+    ]
+    if section.burst is not None:
+        burst = section.burst
+        load = IntendedLoad.for_packet_rate(burst.packet_rate_pps, section.mix.mix(burst.burst_packets))
+        level = sum(rate < burst.packet_rate_pps for rate in rates)
+        trials.append(Trial(f"{step_id}-burst", "burst", load, burst.trial_seconds or seconds, level))
+    return trials
+
+
+def estimate_seconds(plan: Plan, experiment: Experiment) -> float:
+    """How long a plan takes when no trial has to be extended."""
+    durations = experiment.durations
+    total = 0.0
+    for step in plan.steps:
+        up = 0
+        if step.restart:
+            total += RESTART_SECONDS + durations.warm_up_seconds
+            up = step.warm_up_load().conferences
+            total += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
+        for trial in step.trials:
+            new = abs(trial.load.conferences - up)
+            up = trial.load.conferences
+            total += new * trial.load.mix.participants * SETUP_SECONDS_PER_ENDPOINT
+            total += durations.settle_seconds + trial.duration_seconds
+    return total + RESTART_SECONDS

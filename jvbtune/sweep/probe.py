@@ -1,0 +1,67 @@
+"""Find the packet rates at which a host is worth measuring, when nobody knows them yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jvbtune.errors import LoadError
+from jvbtune.load.base import IntendedLoad
+from jvbtune.sweep.plan import BASELINE, Step, Trial
+
+if TYPE_CHECKING:
+    from jvbtune.sweep.run import Sweep
+
+#: Raised by half, not doubled, above this share of a limit, so that the last clean rate lies near to the limit.
+NEAR_LIMIT_RATIO = 0.5
+
+
+def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float, ...]:
+    """``levels`` packet rates from ``lowest_ratio × highest`` to ``highest``, evenly spaced."""
+    low = highest_pps * lowest_ratio
+    return tuple(low + (highest_pps - low) * index / (levels - 1) for index in range(levels))
+
+
+def find_levels(opened: Sweep) -> tuple[float, ...]:
+    """Raise the packet rate on the baseline until a limit is met, and spread the levels up to just above it.
+
+    The probes are trials of kind ``probe``: kept, shown, and not used in fits. Raises LoadError where even the first
+    rate meets a limit, or where the generator is the limit.
+    """
+    section = opened.experiment.load
+    auto, limits, mix = section.auto, opened.experiment.limits, section.mix.mix()
+    assert auto is not None
+    rate, highest, number = auto.start_pps, 0.0, 0
+    opened.generator.stop()
+    while True:
+        load = IntendedLoad.for_packet_rate(min(rate, section.max_packet_rate_pps), mix)
+        trial = Trial(f"probe-{number}", "probe", load, auto.probe_seconds, 0)
+        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (trial,)), trial, -1, None, 2.0, auto.probe_seconds)
+        opened.finish(measured)
+        row = measured.row
+        busiest = max(
+            (row.get("cpu_cores") or 0.0) / opened.cores / limits.cpu_ratio,
+            (row.get("rx_thread_ratio") or 0.0) / limits.rx_thread_ratio,
+        )
+        met = (
+            busiest >= 1.0
+            or (row.get("loss_ratio") or 0.0) > limits.loss_ratio
+            or (row.get("delay_p99_ms") or 0.0) > limits.delay_p99_ms
+        )
+        if row.get("generator_limited"):
+            if highest == 0.0:
+                raise LoadError(
+                    f"the generator is the limit at {load.packet_rate_pps:.0f} pps already",
+                    hint="Give it more cores (generator.cpus), or run jvbtune nearer to the bridge.",
+                )
+            break
+        if met and highest == 0.0 and number == 0:
+            raise LoadError(
+                f"the bridge meets a limit at the first packet rate, {load.packet_rate_pps:.0f} pps, already",
+                hint="Set a lower load.auto.start_pps in the experiment.",
+            )
+        highest = max(highest, load.packet_rate_pps)
+        if met or load.packet_rate_pps >= section.max_packet_rate_pps - mix.packet_rate_pps():
+            break
+        rate = load.packet_rate_pps * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)
+        number += 1
+    return spread(highest, auto.lowest_ratio, auto.levels)

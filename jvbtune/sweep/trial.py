@@ -1,0 +1,125 @@
+"""One trial: a load held once, with everything that was seen of it, as one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jvbtune.bridge.counts import bridge_counts
+from jvbtune.fit.steady import assess
+from jvbtune.fit.validity import judge
+from jvbtune.load.base import Offered
+from jvbtune.sweep.plan import Step, Trial
+from jvbtune.sweep.window import Sample, in_window, per_second, summarise
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trial's raw data and its row."""
+
+    row: dict[str, Any]
+    samples: Sequence[Sample]
+    offered: Offered
+    bridge: Sequence[Mapping[str, Any]]
+
+    @property
+    def unsteady(self) -> bool:
+        return any(str(reason).startswith("unsteady") for reason in self.row["invalid_because"])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a row has to know of its run."""
+
+    run_id: str
+    host: str
+    cores: float  #: that the bridge may use
+    expected_rcvbuf_bytes: int | None
+    clock_offset_seconds: float
+    clock_uncertainty_seconds: float
+
+
+def measure(
+    context: Context,
+    step: Step,
+    trial: Trial,
+    order: int,
+    offered: Offered,
+    samples: Sequence[Sample],
+    answers: Sequence[Mapping[str, Any]],
+) -> Measured:
+    """The row of a trial from what the generator, the agent and the bridge saw in the measured window. Pure.
+
+    ``samples`` and ``answers`` may reach beyond the window; only what lies in it is used, all is kept.
+    """
+    start, end = offered.started_unix, offered.started_unix + offered.duration_seconds
+    inside = in_window(samples, start, end, context.clock_offset_seconds)
+    row: dict[str, Any] = {
+        "run_id": context.run_id,
+        "host": context.host,
+        "block": step.block,
+        "step": step.name,
+        "settings": dict(step.values),
+        "trial": trial.id,
+        "kind": trial.kind,
+        "order": order,
+        "cores": context.cores,
+        "conferences": trial.load.conferences,
+        **_generator(offered),
+        **_bridge(answers, start, end),
+    }
+    because: list[str] = []
+    try:
+        row.update(summarise(inside))
+    except ValueError as error:
+        because.append(f"not measured: {error}")
+    steadiness = assess(per_second(inside)) if trial.kind == "steady" else None
+    because.extend(
+        judge(
+            row,
+            expected_rcvbuf_bytes=context.expected_rcvbuf_bytes,
+            clock_uncertainty_seconds=context.clock_uncertainty_seconds,
+        )
+    )
+    if steadiness is not None and not steadiness.steady:
+        because.append("unsteady: " + "; ".join(steadiness.reasons))
+    row["invalid_because"] = because
+    row["valid"] = not because
+    return Measured(row, samples, offered, answers)
+
+
+def _generator(offered: Offered) -> dict[str, Any]:
+    said = asdict(offered)
+    same = ("intended_pps", "offered_pps", "loss_ratio", "delayed_50ms_ratio", "endpoints", "lateness_p99_ms")
+    delay = offered.delay_ms
+    return {
+        **{name: said[name] for name in same},
+        "generator_limited": offered.generator_limited,
+        "generator_limited_because": list(offered.generator_limited_because),
+        "generator_cpu_ratio": offered.cpu_ratio,
+        "duration_s": offered.duration_seconds,
+        "started_unix": offered.started_unix,
+        **{f"delay_{name}_ms": delay.get(name) for name in ("p50", "p95", "p99", "p999")},
+    }
+
+
+def _bridge(answers: Sequence[Mapping[str, Any]], start: float, end: float) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    queues = [a for a in answers if a["what"] == "queues" and start - 0.2 <= a["unix"] <= end + 0.2]
+    if len(queues) >= 2:
+        first, last = queues[0], queues[-1]
+        counts = bridge_counts(first["data"], last["data"], last["unix"] - first["unix"])
+        fields.update(
+            in_pps=counts.in_pps,
+            out_pps=counts.out_pps,
+            relay_pps=counts.relay_pps,
+            bridge_pps=counts.packet_rate_pps,
+            queue_drops=counts.dropped_packets,
+        )
+    stats = [a["data"] for a in answers if a["what"] == "stats" and start <= a["unix"] <= end]
+    if stats and stats[-1].get("packet_rate_pps") is not None:
+        fields["stats_pps"] = stats[-1]["packet_rate_pps"]
+    if stats and stats[-1].get("participants") is not None:
+        fields["participants"] = stats[-1]["participants"]
+    return fields

@@ -1,0 +1,99 @@
+"""Cumulative counters of the first and the last sample become rates; what cannot be a rate is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jvbtune.sweep.window import in_window, per_second, summarise
+
+
+def _sample(second: float, **overrides: Any) -> dict[str, Any]:
+    sample: dict[str, Any] = {
+        "t_unix": 1000.0 + second,
+        "t_mono": 50.0 + second,
+        "agent_cpu_seconds": 0.004 * second,
+        "bridge": {
+            "pid": 7,
+            "start_ticks": 99,
+            "cpu_user_s": 0.3 * second,
+            "cpu_sys_s": 0.2 * second,
+            "rx_thread_cpu_s": 0.1 * second,
+        },
+        "cores": [
+            {"cpu": 0, "user_s": 0.4 * second, "system_s": 0.1 * second, "softirq_s": 0.05 * second, "steal_s": 0.0},
+            {"cpu": 1, "user_s": 0.2 * second, "system_s": 0.0, "softirq_s": 0.0, "steal_s": 0.02 * second},
+        ],
+        "udp": {"RcvbufErrors": int(3 * second), "MemErrors": 0, "SndbufErrors": 0},
+        "softnet": [{"cpu": 0, "dropped": int(second)}, {"cpu": 1, "dropped": 5}],
+        "sockets": [
+            {"inode": 1, "port": 10000, "drops": 0, "rcvbuf_bytes": 425984},
+            {"inode": 2, "port": 10000, "drops": int(3 * second), "rcvbuf_bytes": 425984},
+        ],
+        "interfaces": {"eth0": {"rx_dropped": int(2 * second), "rx_missed": 1}},
+        "gc": {"young_count": int(second), "young_seconds": 0.01 * second},
+        "cgroup": {"nr_periods": int(10 * second), "nr_throttled": int(second), "throttled_s": 0.0},
+    }
+    return sample | overrides
+
+
+def test_rates_over_the_window() -> None:
+    fields = summarise([_sample(second) for second in range(11)])
+    assert fields["cpu_cores"] == pytest.approx(0.5)
+    assert fields["rx_thread_ratio"] == pytest.approx(0.1)
+    assert fields["host_cpu_cores"] == pytest.approx(0.75)
+    assert fields["softirq_cores"] == pytest.approx(0.05)
+    assert fields["steal_ratio"] == pytest.approx(0.01)
+    assert fields["socket_drops"] == 30
+    assert fields["udp_rcvbuf_errors"] == 30
+    assert fields["backlog_drops"] == 10
+    assert fields["interface_drops"] == 20
+    assert fields["gc_ratio"] == pytest.approx(0.01)
+    assert fields["throttled_ratio"] == pytest.approx(0.1)
+    assert fields["agent_cpu_ratio"] == pytest.approx(0.004)
+    assert fields["socket_rcvbuf_bytes"] == 425984
+    assert fields["bridge_restarted"] is False
+
+
+def test_only_the_samples_of_the_window_on_the_controllers_clock() -> None:
+    samples = [_sample(second) for second in range(10)]
+    inside = in_window(samples, 1000.0, 1003.0, clock_offset_seconds=2.0)
+    assert [s["t_unix"] for s in inside] == [1002.0, 1003.0, 1004.0, 1005.0]
+
+
+def test_a_restarted_bridge_is_seen_and_has_no_cpu() -> None:
+    other = _sample(3)["bridge"] | {"pid": 8}
+    fields = summarise([_sample(0), _sample(3, bridge=other)])
+    assert fields["bridge_restarted"] is True
+    assert "cpu_cores" not in fields
+
+
+def test_a_socket_that_was_opened_later_is_not_counted() -> None:
+    late = _sample(3)
+    late["sockets"].append({"inode": 3, "port": 10000, "drops": 1000, "rcvbuf_bytes": 1})
+    fields = summarise([_sample(0), late])
+    assert fields["socket_drops"] == 9
+    assert fields["socket_rcvbuf_bytes"] == 425984
+
+
+@pytest.mark.parametrize(
+    ("samples", "why"),
+    [
+        ([], "0 samples"),
+        ([_sample(1)], "1 samples"),
+        ([_sample(1), _sample(1)], "did not advance"),
+        ([_sample(1), _sample(2, bridge=None)], "process was not there"),
+    ],
+)
+def test_what_cannot_be_a_rate_is_refused(samples: list[dict[str, Any]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        summarise(samples)
+
+
+def test_series_have_one_value_an_interval_and_leave_restarts_out() -> None:
+    samples = [_sample(second) for second in range(5)]
+    samples[3]["bridge"] = None
+    series = per_second(samples)
+    assert series["t_unix"] == [1001.0, 1002.0]
+    assert series["cpu_cores"] == pytest.approx([0.5, 0.5])
