@@ -72,13 +72,13 @@ class Network:
             _ip("-n", self.host_netns, "link", "set", inner, "up")
 
     def down(self) -> None:
-        """Take away whatever of it is there. A veth goes with the namespace of either end."""
-        for name in self.namespaces():
-            if (NETNS_DIRECTORY / name).exists():
-                _ip("netns", "delete", name)
+        """Take away whatever of it is there. The veth first: with its namespace it would go some time later."""
         for link in self.links:
             if Path("/sys/class/net", link).exists():
                 _ip("link", "delete", link)
+        for name in self.namespaces():
+            if (NETNS_DIRECTORY / name).exists():
+                _ip("netns", "delete", name)
 
     def exists(self) -> bool:
         return any((NETNS_DIRECTORY / name).exists() for name in self.namespaces()) or any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,11 +76,20 @@ class Offered:
     extra: dict[str, Any] = field(default_factory=dict)  #: whatever else is worth keeping raw
 
 
+#: See ``Generator.offer``.
+Edge = Callable[[], Any]
+
+
 class Generator(Protocol):
     """Makes load on one bridge. A context manager: leaving it expires its conferences and stops its processes."""
 
-    def offer(self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0) -> Offered:
+    def offer(
+        self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
+    ) -> Offered:
         """Bring the conferences up to ``load`` (adding or expiring whole ones), settle, hold it, measure.
+
+        ``edge`` is called just before and just after the window, while nothing is sent or in flight: what it returns
+        (the bridge's counters, say) goes into ``Offered.extra["edges"]``.
 
         Returns when the window has ended; the conferences stay up, sending, until the next offer or ``stop``.
         """

@@ -22,7 +22,7 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeError, JvbtuneError, LoadError
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
-from jvbtune.load.base import IntendedLoad, Mix, Offered
+from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import Answer, Conference, LocalTransport
 
 DEFAULT_MAX_PPS = 250_000.0
@@ -69,7 +69,9 @@ class LocalGenerator:
         """How many endpoints are on the bridge now."""
         return sum(len(group.endpoints) for group in self._groups)
 
-    def offer(self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0) -> Offered:
+    def offer(
+        self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
+    ) -> Offered:
         if load.packet_rate_pps > self._max_pps:
             raise LoadError(f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that are allowed")
         shape = (load.mix.participants, load.mix.senders, load.mix.payload_bytes, load.mix.stream_pps)
@@ -89,8 +91,12 @@ class LocalGenerator:
         worker.call("start", stream_pps=load.mix.stream_pps, burst_packets=load.mix.burst_packets)
         if settle_seconds > 0:
             worker.check_alive(settle_seconds)
+        worker.call("quiet")
+        edges = [edge()] if edge is not None else []
         seen = worker.call("window", timeout_seconds=duration_seconds + 30, seconds=duration_seconds)
-        return self._offered(load, seen, set_up_seconds)
+        edges += [edge()] if edge is not None else []
+        worker.call("resume")
+        return self._offered(load, {**seen, "edges": edges}, set_up_seconds)
 
     def stop(self) -> None:
         """Expire all conferences; the worker stays for the next offer."""

@@ -241,9 +241,16 @@ class Worker:
         self._sending = False
         return {}
 
+    def do_quiet(self, number: int) -> dict[str, Any]:
+        """Stop sending until nothing more arrives: the edge of a window, where counts are exact."""
+        return {"drain_seconds": self._silence()}
+
+    def do_resume(self, number: int) -> dict[str, Any]:
+        self._next_tick, self._sending = time.monotonic(), True
+        return {}
+
     def do_window(self, number: int, seconds: float) -> dict[str, Any]:
-        """Measure: silence, the window, silence again; so that nothing in flight is counted twice or lost."""
-        self._silence()
+        """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet."""
         for endpoint in self._endpoints.values():
             endpoint.delays_ns.clear()
             endpoint.reordered = 0
@@ -265,7 +272,7 @@ class Worker:
         sent = {name: sender.sent - sent_before[name] for name, sender in self._senders.items()}
         expected = sum(sent[name] * sender.receivers for name, sender in self._senders.items())
         delays = sorted(d for endpoint in self._endpoints.values() for d in endpoint.delays_ns)
-        result = {
+        return {
             "started_unix": started_unix,
             "duration_seconds": lasted,
             "sent_packets": sum(sent.values()),
@@ -282,8 +289,6 @@ class Worker:
             "delayed_50ms_ratio": sum(d > 50_000_000 for d in delays) / len(delays) if delays else None,
             "sampled_packets": len(delays),
         }
-        self._next_tick, self._sending = time.monotonic(), True
-        return result
 
     def _silence(self) -> float:
         """Send nothing until nothing more arrives; how long that took."""

@@ -129,7 +129,7 @@ class Sweep:
         self, step: Step, trial: Trial, order: int, expected_rcvbuf: int | None, settle: float, seconds: float
     ) -> Measured:
         begun = time.time()
-        offered = self.generator.offer(trial.load, seconds, settle_seconds=settle)
+        offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
         self._wait_for_samples(offered.started_unix + offered.duration_seconds)
         context = Context(
             run_id=self.writer.run.id,

@@ -67,9 +67,13 @@ def measure(
         "cores": context.cores,
         "conferences": trial.load.conferences,
         **_generator(offered),
-        **_bridge(answers, start, end),
+        **_stats(answers, start, end),
     }
     because: list[str] = []
+    try:
+        row.update(_counts(offered))
+    except ValueError as error:
+        because.append(f"not counted: {error}")
     try:
         row.update(summarise(inside))
     except ValueError as error:
@@ -104,19 +108,24 @@ def _generator(offered: Offered) -> dict[str, Any]:
     }
 
 
-def _bridge(answers: Sequence[Mapping[str, Any]], start: float, end: float) -> dict[str, Any]:
+def _counts(offered: Offered) -> dict[str, Any]:
+    """What the bridge counted between the edges of the window, where nothing was in flight: exact."""
+    edges = [edge for edge in offered.extra.get("edges") or () if edge["what"] == "queues"]
+    if len(edges) != 2:
+        raise ValueError("the bridge did not tell its queue counters at both edges of the window")
+    counts = bridge_counts(edges[0]["data"], edges[1]["data"], offered.duration_seconds)
+    return {
+        "in_pps": counts.in_pps,
+        "out_pps": counts.out_pps,
+        "relay_pps": counts.relay_pps,
+        "bridge_pps": counts.packet_rate_pps,
+        "queue_drops": counts.dropped_packets,
+    }
+
+
+def _stats(answers: Sequence[Mapping[str, Any]], start: float, end: float) -> dict[str, Any]:
+    """The bridge's own windowed stats, for comparison."""
     fields: dict[str, Any] = {}
-    queues = [a for a in answers if a["what"] == "queues" and start - 0.2 <= a["unix"] <= end + 0.2]
-    if len(queues) >= 2:
-        first, last = queues[0], queues[-1]
-        counts = bridge_counts(first["data"], last["data"], last["unix"] - first["unix"])
-        fields.update(
-            in_pps=counts.in_pps,
-            out_pps=counts.out_pps,
-            relay_pps=counts.relay_pps,
-            bridge_pps=counts.packet_rate_pps,
-            queue_drops=counts.dropped_packets,
-        )
     stats = [a["data"] for a in answers if a["what"] == "stats" and start <= a["unix"] <= end]
     if stats and stats[-1].get("packet_rate_pps") is not None:
         fields["stats_pps"] = stats[-1]["packet_rate_pps"]
