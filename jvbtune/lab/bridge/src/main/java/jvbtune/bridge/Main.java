@@ -8,6 +8,8 @@ import jvbtune.bridge.http.PrivateHttpServer;
 import jvbtune.bridge.http.Routes;
 import jvbtune.bridge.stats.LoadManager;
 import jvbtune.bridge.stats.MetricsUpdate;
+import jvbtune.bridge.stats.QueueErrors;
+import jvbtune.bridge.stats.TransitStats;
 import jvbtune.bridge.transport.Harvesters;
 import org.jitsi.utils.logging2.Logger;
 import org.jitsi.utils.logging2.LoggerImpl;
@@ -24,6 +26,8 @@ public final class Main {
                 (thread, e) -> logger.error("An uncaught exception occurred in thread=" + thread, e));
         logger.info("Starting the lab's bridge, version " + Version.VERSION);
         PacketQueue.setEnableStatisticsDefault(true);
+        QueueErrors.register();
+        TransitStats.register();
         Harvesters.start();
 
         CountDownLatch exit = new CountDownLatch(1);

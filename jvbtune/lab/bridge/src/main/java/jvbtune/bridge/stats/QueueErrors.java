@@ -17,6 +17,11 @@ public final class QueueErrors extends CountingErrorHandler {
         exceptions = Metrics.counter(name + "_exceptions", "Number of exceptions from " + what + ".");
     }
 
+    /** Makes the metrics of all queues appear before the first packet. */
+    public static void register() {
+        // The class is initialised by now.
+    }
+
     @Override
     public void packetDropped() {
         super.packetDropped();

@@ -35,6 +35,11 @@ public final class TransitStats {
                 : null;
     }
 
+    /** Makes the metrics appear before the first packet. */
+    public static void register() {
+        // The class is initialised by now.
+    }
+
     /** Counts a packet that was handed to the kernel just now. */
     public static void packetSent(Packet packet) {
         if (!JSON && !PROMETHEUS && !JITTER) {
