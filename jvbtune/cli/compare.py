@@ -37,10 +37,8 @@ def command(runs: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None
             one, other = first["recommendation"], second["recommendation"]
             verdict = "unresolved"
             if one and other:
-                apart = (
-                    one["interval_pps"][0] > other["interval_pps"][1]
-                    or one["interval_pps"][1] < other["interval_pps"][0]
-                )
+                (low, high), (other_low, other_high) = one["interval_pps"], other["interval_pps"]
+                apart = low > other_high or high < other_low
                 verdict = "different" if apart else "not significant"
             ratio = other["max_packet_rate_pps"] / one["max_packet_rate_pps"] if one and other else None
             pairs.append({"a": first["id"], "b": second["id"], "ratio": ratio, "verdict": verdict})
@@ -52,12 +50,12 @@ def command(runs: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None
         figure = "no recommendation"
         if figures is not None:
             low, high = figures["interval_pps"]
-            figure = f"{figures['max_packet_rate_pps']:.0f} pps ({low:.0f} to {high:.0f}), bound by {figures['binding_limit']}"
+            rate, limit = figures["max_packet_rate_pps"], figures["binding_limit"]
+            figure = f"{rate:.0f} pps ({low:.0f} to {high:.0f}), bound by {limit}"
         facts = result["provenance"]
         click.echo(f"{result['id']}: {figure}")
-        click.echo(
-            f"    {result['host']}, {facts['jvb_version']}, Java {facts['java']}, kernel {facts['kernel']}, {facts['cpu']}"
-        )
+        names = ("jvb_version", "java", "kernel", "cpu")
+        click.echo("    " + ", ".join([result["host"], *(f"{name} {facts[name]}" for name in names)]))
     for pair in pairs:
         ratio = f" (× {pair['ratio']:.3f})" if pair["ratio"] else ""
         click.echo(f"{pair['b']} against {pair['a']}: {pair['verdict']}{ratio}")
