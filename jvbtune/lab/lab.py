@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jvbtune.agent.journal import DIRECTORY as STATE_DIRECTORY
+from jvbtune.agent.journal import Journal
 from jvbtune.errors import JvbtuneError, UsageError
 from jvbtune.inventory import HostEntry, load_inventory
 from jvbtune.lab import files
@@ -124,6 +126,8 @@ class Lab:
             with _machine_lock():
                 network = free_network(own_namespace)
                 lab._note(number=network.number, own_namespace=own_namespace, boot_id=_boot_id(), home=str(home))
+                if not Path(STATE_DIRECTORY).exists():
+                    lab._note(made_state_directory=True)
                 network.up()
             lab._write_files(home)
             lab._start_sshd()
@@ -150,6 +154,8 @@ class Lab:
                 stop_with_children(pid, started)
             if "number" in self.state:
                 self.network.down()
+        if self.state.get("made_state_directory") and not Path(Journal().path).exists():
+            shutil.rmtree(STATE_DIRECTORY, ignore_errors=True)
         if self.state.get("made_privilege_separation"):
             with contextlib.suppress(OSError):
                 PRIVILEGE_SEPARATION.rmdir()
