@@ -56,6 +56,8 @@ class RtpTest {
         assertEquals(Rtp.NO_AUDIO_LEVEL, Rtp.audioLevel(packet(HEADER + "bede0001" + "10940000"), 0));
         assertEquals(Rtp.NO_AUDIO_LEVEL, Rtp.audioLevel(packet("80" + HEADER.substring(2)), 1));
         assertEquals(Rtp.NO_AUDIO_LEVEL, Rtp.audioLevel(packet(HEADER + "bede00ff" + "20"), 1));
+        // What stands behind the extensions is payload.
+        assertEquals(Rtp.NO_AUDIO_LEVEL, Rtp.audioLevel(packet(HEADER + "bede0000" + "10940000"), 1));
     }
 
     @Test
