@@ -27,6 +27,8 @@ from jvbtune.agent.putback import put_back, summary
 RUN_DIRECTORY = "/run/jvbtune"
 GUARD_READY_SECONDS = 15.0
 TIMER_UNIT = "jvbtune-guard"
+#: How long a bridge's stats may still show participants that have left: they are refreshed every 5 s.
+STALE_STATS_SECONDS = 6.0
 
 
 class Tuning:
@@ -209,6 +211,10 @@ def _refuse_leftover(journal: Journal) -> None:
 
 def _refuse_participants(bridge: Bridge) -> None:
     participants = bridge.participants()
+    deadline = time.monotonic() + STALE_STATS_SECONDS
+    while participants and time.monotonic() < deadline:
+        time.sleep(0.5)
+        participants = bridge.participants()
     if participants:
         raise AgentFault(
             "busy",

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,22 +250,26 @@ class Lab:
         if not PRIVILEGE_SEPARATION.exists():
             self._note(made_privilege_separation=True)
             PRIVILEGE_SEPARATION.mkdir(mode=0o755)
-        argv = [SSHD, "-D", "-e", "-f", str(self.directory / "sshd_config")]
+        argv = [SSHD, "-f", str(self.directory / "sshd_config"), "-E", str(self.directory / "sshd.log")]
         if self.network.host_netns:
             argv = ["nsenter", f"--net=/run/netns/{self.network.host_netns}", "--", *argv]
         cores = self.state["other_cores"]
-        with open(self.directory / "sshd.log", "ab") as log:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
-            )
-        self._note(sshd=[[process.pid, start_ticks(process.pid) or 0]])
-        self._wait(lambda: _listens(self.network.ssh_address, self.ssh_port), 10, "sshd", process)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            timeout=30,
+            check=False,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        if done.returncode != 0:
+            raise JvbtuneError(f"the lab's sshd did not start: {done.stderr.strip()}")
+        self._wait(lambda: (self.directory / "sshd.pid").exists(), 10, "sshd")
+        pid = int((self.directory / "sshd.pid").read_text())
+        self._note(sshd=[[pid, start_ticks(pid) or 0]])
+        self._wait(lambda: _listens(self.network.ssh_address, self.ssh_port), 10, "sshd")
 
     def _start_bridge(self) -> None:
         argv = [_system_python(), "-I", "-B", str(self.directory / "bridgectl.py"), "start"]
@@ -285,12 +289,10 @@ class Lab:
             argv = ["nsenter", f"--net=/run/netns/{self.network.host_netns}", "--", *argv]
         return subprocess.run(argv, capture_output=True, timeout=10, check=False).returncode == 0
 
-    def _wait(self, ready: Any, seconds: float, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    def _wait(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
         while not ready():
-            if process is not None and process.poll() is not None:
-                raise JvbtuneError(f"{what} of the lab ended with status {process.returncode}")
-            if process is None and self.bridge_pid() is None:
+            if what == "the bridge" and self.bridge_pid() is None:
                 raise JvbtuneError(f"{what} of the lab ended")
             if time.monotonic() > deadline:
                 raise JvbtuneError(f"{what} of the lab was not ready within {seconds:g} s")

@@ -31,6 +31,9 @@ from jvbtune.sweep.poller import BridgePoller
 from jvbtune.sweep.probe import find_levels
 from jvbtune.sweep.trial import Context, Measured, measure
 
+#: How long a bridge's stats may still show participants that are gone: refreshed every 5 s, and some margin.
+STALE_STATS_SECONDS = 8.0
+
 #: Tells the caller what happens: an event of the journal's vocabulary, or ``tick``.
 Observer = Callable[[str, Mapping[str, Any]], None]
 
@@ -163,13 +166,18 @@ class Sweep:
 
     def refuse_live_calls(self) -> None:
         """Participants that are not the generator's: somebody's call. The sweep ends, whatever the drain said."""
-        participants = self.bridge.stats().participants
-        ours = self.generator.endpoints
-        if participants is not None and participants > ours:
-            raise BridgeBusyError(
-                f"{self.entry.name}: {participants - ours} participants joined the bridge during the sweep",
-                hint="The host is put back. Take the bridge out of service, then go on with --resume.",
-            )
+        deadline = time.monotonic() + STALE_STATS_SECONDS
+        while True:
+            participants, ours = self.bridge.stats().participants, self.generator.endpoints
+            if participants is None or participants <= ours:
+                return
+            if time.monotonic() > deadline:
+                break  # not our own that were just expired: a bridge's stats are up to 5 s old
+            time.sleep(0.5)
+        raise BridgeBusyError(
+            f"{self.entry.name}: {participants - ours} participants joined the bridge during the sweep",
+            hint="The host is put back. Take the bridge out of service, then go on with --resume.",
+        )
 
 
 @dataclass(frozen=True)
