@@ -1,0 +1,142 @@
+"""STUN against the RFC's vectors, the kernel filter on real sockets, the schedule, DTLS between two real ends."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jvbtune.errors import LoadError
+from jvbtune.inventory import BridgeEntry, HostEntry
+from jvbtune.load import stun
+from jvbtune.load.base import IntendedLoad, Mix
+from jvbtune.load.generator import media_target
+from jvbtune.load.media import OpusSource, sent_ns
+from jvbtune.load.schedule import TICK_SECONDS, Wheel
+from jvbtune.load.sockets import SAMPLE_EVERY, Batch, open_socket, rejected_packets
+
+#: RFC 5769, 2.1: the sample request.
+REQUEST = bytes.fromhex(
+    "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74002400046e0001ff80290008932ff9b1"
+    "51263b36000600096576746a3a68367659202020000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf"
+)
+PASSWORD = b"VOkJxbRl1RmTxUk/WvJxBt"
+
+
+def test_the_rfcs_request_is_read_and_intact() -> None:
+    message = stun.decode(REQUEST)
+    assert message is not None
+    assert message.kind == stun.BINDING_REQUEST
+    assert message.attributes[stun.USERNAME] == b"evtj:h6vY"
+    assert message.intact(PASSWORD)
+    assert not message.intact(b"another password")
+
+
+@pytest.mark.parametrize("place", [1, 30, 60, 95, 107])
+def test_a_changed_byte_is_noticed(place: int) -> None:
+    broken = bytearray(REQUEST)
+    broken[place] ^= 1
+    message = stun.decode(bytes(broken))
+    assert message is None or not message.intact(PASSWORD)
+
+
+def test_a_request_of_ours_is_intact_and_nominates() -> None:
+    raw = stun.binding_request(
+        b"t" * 12, local_ufrag="mine", remote_ufrag="theirs", remote_password="secret", tie_breaker=7
+    )
+    message = stun.decode(raw)
+    assert message is not None
+    assert message.attributes[stun.USERNAME] == b"theirs:mine"
+    assert stun.USE_CANDIDATE in message.attributes
+    assert message.intact(b"secret")
+
+
+def test_an_address_is_masked_as_the_rfc_does() -> None:
+    """RFC 5769, 2.2: 192.0.2.1 port 32853."""
+    assert stun.xor_address(("192.0.2.1", 32853), REQUEST[8:20]) == bytes.fromhex("0001a147e112a643")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_never_a_message_with_integrity(data: bytes) -> None:
+    message = stun.decode(data)
+    assert message is None or not message.intact(b"x")
+
+
+@given(st.floats(1, 1000), st.integers(1, 100), st.integers(1, 3000))
+def test_every_sender_has_one_place_and_steady_ones_are_spread_evenly(pps: float, burst: int, senders: int) -> None:
+    wheel = Wheel.of(pps, burst)
+    slots = wheel.place(list(range(senders)))
+    assert sorted(sender for slot in slots for sender in slot) == list(range(senders))
+    assert abs(wheel.ticks - burst / pps / TICK_SECONDS) <= 0.501 or wheel.ticks == 1
+    if burst == 1:
+        sizes = [len(slot) for slot in slots]
+        assert max(sizes) - min(sizes) <= 1
+    else:
+        assert len(slots[0]) == senders
+
+
+@given(st.integers(1, 2**31), st.integers(0, 2**63))
+def test_a_packet_tells_when_it_was_sent(ssrc: int, now: int) -> None:
+    source = OpusSource(ssrc, stream_pps=50, payload_bytes=80)
+    source.packet(0)
+    assert sent_ns(source.packet(now)) == (ssrc, source.sequence, now)
+
+
+def test_load_grows_by_whole_conferences() -> None:
+    mix = Mix(participants=5, senders=3, stream_pps=50)
+    assert (mix.in_pps(), mix.out_pps(), mix.packet_rate_pps()) == (150, 600, 750)
+    assert IntendedLoad.for_packet_rate(10000, mix).conferences == 13
+    assert IntendedLoad.for_packet_rate(1, mix).packet_rate_pps == 750
+
+
+def test_the_kernel_counts_what_the_filter_rejects() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
+        with open_socket("127.0.0.1", sender.getsockname()) as receiver:
+            target = receiver.getsockname()
+            before = rejected_packets(receiver)
+            for sequence in range(320):
+                sender.sendto(struct.pack("!BBHII", 0x80, 111, sequence, 0, 1) + bytes(80), target)
+            sender.sendto(struct.pack("!BB", 0x80, 200) + bytes(26), target)  # RTCP
+            sender.sendto(REQUEST, target)
+            sender.sendto(bytes([22, 254, 253]) + bytes(20), target)  # DTLS
+            kinds = []
+            while True:
+                try:
+                    kinds.append(receiver.recv(2048)[1])
+                except BlockingIOError:
+                    break
+            assert rejected_packets(receiver) - before == 320 - 320 // SAMPLE_EVERY
+    assert kinds == [111] * (320 // SAMPLE_EVERY) + [200, REQUEST[1], 254]
+
+
+def test_a_batch_leaves_in_order() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(2)
+        with open_socket("127.0.0.1", receiver.getsockname()) as sender:
+            assert Batch(sender, [bytes([n]) * 10 for n in range(50)]).send() == 50
+            assert [receiver.recv(100)[0] for _ in range(50)] == list(range(50))
+
+
+def test_load_goes_only_where_the_inventory_allows() -> None:
+    with pytest.raises(LoadError, match="media_address"):
+        media_target(HostEntry("h", "h"))
+    entry = HostEntry(
+        "h", "h", bridge=BridgeEntry(media_address="203.0.113.7", allowed_media_addresses=("203.0.113.8",))
+    )
+    with pytest.raises(LoadError, match="not among"):
+        media_target(entry)
+    allowed = BridgeEntry(media_address="203.0.113.7", allowed_media_addresses=("203.0.113.7",), media_port=1)
+    assert media_target(HostEntry("h", "h", bridge=allowed)) == ("203.0.113.7", 1)
+
+
+def test_a_clock_of_ticks_keeps_its_mean_rate() -> None:
+    wheel = Wheel.of(50, 1)
+    assert (wheel.ticks, wheel.pps) == (20, 50)
+    assert Wheel.of(50, 16).ticks == 320
+    assert time.get_clock_info("monotonic").resolution < TICK_SECONDS
