@@ -23,6 +23,8 @@ BASELINE = "baseline"
 SIGNIFICANT = 0.05
 #: What counts as a difference at all, relative. Percentiles of delay and drops spread far more than CPU.
 EQUIVALENCE = {"cpu_per_packet": 0.02, "delay_p99": 0.25, "burst_drops": 1.0, "loss": 1.0}
+#: How the error of 5 % is shared: mostly to what settings are swept for, CPU and the drops of bursts.
+WEIGHTS = {"burst_drops": 5.0, "cpu_per_packet": 5.0, "delay_p99": 1.0, "loss": 1.0}
 #: Which metric speaks first where they disagree: packets lost count more than CPU, CPU more than delay within limits.
 PRIORITY = ("burst_drops", "loss", "cpu_per_packet", "delay_p99")
 
@@ -130,7 +132,7 @@ def _one_host(host: str, rows: pl.DataFrame, reference: str) -> list[SettingVerd
             contrast = layout.contrast(item.step, reference) if item.step in there else None
             if contrast is not None:
                 raw.append((item, layout, contrast))
-    adjusted = holm([contrast.p_value for _, _, contrast in raw])
+    adjusted = holm([c.p_value for _, _, c in raw], [WEIGHTS[c.metric] for _, _, c in raw])
     by_setting: dict[str, list[Comparison]] = {item.setting: [] for item in swept}
     for (item, _, contrast), p in zip(raw, adjusted, strict=True):
         by_setting[item.setting].append(_comparison(item, contrast, p))
@@ -189,14 +191,21 @@ def _blocks_needed(contrast: Contrast, margin: float) -> int | None:
     return None
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given."""
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given; weighted (Benjamini & Hochberg 1997) where asked.
+
+    With weights, hypotheses share the error unequally: p/w is what is ranked, and each is held against the weights
+    that are left.
+    """
     count = len(p_values)
+    weights = [1.0] * count if weights is None else list(weights)
     adjusted = [1.0] * count
     running = 0.0
-    for rank, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        running = max(running, min(1.0, (count - rank) * p_values[index]))
+    left = sum(weights)
+    for index in sorted(range(count), key=lambda i: p_values[i] / weights[i]):
+        running = max(running, min(1.0, p_values[index] * left / weights[index]))
         adjusted[index] = running
+        left -= weights[index]
     return adjusted
 
 

@@ -18,6 +18,8 @@ from jvbtune.fit.recommendation import Recommendation, floored, none
 MAX_EXTRAPOLATION = 1.15
 #: An interval wider than this (high / low) is no recommendation.
 MAX_INTERVAL_FACTOR = 4.0
+#: A CPU figure of a shorter trial is a few scheduler ticks.
+MIN_SECONDS = 2.0
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
 PLAUSIBLE_PPS_PER_CORE = (2_000.0, 60_000.0)
 
@@ -102,8 +104,9 @@ def _one_host(
 
 
 def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Valid, steady, with a packet rate: what a curve may be fitted to."""
-    return rows.filter(pl.col("valid") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0))
+    """Valid, steady, with a packet rate, not too short: what a curve may be fitted to."""
+    long_enough = pl.col("duration_s").is_null() | (pl.col("duration_s") >= MIN_SECONDS)
+    return rows.filter(pl.col("valid") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0) & long_enough)
 
 
 def with_plots(rows: pl.DataFrame) -> pl.DataFrame:
@@ -134,6 +137,8 @@ def _why_none_usable(rows: pl.DataFrame) -> list[str]:
     steady = rows.filter(pl.col("kind") == "steady")
     if steady.height == 0:
         return ["there is no steady trial: a curve needs steady loads"]
+    if steady.filter(pl.col("bridge_pps") > 0).height:
+        return [f"all steady trials with a packet rate are invalid or shorter than {MIN_SECONDS:.0f} s"]
     return [f"none of {steady.height} steady trials has a packet rate: bridge_pps, or in_pps and out_pps, is needed"]
 
 
