@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from jvbtune.bridge.client import BridgeClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
 
-__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "open_generator"]
+__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "expire_leftover", "open_generator"]
+
+
+def expire_leftover(client: BridgeClient, prefix: str) -> int:
+    """Expire the conferences of a generator that was killed; how many."""
+    from jvbtune.load.generator import expire_leftover as expire
+
+    return expire(client, prefix)
 
 
 def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:

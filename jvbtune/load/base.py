@@ -95,6 +95,10 @@ class Generator(Protocol):
         """
 
     @property
+    def prefix(self) -> str:
+        """Of the names of its conferences: whoever cleans up after it finds them by that."""
+
+    @property
     def endpoints(self) -> int:
         """How many of its endpoints are on the bridge now."""
 

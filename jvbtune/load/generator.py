@@ -23,6 +23,7 @@ from jvbtune.errors import BridgeError, JvbtuneError, LoadError
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
+from jvbtune.load.colibri import PATH as COLIBRI_PATH
 from jvbtune.load.colibri import Answer, Conference, LocalTransport
 
 DEFAULT_MAX_PPS = 250_000.0
@@ -34,6 +35,8 @@ PARALLEL_REQUESTS = 8
 #: Endpoints that are connected at once: more would make the handshakes time out on a cold bridge.
 BATCH_CONFERENCES = 10
 ATTEMPTS = 3
+#: Of numbers that are missing in a row this many mean that there are no more.
+MAX_CONFERENCES_AT_ONCE = 300
 
 #: Beyond these the generator, not the bridge, is what a trial measured.
 MAX_CPU_RATIO = 0.85
@@ -58,11 +61,15 @@ class LocalGenerator:
         self._client = BridgeClient(
             host, entry.bridge.http_address, entry.bridge.http_port, timeout_seconds=SIGNALLING_TIMEOUT_SECONDS
         )
-        self._prefix = f"jvbtune-{secrets.token_hex(4)}"
+        self._prefix = f"jvbtune-{secrets.token_hex(4)}"  #: of its conferences' meeting ids
         self._numbers = itertools.count()
         self._groups: list[_Group] = []
         self._mix: Mix | None = None
         self._worker: _Worker | None = None
+
+    @property
+    def prefix(self) -> str:
+        return self._prefix
 
     @property
     def endpoints(self) -> int:
@@ -297,6 +304,20 @@ class LocalGenerator:
             started_unix=float(seen["started_unix"]),
             extra={**seen, "set_up_seconds": set_up_seconds},
         )
+
+
+def expire_leftover(client: BridgeClient, prefix: str) -> int:
+    """Expire the conferences that a killed generator left on the bridge; how many.
+
+    Meeting ids are the prefix and a running number; a bridge forgets such conferences by itself only after a minute.
+    """
+    expired = misses = number = 0
+    while misses < MAX_CONFERENCES_AT_ONCE:
+        status, _ = client.raw("PATCH", f"{COLIBRI_PATH}{prefix}-{number}", {"expire": True})
+        misses = 0 if status == 200 else misses + 1
+        expired += status == 200
+        number += 1
+    return expired
 
 
 def media_target(entry: HostEntry) -> tuple[str, int]:

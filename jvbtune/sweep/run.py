@@ -20,7 +20,7 @@ from jvbtune.errors import BridgeBusyError, Interrupted, JvbtuneError, LoadError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import HostEntry
-from jvbtune.load import open_generator
+from jvbtune.load import expire_leftover, open_generator
 from jvbtune.load.base import Generator
 from jvbtune.settings.catalogue import expected_rcvbuf_bytes
 from jvbtune.settings.tuning import Tuning
@@ -277,6 +277,8 @@ def open_sweep(
         _refuse_leftover(entry, agent)
         found = agent.call("bridge.find", **bridge_arguments(entry))
         bridge = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        for event in writer.run.events("generator"):
+            expire_leftover(bridge, event["prefix"])  # of this run, before it was killed
         writer.write_provenance("before", _provenance(agent, bridge, found))
         stack.callback(lambda: writer.write_provenance("after", _provenance_after(agent)))
         observe("found", {"bridge": found})
@@ -296,6 +298,7 @@ def open_sweep(
 
         generator = open_generator(entry, host)
         stack.callback(generator.close)
+        writer.journal.append("generator", prefix=generator.prefix)
         agent.call("sample.start", interval_seconds=1.0, **bridge_arguments(entry))
         stack.callback(lambda: agent.call("sample.stop"))
         poller = stack.enter_context(BridgePoller(bridge))
