@@ -132,7 +132,8 @@ def loss_form(floor: float) -> Form:
     def columns(x: Floats, shapes: Floats) -> Floats:
         capacity = shapes[:, :1]
         width = shapes[:, 1:] * capacity
-        lost = width * softplus((x - capacity) / width) / np.maximum(x, 1e-9)
+        # less its value at 0, so that nothing is lost of nothing and the ratio rises everywhere
+        lost = width * (softplus((x - capacity) / width) - softplus(-capacity / width)) / np.maximum(x, 1e-9)
         return _stack(np.ones_like(x), np.log1p(lost / floor))
 
     return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", columns, _grid(CAPACITIES, WIDTHS))

@@ -82,7 +82,7 @@ def _one_host(
     if problems:
         return none(host, limits, [*problems, *notes], missing=missing, **facts)
     low = min(bound.low_pps for bound in ordered if bound.estimate_pps <= MAX_EXTRAPOLATION * scale)
-    behind = ordered[1] if len(ordered) > 1 else None
+    behind = next((bound for bound in ordered[1:] if np.isfinite(bound.estimate_pps)), None)
     rate = floored(binding.estimate_pps)
     return Recommendation(
         host,
@@ -91,9 +91,7 @@ def _one_host(
         interval_pps=(round(min(low, rate), 1), round(max(min(b.high_pps for b in ordered), rate), 1)),
         binding_limit=binding.name,
         next_limit=behind.name if behind else None,
-        next_limit_pps=None
-        if behind is None or not np.isfinite(behind.estimate_pps)
-        else round(behind.estimate_pps, 1),
+        next_limit_pps=round(behind.estimate_pps, 1) if behind else None,
         model=binding.curve.form.name,
         restart_low_pps=round(min(binding.restart_low_pps, rate), 1),
         extrapolated=binding.estimate_pps > scale,

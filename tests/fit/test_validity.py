@@ -1,0 +1,64 @@
+"""Each rule: the row that breaks it, and what is said."""
+
+import pytest
+
+from jvbtune.fit.validity import drifting_blocks, judge
+
+GOOD = {
+    "kind": "steady",
+    "generator_limited": False,
+    "bridge_restarted": False,
+    "steal_ratio": 0.0,
+    "throttled_ratio": 0.0,
+    "offered_pps": 10_000.0,
+    "bridge_pps": 10_050.0,
+    "loss_ratio": 0.0,
+    "socket_rcvbuf_bytes": 425_984,
+    "duration_s": 10.0,
+    "sampled_seconds": 9.0,
+    "frequency_ratio": 1.0,
+    "tenants_cpu_ratio": 0.02,
+}
+
+
+def test_a_good_row_has_no_fault_and_nothing_measured_has_none_either() -> None:
+    assert judge(GOOD, expected_rcvbuf_bytes=425_984, clock_uncertainty_seconds=0.01) == []
+    assert judge({}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"generator_limited": True, "generator_limited_because": ["CPU 99 %"]}, "generator was the limit: CPU 99 %"),
+        ({"bridge_restarted": True}, "restarted by itself"),
+        ({"steal_ratio": 0.05}, "steal"),
+        ({"throttled_ratio": 0.2}, "throttled"),
+        ({"socket_rcvbuf_bytes": 212_992}, "buffer"),
+        ({"bridge_pps": 11_000.0}, "counts"),
+        ({"sampled_seconds": 3.0}, "samples"),
+        ({"frequency_ratio": 0.8}, "frequency"),
+        ({"tenants_cpu_ratio": 0.5}, "other tenants"),
+    ],
+)
+def test_each_fault_is_named(change: dict[str, object], says: str) -> None:
+    found = judge(GOOD | change, expected_rcvbuf_bytes=425_984, clock_uncertainty_seconds=0.01)
+    assert len(found) == 1
+    assert says in found[0]
+
+
+def test_an_unsure_clock_is_a_fault() -> None:
+    assert "clock" in judge(GOOD, clock_uncertainty_seconds=1.0)[0]
+
+
+def test_a_bad_result_is_a_result() -> None:
+    assert judge(GOOD | {"loss_ratio": 0.3, "bridge_pps": 7000.0}) == []
+
+
+def test_a_block_whose_baseline_is_off_is_found() -> None:
+    rows = [
+        {"block": block, "step": "baseline", "intended_pps": pps, "bridge_pps": pps, "cpu_cores": pps * 1e-5 * cost}
+        for block, cost in enumerate([1.0, 1.05, 1.6, 0.97])
+        for pps in (1e4, 2e4)
+    ]
+    assert list(drifting_blocks(rows)) == [2]
+    assert drifting_blocks(rows[:4]) == {}
