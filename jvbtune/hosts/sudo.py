@@ -32,8 +32,8 @@ def check_sudo(completed: Completed, host_name: str, user: str) -> None:
 
 
 def sudoers_hint(user: str) -> str:
-    """What to add, and where."""
+    """What to add, and where. A narrower line would only look safer: the agent is a program that runs as root."""
     return (
         "Add this line to /etc/sudoers.d/jvbtune on the host (visudo -f), or run playbooks/prepare.yml:\n"
-        f"{user} ALL=(root) NOPASSWD: /usr/bin/python3 -I -B /var/cache/jvbtune/agent-*.pyz*, /usr/bin/id -u"
+        f"{user} ALL=(root) NOPASSWD: ALL"
     )
