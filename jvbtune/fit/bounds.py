@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve
+from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 from jvbtune.fit.limits import Limits
@@ -120,7 +120,7 @@ def unsaturated(data: Data) -> Data:
     if full.size == 0:
         return data
     keep = data.x < data.x[order][full[0]]
-    return _subset(data, keep) if _levels(data.x[keep]) >= MIN_LEVELS else data
+    return _subset(data, keep) if levels(data.x[keep]) >= MIN_LEVELS else data
 
 
 def _subset(data: Data, keep: npt.NDArray[np.bool_]) -> Data:
@@ -128,20 +128,10 @@ def _subset(data: Data, keep: npt.NDArray[np.bool_]) -> Data:
     return Data(data.x[keep], data.y[keep], plot, data.block[keep], data.relative)
 
 
-def _levels(x: Floats) -> int:
-    """Packet rates that differ by more than 5 %."""
-    ordered = np.sort(x[x > 0])
-    count, last = 0, 0.0
-    for value in ordered:
-        if value > last * 1.05:
-            count, last = count + 1, float(value)
-    return count
-
-
 def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True) -> Data | None:
     x, y = rows[x_name].to_numpy(), rows[y_name].to_numpy()
     keep = np.isfinite(x) & np.isfinite(y) & (x > 0) & ((y > 0) if relative else (y >= 0))
-    if _levels(x[keep]) < MIN_LEVELS:
+    if levels(x[keep]) < MIN_LEVELS:
         return None
     data = Data(x, y, rows["plot"].to_numpy(), rows["block_index"].to_numpy(), relative)
     return _subset(data, keep)

@@ -108,6 +108,15 @@ class Curve:
         return _residual(self.data, self.mean(self.data.x)) - self.restart_effect[self.data.plot]
 
 
+def levels(x: Floats) -> int:
+    """How many packet rates there are that differ by more than 5 %."""
+    count, last = 0, 0.0
+    for value in np.sort(x[x > 0]):
+        if value > last * 1.05:
+            count, last = count + 1, float(value)
+    return count
+
+
 def _residual(data: Data, fitted: Floats) -> Floats:
     if data.relative:
         return np.asarray(np.log(data.y / np.maximum(fitted, 1e-300)))
@@ -115,7 +124,12 @@ def _residual(data: Data, fitted: Floats) -> Floats:
 
 
 def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) -> Curve:
-    """Choose among ``forms`` and fit. At least 2 rows; deterministic."""
+    """Choose among ``forms`` and fit. At least 2 rows; deterministic.
+
+    A form needs more packet rates than it has parameters: three rates carry a line, and nothing that bends.
+    """
+    count = levels(data.x)
+    forms = [form for form in forms if form.parameters < count] or list(forms[:1])
     scale = float(data.x.max()) if scale is None else scale
     x = data.x / scale
     prior = Preparation.of(data, x, forms[-1] if len(forms) == 1 else _flexible(forms))

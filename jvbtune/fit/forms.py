@@ -33,6 +33,7 @@ class Form:
     formula: str
     columns: Callable[[Floats, Floats], Floats]
     shapes: Floats  #: (grid, …) the grid of shapes
+    parameters: int  #: free ones, the shape included: fewer than the packet rates that were run
 
     def basis(self, x: Floats) -> Floats:
         return self.columns(x, self.shapes)
@@ -99,16 +100,17 @@ def _usl_inverse(x: Floats, sigma: Floats, kappa: Floats) -> Floats:
 
 #: In the order of growing freedom: of two that predict alike, the earlier one is taken.
 CPU_FORMS: tuple[Form, ...] = (
-    Form("linear", "c0 + a·x", _linear, NO_SHAPE),
-    Form("power law", "c0 + a·x^k", _power, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0))),
-    Form("sqrt + linear", "c0 + a·√x + b·x", _sqrt_linear, NO_SHAPE),
-    Form("quadratic", "c0 + a·x + b·x²", _quadratic, NO_SHAPE),
-    Form("hinge", "c0 + a·x + b·max(0, x − h)", _hinge, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9))),
+    Form("linear", "c0 + a·x", _linear, NO_SHAPE, 2),
+    Form("power law", "c0 + a·x^k", _power, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0)), 3),
+    Form("sqrt + linear", "c0 + a·√x + b·x", _sqrt_linear, NO_SHAPE, 2),
+    Form("quadratic", "c0 + a·x + b·x²", _quadratic, NO_SHAPE, 3),
+    Form("hinge", "c0 + a·x + b·max(0, x − h)", _hinge, _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)), 4),
     Form(
         "universal scalability law",
         "c0 + a·n(x), x ∝ n/(1 + σ(n−1) + κn(n−1))",
         _usl,
         _grid((0.1, 0.2, 0.35, 0.5, 0.65, 0.8), (0.0, 0.05, 0.15)),
+        4,
     ),
 )
 
@@ -136,7 +138,7 @@ def loss_form(floor: float) -> Form:
         lost = width * (softplus((x - capacity) / width) - softplus(-capacity / width)) / np.maximum(x, 1e-9)
         return _stack(np.ones_like(x), np.log1p(lost / floor))
 
-    return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", columns, _grid(CAPACITIES, WIDTHS))
+    return Form("softplus", "lost = w·log(1 + exp((x − c)/w))", columns, _grid(CAPACITIES, WIDTHS), 4)
 
 
 def _delay_queue(x: Floats, shapes: Floats) -> Floats:
@@ -150,8 +152,8 @@ def _delay_knee(x: Floats, shapes: Floats) -> Floats:
 
 #: Of the logarithm of a delay.
 DELAY_FORMS: tuple[Form, ...] = (
-    Form("queue", "delay = d0·exp(s·x)·(1 − x/c)^−b", _delay_queue, _grid(np.geomspace(0.4, 2.5, 100).tolist())),
-    Form("knee", "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))", _delay_knee, _grid(CAPACITIES, WIDTHS)),
+    Form("queue", "delay = d0·exp(s·x)·(1 − x/c)^−b", _delay_queue, _grid(np.geomspace(0.4, 2.5, 100).tolist()), 4),
+    Form("knee", "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))", _delay_knee, _grid(CAPACITIES, WIDTHS), 5),
 )
 
 
