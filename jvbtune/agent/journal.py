@@ -17,8 +17,24 @@ from typing import Any
 
 from jvbtune.agent.errors import AgentFault
 
-DIRECTORY = "/var/lib/jvbtune"
+STATE_DIRECTORY = "/var/lib/jvbtune"
+RUN_DIRECTORY = "/run/jvbtune"
 VERSION = 1
+
+
+def own_directory(base: str, netns_inode: int | None = None) -> str:
+    """``base``, or a sibling of it for a host that is a network namespace of a machine: each is a host of its own.
+
+    The initial namespace is told by ``netdev_max_backlog``, which no other one has.
+    """
+    if netns_inode is None:
+        if os.path.exists("/proc/sys/net/core/netdev_max_backlog"):
+            return base
+        netns_inode = os.stat("/proc/self/ns/net").st_ino
+    return f"{base}-netns-{netns_inode}"
+
+
+DIRECTORY = own_directory(STATE_DIRECTORY)
 
 Record = dict[str, Any]
 

@@ -13,10 +13,11 @@ import os
 import re
 
 from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.journal import RUN_DIRECTORY, own_directory
 
 MS_BIND = 4096
 MNT_DETACH = 2
-DIRECTORY = "/run/jvbtune"
+DIRECTORY = own_directory(RUN_DIRECTORY)
 MARK = "# added by jvbtune for the time of a sweep; the file below this mount is untouched"
 
 

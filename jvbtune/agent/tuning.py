@@ -24,7 +24,7 @@ from jvbtune.agent.journal import VERSION, Journal, Record
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back, summary
 
-RUN_DIRECTORY = "/run/jvbtune"
+RUN_DIRECTORY = overlay.DIRECTORY
 GUARD_READY_SECONDS = 15.0
 TIMER_UNIT = "jvbtune-guard"
 #: How long a bridge's stats may still show participants that have left: they are refreshed every 5 s.

@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jvbtune.agent.journal import DIRECTORY as STATE_DIRECTORY
-from jvbtune.agent.journal import Journal
+from jvbtune.agent.journal import STATE_DIRECTORY, Journal, own_directory
 from jvbtune.errors import JvbtuneError, UsageError
 from jvbtune.inventory import HostEntry, load_inventory
 from jvbtune.lab import files
 from jvbtune.lab.home import check_home, lab_home
-from jvbtune.lab.network import Network, free_network
+from jvbtune.lab.network import NETNS_DIRECTORY, Network, free_network
 from jvbtune.lab.processes import alive, start_ticks, stop_with_children
 from jvbtune.store.atomic import write_json
 
@@ -152,6 +151,11 @@ class Lab:
                 )
             for pid, started in self.state.get("sshd") or ():
                 stop_with_children(pid, started)
+            own = self.network.host_netns if "number" in self.state else None
+            if own is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    inode = (NETNS_DIRECTORY / own).stat().st_ino
+                    shutil.rmtree(own_directory(STATE_DIRECTORY, inode), ignore_errors=True)
             if "number" in self.state:
                 self.network.down()
         if self.state.get("made_state_directory") and not Path(Journal().path).exists():
