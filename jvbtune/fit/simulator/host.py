@@ -119,7 +119,7 @@ class SimulatedHost:
 
 def many_slow_streams() -> SimulatedHost:
     """One core, conferences of 5 with 50 pps a stream: 22 % at 2.5 kpps, 55 at 10, 83 at 20, full at 30."""
-    return SimulatedHost(idle_cores=0.116, in_us=45.0, out_us=30.0, wake_cores=0.08, wake_scale_cores=0.15)
+    return SimulatedHost(idle_cores=0.12, in_us=48.0, out_us=33.0, wake_cores=0.0)
 
 
 def _solve(function: Callable[[float], float], goal: float, low: float = 1.0, high: float = 1e8) -> float:

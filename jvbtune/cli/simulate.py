@@ -1,0 +1,110 @@
+"""``jvbtune simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jvbtune.cli.common import json_option, print_json, say
+
+
+@click.command("simulate")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the run is written."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Same seed, same run.")
+@click.option("--name", default="simulated", show_default=True, help="The host's name.")
+@click.option(
+    "--streams",
+    type=click.Choice(["few-fast", "many-slow"]),
+    default="few-fast",
+    show_default=True,
+    help="A packet of many slow streams costs twice.",
+)
+@click.option(
+    "--cores", type=click.FloatRange(1, 256), default=1.0, show_default=True, help="A host so many times as large."
+)
+@click.option("--curvature", type=click.FloatRange(0, 10), default=0.0, show_default=True, help="Above 0: convex CPU.")
+@click.option("--blocks", type=click.IntRange(1, 100), default=4, show_default=True, help="Restarts of a step.")
+@click.option("--levels", type=click.IntRange(1, 50), default=6, show_default=True, help="Packet rates.")
+@click.option(
+    "--top", type=click.FloatRange(0.05, 2), default=1.1, show_default=True, help="Highest load, of the truth."
+)
+@click.option("--seconds", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Of a trial.")
+@click.option("--restart-sd", type=click.FloatRange(0, 1), default=0.06, show_default=True, help="Between restarts.")
+@click.option("--outliers", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of the trials.")
+@click.option("--neighbours", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share with steal.")
+@click.option("--drift-per-hour", type=float, default=0.0, show_default=True, help="Of CPU, relative.")
+@click.option(
+    "--warm-up", type=click.FloatRange(0, 5), default=0.0, show_default=True, help="Extra CPU as a trial begins."
+)
+@click.option("--generator-pps", type=click.FloatRange(1), default=None, help="Where the generator saturates.")
+@click.option("--buffers", is_flag=True, help="Also sweep rmem_max and two negative controls, with bursts.")
+@json_option
+def command(
+    out: Path,
+    seed: int,
+    name: str,
+    streams: str,
+    cores: float,
+    curvature: float,
+    blocks: int,
+    levels: int,
+    top: float,
+    seconds: float,
+    restart_sd: float,
+    outliers: float,
+    neighbours: float,
+    drift_per_hour: float,
+    warm_up: float,
+    generator_pps: float | None,
+    buffers: bool,
+    as_json: bool,
+) -> None:
+    """Write a run of a simulated host whose truth is known, in the format of a measured one.
+
+    \b
+        jvbtune simulate --out runs --blocks 6
+        jvbtune fit --runs-dir runs latest
+
+    Nothing is measured and no host is touched. The shapes are a real bridge's; see docs/method.md.
+    """
+    from dataclasses import replace
+
+    from jvbtune.fit import Limits
+    from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost
+    from jvbtune.fit.simulator.host import many_slow_streams
+    from jvbtune.fit.simulator.run import write_run
+    from jvbtune.fit.simulator.samples import SampleNoise
+
+    host = SimulatedHost() if streams == "few-fast" else many_slow_streams()
+    host = replace(host.scaled(cores), curvature=curvature)
+    limits = Limits()
+    truth = host.truth(limits)
+    binding = min(truth, key=lambda limit: truth[limit])
+    highest = top * truth[binding]
+    rates = tuple(highest * (0.2 + 0.8 * level / max(1, levels - 1)) for level in range(levels))
+    design = Design(rates if levels > 1 else (highest,), blocks, duration_seconds=seconds)
+    if buffers:
+        swept = {"net.core.rmem_max": 212_992, "net.core.rmem_default": 10_485_760, "net.core.wmem_max": 10_485_760}
+        steps: dict[str, dict[str, int]] = {"baseline": {}} | {
+            f"{key}={value}": {key: value} for key, value in swept.items()
+        }
+        design = replace(design, steps=steps, burst_packets=2400, burst_pps=0.5 * truth[binding])
+    disturbance = Disturbance(
+        restart_sd=restart_sd,
+        drift_per_hour=drift_per_hour,
+        outlier_ratio=outliers,
+        neighbour_ratio=neighbours,
+        generator_capacity_pps=generator_pps or float("inf"),
+    )
+    run = write_run(out, host, design, disturbance, SampleNoise(warm_up_ratio=warm_up), seed=seed, name=name)
+    if as_json:
+        rounded = {limit: round(rate, 1) for limit, rate in truth.items()}
+        print_json(
+            {"schema_version": 1, "run": run.id, "path": str(run.path), "truth_pps": rounded, "binding_limit": binding}
+        )
+    else:
+        click.echo(run.path)
+        say(f"the truth: {truth[binding]:.0f} pps, bound by {binding}")
