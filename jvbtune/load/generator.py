@@ -281,6 +281,8 @@ class LocalGenerator:
             because.append(f"it was {seen['lateness_p99_ms']:.1f} ms late (p99)")
         if seen["overflows"]:
             because.append(f"its own sockets overflowed {seen['overflows']} times")
+        if received > expected:
+            because.append(f"{received - expected} packets of before the window arrived in it")
         if seen["unsent_packets"]:
             because.append(f"the kernel did not take {seen['unsent_packets']} of its packets")
         if offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and load.mix.burst_packets == 1:

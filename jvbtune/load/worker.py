@@ -26,8 +26,11 @@ from jvbtune.load.sockets import Batch
 
 CONNECT_TIMEOUT_SECONDS = 20.0
 HOUSEKEEPING_SECONDS = 0.05
-#: Quiet for this long after the last packet: nothing is in flight any more.
-QUIET_SECONDS = 0.06
+#: Quiet for this long after the last packet: nothing is in flight any more, also where packets are missing. A JVM that
+#: collects garbage or compiles stands still for longer than one thinks.
+QUIET_SECONDS = 0.4
+#: Where every packet has arrived, there is nothing to wait for but duplicates.
+ALL_THERE_SECONDS = 0.05
 MAX_DRAIN_SECONDS = 3.0
 
 
@@ -304,9 +307,13 @@ class Worker:
             now, current = time.monotonic(), self._received()
             if current != count:
                 changed, count = now, current
-            if now - changed >= QUIET_SECONDS:
+            if now - changed >= (ALL_THERE_SECONDS if current >= self._expected() else QUIET_SECONDS):
                 break
         return time.monotonic() - begun
+
+    def _expected(self) -> int:
+        """What the endpoints that are there should have received in all."""
+        return sum(sender.sent * sender.receivers for sender in self._senders.values())
 
     def _received(self) -> int:
         return sum(endpoint.received_packets() for endpoint in self._endpoints.values())
