@@ -1,0 +1,77 @@
+// Distributions, and the false-discovery rate. Sources are named where a formula is used.
+
+/** Natural logarithm of the gamma function (Lanczos, g = 7, n = 9). @param {number} x @returns {number} */
+function logGamma(x) {
+  const c = [0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
+    12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7];
+  if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x);
+  let sum = c[0];
+  for (let i = 1; i < 9; i++) sum += c[i] / (x - 1 + i);
+  const t = x + 6.5;
+  return 0.5 * Math.log(2 * Math.PI) + (x - 0.5) * Math.log(t) - t + Math.log(sum);
+}
+
+/**
+ * Regularised incomplete beta function I_x(a, b), by Lentz's continued fraction (Numerical Recipes, 6.4).
+ * @param {number} x @param {number} a @param {number} b @returns {number}
+ */
+export function incompleteBeta(x, a, b) {
+  if (x <= 0) return 0;
+  if (x >= 1) return 1;
+  if (x > (a + 1) / (a + b + 2)) return 1 - incompleteBeta(1 - x, b, a);
+  const tiny = 1e-300;
+  const clear = (/** @type {number} */ v) => (Math.abs(v) < tiny ? tiny : v);
+  const front = Math.exp(a * Math.log(x) + b * Math.log1p(-x) - logGamma(a) - logGamma(b) + logGamma(a + b)) / a;
+  let c = 1;
+  let d = 1 / clear(1 - ((a + b) * x) / (a + 1));
+  let h = d;
+  for (let m = 1; m <= 500; m++) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    d = 1 / clear(1 + even * d);
+    c = clear(1 + even / c);
+    h *= d * c;
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    d = 1 / clear(1 + odd * d);
+    c = clear(1 + odd / c);
+    h *= d * c;
+    if (Math.abs(d * c - 1) < 1e-12) break;
+  }
+  return front * h;
+}
+
+/** Two-sided p-value of Student's t. @param {number} t @param {number} freedom */
+export function studentP(t, freedom) {
+  return incompleteBeta(freedom / (freedom + t * t), freedom / 2, 0.5);
+}
+
+/** The t that a share `level` of Student's distribution lies within (both sides). @param {number} level @param {number} freedom */
+export function studentQuantile(level, freedom) {
+  let low = 0;
+  let high = 1e4;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (studentP(middle, freedom) > 1 - level) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/**
+ * Exact conditional test that two Poisson counts have one rate: given their sum, the second is binomial with `share`
+ * (Przyborowski and Wilenski, 1940). Two-sided by doubling.
+ * @param {number} a @param {number} b @param {number} share expected part of the second
+ */
+export function poissonP(a, b, share) {
+  const upper = b > 0 ? incompleteBeta(share, b, a + 1) : 1;
+  const lower = a > 0 ? incompleteBeta(1 - share, a, b + 1) : 1;
+  return Math.min(1, 2 * Math.min(upper, lower));
+}
+
+/**
+ * Benjamini–Hochberg: the highest p-value that is still a discovery at the rate `level`, or −1.
+ * @param {Float64Array} sorted p-values, ascending @param {number} level
+ */
+export function discoveryLimit(sorted, level) {
+  for (let i = sorted.length - 1; i >= 0; i--) if (sorted[i] <= (level * (i + 1)) / sorted.length) return sorted[i];
+  return -1;
+}
