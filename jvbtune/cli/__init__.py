@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("jvbtune.cli.export:command", "Write a run's result in the form in which it is deployed."),
     "report": ("jvbtune.cli.report:command", "Write a run's HTML report."),
     "lab": ("jvbtune.cli.lab:command", "Start and stop the embedded lab host."),
+    "explain": ("jvbtune.cli.explain:command", "Tell how a run's figures come about, each with its source."),
     "simulate": ("jvbtune.cli.simulate:command", "Write a run of a simulated host whose truth is known."),
 }
 

@@ -227,9 +227,7 @@ def _verdict(host: str, name: str, values: tuple[Any, ...], comparisons: list[Co
         return _decided(host, name, values, "no difference", None, leading, comparisons, reason)
     needed = [c.blocks_needed for c in core]
     more = None if None in needed else max(1, max(int(n) for n in needed if n is not None) - leading.blocks)
-    reason = "unresolved: " + (
-        f"about {more} more blocks are needed" if more else "more than 200 blocks would be needed"
-    )
+    reason = f"about {more} more blocks are needed" if more else "more than 200 blocks would be needed"
     return _decided(host, name, values, "unresolved", None, leading, comparisons, reason, more)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +14,7 @@ import pytest
 from pyhocon import ConfigFactory
 
 from jvbtune.lab import Lab
-from jvbtune.store import open_run
+from jvbtune.store import list_runs, open_run
 
 pytestmark = [pytest.mark.lab, pytest.mark.kernel]
 
@@ -161,6 +159,10 @@ def test_runs_are_listed(shown: dict[str, Any], runs: Path) -> None:
     assert [(run["experiment"], run["status"]) for run in listed] == [("short", "done")]
 
 
+def _finished_trials(runs: Path) -> list[str]:
+    return [event["row"]["trial"] for run in list_runs(runs) for event in run.finished_trials()]
+
+
 def test_a_killed_sweep_is_resumed(
     lab: Lab, tmp_path: Path, sysctl: Callable[[str], str], swept: subprocess.CompletedProcess[str]
 ) -> None:
@@ -171,17 +173,19 @@ def test_a_killed_sweep_is_resumed(
         '[[settings]]\nname = "net.ipv4.udp_rmem_min"\nvalues = [8192]\n'
     )
     argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, str(experiment), "--runs-dir", str(tmp_path)]
-    killed = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/trials/*/samples.parquet")):
-        assert time.monotonic() < deadline
-        assert killed.poll() is None
-        time.sleep(0.1)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        try:
+            # The journal's line is what makes a trial finished: samples are on the disk a moment before it.
+            while not _finished_trials(tmp_path):
+                assert time.monotonic() < deadline
+                assert killed.poll() is None
+                time.sleep(0.1)
+        finally:
+            killed.kill()
     run = open_run("latest", tmp_path)
     assert run.status() == "interrupted"
-    finished = [event["row"]["trial"] for event in run.finished_trials()]
+    finished = _finished_trials(tmp_path)
     assert 1 <= len(finished) < 6
     while Path("/var/lib/jvbtune/journal.json").exists():
         assert time.monotonic() < deadline + 40

@@ -46,9 +46,9 @@ def _start(lab: Lab, value: int, directory: Path) -> subprocess.Popen[str]:
 def test_two_hosts_are_swept_at_once(lab: Lab, sysctl: Callable[[str], str], tmp_path: Path) -> None:
     baseline = sysctl(NAME)
     with Lab.up("beside", own_namespace=True) as beside:
-        sweeps = {lab.name: _start(lab, 8192, tmp_path), beside.name: _start(beside, 12288, tmp_path)}
-        for sweep in sweeps.values():
-            _, error = sweep.communicate(timeout=200)
+        with _start(lab, 8192, tmp_path) as first_sweep, _start(beside, 12288, tmp_path) as other_sweep:
+            errors = {sweep: sweep.communicate(timeout=200)[1] for sweep in (first_sweep, other_sweep)}
+        for sweep, error in errors.items():
             assert sweep.returncode in (0, 5), error
         values = {lab.name: "8192", beside.name: "12288"}
         sockets = {lab.name: lab.media_port, beside.name: beside.media_port}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from jvbtune.cli.explain import command as explain
 from jvbtune.cli.simulate import command
 from jvbtune.fit import Limits, recommend
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
@@ -59,6 +60,13 @@ def test_a_generator_that_saturates_and_neighbours_make_trials_invalid() -> None
     assert any("generator was the limit" in reason for reason in reasons)
     assert any("steal" in reason for reason in reasons)
     assert trials.filter(trials["generator_limited"])["valid"].any() is False
+
+
+def test_a_run_is_explained_from_its_trials_to_its_configuration(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["--out", str(tmp_path), "--seed", "4", "--buffers", "--seconds", "5"])
+    answer = CliRunner().invoke(explain, ["latest", "--runs-dir", str(tmp_path)])
+    for words in ("cpu at 0.8", "load-threshold", "Do not derate", "net.core.rmem_max: worse", "between restarts"):
+        assert words in answer.stdout
 
 
 def test_a_run_is_written_read_and_fitted_and_a_seed_says_it_all(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The chain from data to figure in words, each number with where it comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from jvbtune.fit.bounds import Bound
+from jvbtune.fit.columns import prepare
+from jvbtune.fit.compare import SettingVerdict
+from jvbtune.fit.recommend import usable_rows
+from jvbtune.fit.recommendation import Recommendation
+from jvbtune.fit.thresholds import JICOFO_OVERLOADED_STRESS, RECOVERY_RATIO, thresholds
+
+
+def explain(found: Recommendation, verdicts: Sequence[SettingVerdict], trials: pl.DataFrame) -> list[str]:
+    """Lines for people. Pure: of the same rows that ``found`` and ``verdicts`` were made of."""
+    lines = [f"Host {found.host}", "", "Trials"]
+    lines += _trials(found, trials)
+    lines += ["", "Limits, and the packet rate at which each is met (95 % interval)"]
+    lines += [f"  {line}" for bound in sorted(found.bounds, key=lambda b: b.estimate_pps) for line in _bound(bound)]
+    lines += ["", "Max packet rate"]
+    if found.max_packet_rate_pps is None:
+        lines.append("  None: the data cannot carry one.")
+    else:
+        lines.append(
+            f"  {found.max_packet_rate_pps:.0f} pps: the least of these rates ({found.binding_limit}), rounded down."
+        )
+        lines.append(f"  One restart in 20 carries less than {found.restart_low_pps:.0f} pps.")
+    lines += [f"  {reason}." for reason in found.reasons]
+    lines += _settings_of(found, trials)
+    if verdicts:
+        lines += ["", "Settings (against the values found on arrival, within blocks; p corrected for all comparisons)"]
+        lines += [f"  {verdict.name}: {verdict.verdict}. {verdict.reason}." for verdict in verdicts]
+    return lines
+
+
+def _trials(found: Recommendation, trials: pl.DataFrame) -> list[str]:
+    rows = prepare(trials).frame.filter(pl.col("host") == found.host)
+    usable = usable_rows(rows)
+    invalid = rows.filter(~pl.col("valid"))
+    why = Counter(str(r).split(":")[0] for because in invalid["invalid_because"].to_list() for r in because or ())
+    lines = [f"  {rows.height} in all, {usable.height} steady and valid, {found.trials} of them used for the curves"]
+    lines += [f"  not valid: {count} × {reason}" for reason, count in why.most_common()]
+    if found.steps:
+        lines.append(f"  of {found.plots} restarts, of steps that nothing tells apart: {', '.join(found.steps)}")
+    if found.highest_tested_pps:
+        lines.append(f"  highest packet rate that was run: {found.highest_tested_pps:.0f} pps")
+    return lines
+
+
+def _bound(bound: Bound) -> list[str]:
+    met = "kept at every load that was run" if np.isinf(bound.estimate_pps) else f"{bound.estimate_pps:.0f} pps"
+    high = "…" if np.isinf(bound.high_pps) else f"{bound.high_pps:.0f}"
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in sorted(bound.curve.scores.items(), key=lambda s: s[1]))
+    lines = [f"{bound.name} at {bound.limit:g} {bound.unit}: {met} ({bound.low_pps:.0f} to {high})"]
+    lines.append(f"    {bound.curve.form.name}: {bound.curve.form.formula}")
+    if scores:
+        lines.append(f"    prediction error of the forms, restarts left out: {scores}")
+    noise = f"{bound.curve.restart_sd:.1%} between restarts, {bound.curve.noise_sd:.1%} within one"
+    lines.append(f"    scatter (standard deviation of the logarithm): {noise}")
+    return lines
+
+
+def _settings_of(found: Recommendation, trials: pl.DataFrame) -> list[str]:
+    told = thresholds(found, trials)
+    if told is None:
+        return []
+    lines = ["", "What to configure"]
+    lines.append(f'  load-measurement = "packet-rate", load-threshold = {told.load_threshold_pps:.0f}')
+    lines.append(
+        f"  recovery-threshold = {told.recovery_threshold_pps:.0f}: {RECOVERY_RATIO} of it, as JVB's own defaults"
+    )
+    if told.average_participant_stress is not None and told.packets_per_participant_pps is not None:
+        lines.append(
+            f"  average-participant-stress = {told.average_participant_stress:.5f}: "
+            f"{told.packets_per_participant_pps:.0f} pps a participant were measured"
+        )
+    if told.cpu_at_overloaded is not None:
+        lines.append(
+            f"  Jicofo takes the bridge for overloaded at stress {JICOFO_OVERLOADED_STRESS}, "
+            f"{told.overloaded_pps:.0f} pps: it will mostly run below {told.cpu_at_overloaded:.0%} CPU. "
+            "Do not derate the threshold for that again."
+        )
+    if told.bigger_machine_ratio is not None:
+        lines.append(
+            f"  More cores would give up to {told.bigger_machine_ratio:.1f} ×: then the receiving thread binds."
+        )
+    return lines

@@ -1,0 +1,48 @@
+"""What JVB and Jicofo are told, and the size of a buffer, by hand."""
+
+import polars as pl
+import pytest
+
+from jvbtune.errors import UsageError
+from jvbtune.fit import Limits, recommend
+from jvbtune.fit.buffers import buffer_size
+from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
+from jvbtune.fit.thresholds import thresholds
+
+QUIET = Disturbance(restart_sd=0.01, noise_sd=0.005)
+
+
+def trials(top: float) -> pl.DataFrame:
+    rates = tuple(top * share for share in (0.2, 0.4, 0.6, 0.8, 1.0))
+    return simulate(SimulatedHost(), Design(rates, 5), QUIET, seed=1).with_columns(
+        endpoints=(pl.col("bridge_pps") / 250).round().cast(pl.Int64)
+    )
+
+
+def test_the_threshold_is_not_derated_twice() -> None:
+    (found,) = recommend(trials(60_000.0))
+    told = thresholds(found, trials(60_000.0))
+    assert told is not None
+    assert told.load_measurement == "packet-rate"
+    assert told.load_threshold_pps == found.max_packet_rate_pps
+    assert told.recovery_threshold_pps == pytest.approx(0.8 * told.load_threshold_pps)
+    assert told.cpu_at_threshold == pytest.approx(0.8, abs=0.01)
+    assert told.cpu_at_overloaded is not None
+    assert 0.6 < told.cpu_at_overloaded < 0.75  # concave: 80 % of the load costs more than 80 % of the CPU
+    assert told.average_participant_stress == pytest.approx(250 / told.load_threshold_pps, rel=0.02)
+
+
+def test_no_recommendation_has_no_thresholds() -> None:
+    (found,) = recommend(trials(15_000.0), Limits())
+    assert thresholds(found, trials(15_000.0)) is None
+
+
+def test_a_buffer_holds_the_stall_and_not_much_more() -> None:
+    size = buffer_size(0.2, 20_000, 2304)
+    assert size.packets == 4000
+    assert size.rcvbuf_bytes == 2 * size.rmem_max_bytes
+    assert 0.2 <= size.holds_seconds < 0.21
+    assert size.delay_of(10_485_760, 20_000, 2304) == pytest.approx(0.455, abs=0.001)
+    assert buffer_size(30.0, 1000).holds_seconds < 0.6
+    with pytest.raises(UsageError):
+        buffer_size(0.0, 1000)
