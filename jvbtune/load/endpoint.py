@@ -55,6 +55,7 @@ class Endpoint:
         self._rejected = 0
         self._rejected_before = rejected_packets(self.socket)
         self.sampled = 0
+        self.received_at_edge = 0  #: of ``received_packets``, what arrived before the last edge of a window
         self.reordered = 0
         self.delays_ns: list[int] = []
 

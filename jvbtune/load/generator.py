@@ -293,7 +293,7 @@ class LocalGenerator:
             sent_packets=sent,
             expected_packets=expected,
             received_packets=received,
-            loss_ratio=1 - received / expected if expected else 0.0,
+            loss_ratio=max(0.0, 1 - received / expected) if expected else 0.0,
             reordered_packets=int(seen["reordered_packets"]),
             delay_ms=dict(seen["delay_ms"]),
             delayed_50ms_ratio=seen["delayed_50ms_ratio"],

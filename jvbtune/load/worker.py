@@ -26,22 +26,23 @@ from jvbtune.load.sockets import Batch
 
 CONNECT_TIMEOUT_SECONDS = 20.0
 HOUSEKEEPING_SECONDS = 0.05
-#: Quiet for this long after the last packet: nothing is in flight any more, also where packets are missing. A JVM that
+#: Quiet for this long after the last packet: nothing is in flight any more, though packets are missing. A JVM that
 #: collects garbage or compiles stands still for longer than one thinks.
-QUIET_SECONDS = 0.4
+QUIET_SECONDS = 0.6
 #: Where every packet has arrived, there is nothing to wait for but duplicates.
 ALL_THERE_SECONDS = 0.05
-MAX_DRAIN_SECONDS = 3.0
+#: Where none has, the path is not open yet: a JVM may load and compile for seconds when the first packet comes.
+MAX_DRAIN_SECONDS = 10.0
 
 
 class Sender:
-    """An endpoint's stream."""
+    """An endpoint's stream. ``sent_at_edge``: of ``sent``, what was sent before the last edge of a window."""
 
-    __slots__ = ("endpoint", "receivers", "sent", "source")
+    __slots__ = ("endpoint", "receivers", "sent", "sent_at_edge", "source")
 
     def __init__(self, endpoint: Endpoint, source: OpusSource, receivers: int) -> None:
         self.endpoint, self.source, self.receivers = endpoint, source, receivers
-        self.sent = 0
+        self.sent = self.sent_at_edge = 0
 
 
 class Worker:
@@ -257,8 +258,7 @@ class Worker:
         for endpoint in self._endpoints.values():
             endpoint.delays_ns.clear()
             endpoint.reordered = 0
-        sent_before = {name: sender.sent for name, sender in self._senders.items()}
-        received_before = self._received()
+        self._mark_edge()
         overflow_before = _overflows()
         self._lateness, self._unsent = [], 0
         usage = _cpu_seconds()
@@ -272,16 +272,15 @@ class Worker:
         lasted = time.monotonic() - begun
         cpu = _cpu_seconds() - usage
         drained = self._silence()
-        sent = {name: sender.sent - sent_before[name] for name, sender in self._senders.items()}
-        expected = sum(sent[name] * sender.receivers for name, sender in self._senders.items())
+        sent = sum(sender.sent - sender.sent_at_edge for sender in self._senders.values())
         delays = sorted(d for endpoint in self._endpoints.values() for d in endpoint.delays_ns)
-        return {
+        measured = {
             "started_unix": started_unix,
             "duration_seconds": lasted,
-            "sent_packets": sum(sent.values()),
+            "sent_packets": sent,
             "unsent_packets": self._unsent,
-            "expected_packets": expected,
-            "received_packets": self._received() - received_before,
+            "expected_packets": self._expected(),
+            "received_packets": self._received(),
             "reordered_packets": sum(endpoint.reordered for endpoint in self._endpoints.values()),
             "overflows": _overflows() - overflow_before,
             "drain_seconds": drained,
@@ -292,6 +291,8 @@ class Worker:
             "delayed_50ms_ratio": sum(d > 50_000_000 for d in delays) / len(delays) if delays else None,
             "sampled_packets": len(delays),
         }
+        self._mark_edge()
+        return measured
 
     def _silence(self) -> float:
         """Send nothing until nothing more arrives; how long that took."""
@@ -307,16 +308,29 @@ class Worker:
             now, current = time.monotonic(), self._received()
             if current != count:
                 changed, count = now, current
-            if now - changed >= (ALL_THERE_SECONDS if current >= self._expected() else QUIET_SECONDS):
+            if now - changed >= self._patience_seconds(current):
                 break
         return time.monotonic() - begun
 
+    def _patience_seconds(self, received: int) -> float:
+        if received >= self._expected():
+            return ALL_THERE_SECONDS
+        return QUIET_SECONDS if received else MAX_DRAIN_SECONDS
+
+    def _mark_edge(self) -> None:
+        """Count anew from here: what is missing now is lost, or it counts as too much later on."""
+        for sender in self._senders.values():
+            sender.sent_at_edge = sender.sent
+        for endpoint in self._endpoints.values():
+            endpoint.received_at_edge = endpoint.received_packets()
+
     def _expected(self) -> int:
-        """What the endpoints that are there should have received in all."""
-        return sum(sender.sent * sender.receivers for sender in self._senders.values())
+        """What the endpoints should have received of what was sent since the last edge."""
+        return sum((sender.sent - sender.sent_at_edge) * sender.receivers for sender in self._senders.values())
 
     def _received(self) -> int:
-        return sum(endpoint.received_packets() for endpoint in self._endpoints.values())
+        """What they have received since the last edge."""
+        return sum(e.received_packets() - e.received_at_edge for e in self._endpoints.values())
 
     def do_close(self, number: int, endpoints: list[str]) -> dict[str, Any]:
         for name in endpoints:
