@@ -11,6 +11,8 @@ import pytest
 
 from jvbtune import __version__
 from jvbtune.cli import COMMANDS, cli
+from jvbtune.cli.flame import SUBCOMMANDS
+from jvbtune.cli.flame import command as flame
 
 
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -27,6 +29,16 @@ def test_every_command_loads_and_has_help_and_documentation(name: str) -> None:
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, f"{name}: {parameter.opts} has no help"
     assert f"`{name}`" in (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_every_subcommand_of_flame_loads_and_has_help() -> None:
+    for name in SUBCOMMANDS:
+        command = flame.get_command(click.Context(flame), name)
+        assert command is not None
+        assert command.name == name
+        assert command.help
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{name}: {parameter.opts} has no help"
 
 
 def test_the_version_is_told_without_loading_anything() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import click
@@ -25,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("jvbtune.cli.compare:command", "Compare runs with each other."),
     "export": ("jvbtune.cli.export:command", "Write a run's result in the form in which it is deployed."),
     "report": ("jvbtune.cli.report:command", "Write a run's HTML report."),
+    "flame": ("jvbtune.cli.flame:command", "Convert, compare and view profiles of a bridge."),
     "lab": ("jvbtune.cli.lab:command", "Start and stop the embedded lab host."),
     "explain": ("jvbtune.cli.explain:command", "Tell how a run's figures come about, each with its source."),
     "simulate": ("jvbtune.cli.simulate:command", "Write a run of a simulated host whose truth is known."),
@@ -32,24 +34,30 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported only when they are called."""
+    """A group whose commands, those of a table like ``COMMANDS``, are imported only when they are called."""
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module_name, attribute = COMMANDS[cmd_name][0].split(":")
+        module_name, attribute = self.table[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module_name), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.table:
+            return
         with formatter.section("Commands"):
-            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in self.table.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="jvbtune")
 def cli() -> None:
     """Measure what a Jitsi Videobridge host can carry, and which kernel settings it needs."""

@@ -1,0 +1,15 @@
+"""``jvbtune flame``: each subcommand is a module of its own and is imported only when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from jvbtune.cli import LazyGroup
+
+#: subcommand name -> ("module:attribute", short help), as ``jvbtune.cli.COMMANDS``.
+SUBCOMMANDS: dict[str, tuple[str, str]] = {}
+
+
+@click.group("flame", cls=LazyGroup, table=SUBCOMMANDS)
+def command() -> None:
+    """Convert, compare and view profiles of a bridge: collapsed stacks, perf script, JFR, speedscope, pprof."""
