@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import jvbtune
-from jvbtune.flame.model import Float64, Kind, Meta, Side, Tree
+from jvbtune.flame.model import Float64, Kind, Meta, Side, Significance, Tree
 from jvbtune.flame.viewer.bundle import page
 from jvbtune.flame.viewer.encode import Encoder
 from jvbtune.flame.viewer.prune import LARGEST_PICTURE, Pruned, prune
@@ -100,14 +100,13 @@ def render_html(
     frame_columns = {c.id: c.frame_values for c in described if c.frame_values is not None}
     if pruned.tree.significance is not None:
         found = pruned.tree.significance
-        node_columns |= {"p_value": found.p_value, "low": found.low, "high": found.high}
+        node_columns |= _tested(found)
     if tree.table.significance is not None:
-        by_frame = tree.table.significance
-        frame_columns |= {"p_value": by_frame.p_value, "low": by_frame.low, "high": by_frame.high}
-    for name, values in node_columns.items():
-        encoder.add_sparse(f"node_{name}", values)
+        frame_columns |= _tested(tree.table.significance)
+    if node_columns:
+        encoder.add_node_columns(node_columns, pruned.tree.parent)
     for name, values in frame_columns.items():
-        encoder.add_sparse(f"frame_{name}", values[frames])
+        encoder.add_floats(f"frame_{name}", values[frames])
     header = {
         **_header(tree, pruned, described, colour),
         "node_columns": list(node_columns),
@@ -126,6 +125,10 @@ def _described(tree: Tree, columns: tuple[Column, ...] | None) -> tuple[Column, 
     known = columns if columns is not None else tuple(c for c in elasticity_columns() if c.id in tree.columns)
     named = {column.id for column in known}
     return (*known, *(Column(name, name.replace("_", " "), name) for name in tree.columns if name not in named))
+
+
+def _tested(found: Significance) -> dict[str, Float64]:
+    return {"p_value": found.p_value, "q_value": found.q_value, "low": found.low, "high": found.high}
 
 
 def _frame_places(tree: Tree) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,23 @@ class Encoder:
         divisor = int(np.gcd.reduce(integers)) if len(integers) else 0
         self._add(name, "varint", len(values), varints(integers // max(1, divisor)), max(1, divisor))
 
-    def add_sparse(self, name: str, values: Float64) -> None:
-        """Values of which most may be NaN, to float32."""
-        places = np.flatnonzero(~np.isnan(values))
-        self.add_ascending(f"{name}_places", places)
+    def add_floats(self, name: str, values: Float64) -> None:
+        """Any numbers, NaN too, to float32."""
         with np.errstate(over="ignore", under="ignore"):
-            self._add(name, "float32", len(places), values[places].astype("<f4").tobytes())
+            self._add(name, "float32", len(values), values.astype("<f4").tobytes())
+
+    def add_node_columns(self, columns: Mapping[str, Float64], parent: Array) -> None:
+        """Values by node: rows of all columns, a new one only where a node differs from its caller in any of them. Most
+        nodes are the only callee of their caller, and have its values."""
+        begins = np.zeros(len(parent), dtype=bool)
+        begins[:1] = True
+        for values in columns.values():
+            above = values[np.maximum(parent, 0)]
+            begins |= ~((values == above) | (np.isnan(values) & np.isnan(above)))
+        places = np.flatnonzero(begins)
+        self.add_ascending("node_places", places)
+        for name, values in columns.items():
+            self.add_floats(f"node_{name}", values[places])
 
     def add_tree(self, tree: Tree) -> None:
         """Structure, frames, and the values of each side and slice."""

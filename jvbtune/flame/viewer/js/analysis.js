@@ -3,22 +3,17 @@
 
 import { calleesOf, callersOf, chainTargets, filterTree } from './reshape.js';
 import { layOut } from './layout.js';
-import { Noise, discoveryLimit, testedSorted } from './noise.js';
+import { chainsOf, rowTotals } from './chains.js';
+import { Noise } from './noise.js';
 import { normalisation } from './normalise.js';
-import { frameSums, sumByFrame } from './rows.js';
+import { frameSums } from './rows.js';
 import { pattern } from './format.js';
 
 /** @typedef {import('./decode.js').Profile} Profile */
 /** @typedef {import('./decode.js').Tree} Tree */
 /** @typedef {import('./state.js').State} State */
 
-/**
- * @typedef {object} Judged
- * @property {import('./noise.js').Measured} measured
- * @property {Float32Array} ps
- * @property {Float64Array} sorted
- */
-
+/** @typedef {import('./noise.js').Judged} Judged */
 /** @typedef {{self: Float64Array[], total: Float64Array[], present: Uint8Array, judged: Judged, exact: boolean}} Rows */
 
 export class Analysis {
@@ -41,7 +36,7 @@ export class Analysis {
 
   /** @param {number} frame */
   kindOf(frame) {
-    return this.profile.meta.kinds[frame === this.mergedFrame ? this.profile.kinds[this.profile.names.length - 1] : this.profile.kinds[frame]];
+    return this.profile.meta.kinds[frame === this.mergedFrame ? 0 : this.profile.kinds[frame]];
   }
 
   /**
@@ -94,16 +89,32 @@ export class Analysis {
     const key = `${this.filterKey} ${this.state.frame}`;
     return this.keep(which, key, () => {
       const main = this.tree('main');
-      const wanted = this.frameNamed(this.state.frame);
+      const wanted = this.frameOf(this.state.frame);
       const made = which === 'callers' ? callersOf(main, wanted) : calleesOf(main, wanted);
       return { ...made, target: chainTargets(main.target, made.target) };
     });
   }
 
-  /** @param {string} name */
-  frameNamed(name) {
-    const found = this.profile.names.indexOf(name);
-    return found < 0 && name.startsWith('⟨merged') ? this.mergedFrame : found;
+  /** A frame in a link: its name, with the kind where frames of two kinds share it. @param {number} frame */
+  keyOf(frame) {
+    const name = this.nameOf(frame);
+    return this.frameKeys.get(name) === frame || frame === this.mergedFrame ? name : `${name} [${this.kindOf(frame)}]`;
+  }
+
+  /** @param {string} key @returns {number} −1: there is none */
+  frameOf(key) {
+    if (this.state.merge !== '' && key === this.nameOf(this.mergedFrame)) return this.mergedFrame;
+    return this.frameKeys.get(key) ?? -1;
+  }
+
+  /** @returns {Map<string, number>} */
+  get frameKeys() {
+    return this.keep('frame keys', '', () => {
+      const keys = new Map();
+      const root = this.profile.names.length - 1;
+      for (let f = 0; f < root; f++) keys.set(keys.has(this.profile.names[f]) ? `${this.profile.names[f]} [${this.kindOf(f)}]` : this.profile.names[f], f);
+      return keys;
+    });
   }
 
   /** Names of the threads, by the first frames of kind `thread`. */
@@ -147,61 +158,80 @@ export class Analysis {
     return this.keep(`layout ${which} ${mode}`, key, () => layOut(tree, this.normalised.scales, mode));
   }
 
+  /** @param {string} which */
+  chains(which) {
+    const tree = this.tree(which);
+    return this.keep(`chains ${which}`, `${this.filterKey} ${which === 'main' ? '' : this.state.frame}`, () => chainsOf(tree));
+  }
+
+  /** What the comparison found: for what it tested, nothing else counts. @param {Record<string, Float32Array>} columns @param {Int32Array | null} row @returns {Judged | null} */
+  given({ p_value: p, q_value: q, low, high }, row) {
+    return p && this.asTested ? { row, p, q, low, high } : null;
+  }
+
   /** Significance of each node. @param {string} which @returns {Judged} */
   nodes(which) {
     const tree = this.tree(which);
     const key = `${this.normKey} ${this.filterKey} ${which === 'main' ? '' : this.state.frame}`;
     return this.keep(`nodes ${which}`, key, () => {
-      const noise = this.noise;
-      const measured = { values: tree.total, squares: noise.squares(tree, (totals) => totals) };
-      const given = this.profile.columns.p_value;
-      const ps = given && which === 'main' && this.asTested ? given : noise.ps(measured);
-      return { measured, ps, sorted: testedSorted(ps) };
+      const given = which === 'main' ? this.given(this.profile.columns, this.profile.row) : null;
+      if (given) return given;
+      const chains = this.chains(which);
+      const values = tree.total.map((totals) => Float64Array.from(chains.first, (node) => totals[node]));
+      return this.noise.judge(values, () => this.sliceTotals(which), chains.nodes, chains.row);
     });
   }
 
-  /** @returns {Rows} */
+  /** Totals of each slice by chain. @param {string} which @returns {Float64Array[][]} */
+  sliceTotals(which) {
+    const tree = this.tree(which);
+    const { selfNodes, slices } = this.profile;
+    return slices.map((side) => side.map((values) => rowTotals(tree, this.chains(which), selfNodes, values)));
+  }
+
+  /** Values by frame, of the whole tree or of what the filters leave. @returns {Rows} */
   get rows() {
     const tree = this.tree('main');
     return this.keep('rows', `${this.normKey} ${this.filterKey}`, () => {
       const { frameValues, meta } = this.profile;
       const sums = this.keep('sums', this.filterKey, () => frameSums(tree, this.frames));
-      const noise = this.noise;
-      let { self, total, present } = sums;
       const exact = !meta.pruned || (!this.filtered && frameValues !== null);
-      if (frameValues && !this.filtered) ({ self, total, present } = frameValues);
-      const squares = noise.squares(tree, (totals) => sumByFrame(tree, this.frames, sums.marks, totals));
-      const measured = { values: total, squares };
-      const given = this.profile.frameColumns.p_value;
-      const ps = given && this.asTested ? given : noise.ps(measured);
-      return { self, total, present, judged: { measured, ps, sorted: testedSorted(ps) }, exact };
+      const { self, total, present } = frameValues && !this.filtered ? frameValues : sums;
+      const judged = this.given(this.profile.frameColumns, null) ?? this.noise.judge(total, () => this.frameSlices(sums.marks), null, null);
+      return { self, total, present, judged, exact };
     });
   }
 
-  /** Highest p-value that counts as a discovery at the state's level. @param {string} purpose @param {Judged} judged */
-  limit(purpose, judged) {
-    return this.keep(`limit ${purpose}`, `${this.state.level} ${this.normKey} ${this.filterKey} ${this.state.frame}`,
-      () => (this.state.level >= 1 ? 1 : discoveryLimit(judged.sorted, this.state.level)));
+  /** Totals of each slice by frame. @param {Uint8Array} marks nodes to count @returns {Float64Array[][]} */
+  frameSlices(marks) {
+    const tree = this.tree('main');
+    const { row } = this.chains('main');
+    return this.sliceTotals('main').map((side) => side.map((byRow) => {
+      const out = new Float64Array(this.frames);
+      for (let i = 0; i < tree.size; i++) if (marks[i]) out[tree.frame[i]] += byRow[row[i]];
+      return out;
+    }));
   }
 
-  /** Whether a difference counts. @param {string} purpose @param {Judged} judged @param {number} i */
-  significant(purpose, judged, i) {
+  /** Whether a difference counts at the state's level. @param {Judged} judged @param {number} i node or frame */
+  significant(judged, i) {
     if (this.noise.method === 'none' || this.state.level >= 1) return true;
-    return judged.ps[i] <= this.limit(purpose, judged);
+    return judged.q[judged.row === null ? i : judged.row[i]] <= Math.fround(this.state.level);
   }
 
-  /**
-   * Interval of a difference at 95 %: as the comparison gave it where that is what is shown, else computed here.
-   * @param {Judged} judged @param {number} i @param {string} purpose rows, main, callers or callees
-   * @returns {[number, number] | null}
-   */
-  interval(judged, i, purpose) {
-    const given = purpose === 'rows' ? this.profile.frameColumns : this.profile.columns;
-    if (given.low && (purpose === 'rows' || purpose === 'main') && this.asTested && !Number.isNaN(given.low[i])) return [given.low[i], given.high[i]];
-    const half = this.noise.halfWidth(judged.measured, i);
-    if (Number.isNaN(half)) return null;
-    const delta = this.noise.delta(judged.measured, i);
-    return [delta - half, delta + half];
+  get confidenceText() {
+    return `${+(100 * this.noise.confidence).toFixed(2)} %`;
+  }
+
+  /** @param {Judged} judged @param {number} i */
+  pOf(judged, i) {
+    return judged.p[judged.row === null ? i : judged.row[i]];
+  }
+
+  /** Interval of a difference, null where there is none. @param {Judged} judged @param {number} i @returns {[number, number] | null} */
+  interval(judged, i) {
+    const place = judged.row === null ? i : judged.row[i];
+    return Number.isNaN(judged.low[place]) ? null : [judged.low[place], judged.high[place]];
   }
 
   /** Whether what is shown is what the comparison tested. */
@@ -209,7 +239,7 @@ export class Analysis {
     return !this.filtered && this.state.norm === this.profile.meta.test?.normalisation;
   }
 
-  /** Outermost matching nodes of the main tree, and what they sum up to. */
+  /** Outermost matching nodes of the main tree, and what they sum up to: a match below a match adds nothing. */
   get found() {
     const tree = this.tree('main');
     const matched = this.searched;

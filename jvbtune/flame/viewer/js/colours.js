@@ -82,6 +82,14 @@ export function packageOf(name, kind) {
   return scope > 0 ? name.slice(0, scope) : kind;
 }
 
+/** A kind has the same colour in every picture. Kinds that belong together stand next to each other in a legend. */
+const KINDS = ['java', 'inlined', 'C1', 'interpreted', 'kernel', 'native', 'C++', 'GC', 'JIT', 'python'];
+
+/** @param {string[]} kinds by frame @returns {{index: Int32Array, legend: string[]}} */
+export function kindCategories(kinds) {
+  return { index: Int32Array.from(kinds, (kind) => KINDS.indexOf(kind)), legend: KINDS.map((kind) => (kinds.includes(kind) ? kind : '')) };
+}
+
 /**
  * Categories by frame, the ones that cost the most first; those beyond the palette share the grey.
  * @param {string[]} labels by frame @param {ArrayLike<number>} weights by frame

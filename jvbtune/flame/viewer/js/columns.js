@@ -1,7 +1,6 @@
 // The columns of the table, for one profile, for two, and for values that an analysis adds.
 
 import { figure, percentChange, probability, shortName, signed } from './format.js';
-import { changeOf } from './colours.js';
 
 /** @typedef {import('./table.js').Column} Column */
 
@@ -19,6 +18,11 @@ export function columnsOf(viewer) {
     id: 'name', label: 'Frame', title: 'Frame, merged over all call sites', bar: null,
     value: (f) => analysis.nameOf(f).toLowerCase(), text: (f) => shortName(analysis.nameOf(f)),
   }];
+  for (const { id: key, label, title } of meta.columns) {
+    const values = frameColumns[key];
+    if (!values) continue;
+    columns.push({ id: key, label, title, bar: null, value: (f) => (Number.isNaN(values[f]) ? -Infinity : values[f]), text: (f) => figure(values[f]) });
+  }
   const plain = (/** @type {string} */ key, /** @type {string} */ label, /** @type {string} */ title, /** @type {Float64Array} */ values, /** @type {number} */ scale) =>
     columns.push({ id: key, label, title: `${title}, ${unit}`, bar: null, value: (f) => values[f] * scale, text: (f) => figure(values[f] * scale) });
   const whole = (/** @type {number} */ side) => analysis.profile.tree.total[side][0];
@@ -37,20 +41,20 @@ export function columnsOf(viewer) {
     for (const kind of /** @type {('total' | 'self')[]} */ (['total', 'self'])) {
       const largest = largestOf(deltas[kind], rows.present);
       columns.push({
-        id: `delta_${kind}`, label: kind === 'total' ? 'Δ total' : 'Δ self', bar: (f) => (largest ? deltas[kind](f) / largest : 0),
+        id: `delta_${kind}`, signed: true, label: kind === 'total' ? 'Δ total' : 'Δ self', bar: (f) => (largest ? deltas[kind](f) / largest : 0),
         title: `B − A of ${kind === 'total' ? 'the frame and all it calls, recursion counted once' : 'the frame itself'}, ${unit}`,
         value: deltas[kind], text: (f) => signed(deltas[kind](f)),
       });
       if (kind === 'self') continue;
       if (analysis.noise.method !== 'none') {
         columns.push({
-          id: 'interval', label: '95 % interval', bar: null, title: `Interval of Δ total, ${unit}. ${viewer.methodText()}`,
+          id: 'interval', signed: true, label: `${analysis.confidenceText} interval`, bar: null, title: `Interval of Δ total, ${unit}. ${viewer.methodText()}`,
           value: (f) => deltas.total(f), text: (f) => viewer.intervalText(rows.judged, f),
         });
       }
       columns.push({
-        id: 'change', label: 'Δ %', title: 'Relative change of the total', bar: null,
-        value: (f) => changeOf(rows.total[0][f] * scales[0], rows.total[1][f] * scales[1]) + deltas.total(f) * 1e-12,
+        id: 'change', signed: true, label: 'Δ %', title: 'Relative change of the total', bar: null,
+        value: (f) => Math.log(rows.total[1][f] * scales[1]) - Math.log(rows.total[0][f] * scales[0]) || 0,
         text: (f) => percentChange(rows.total[0][f] * scales[0], rows.total[1][f] * scales[1]),
       });
       plain('total_a', 'Total A', 'A: the frame and all it calls, recursion counted once', rows.total[0], scales[0]);
@@ -61,19 +65,14 @@ export function columnsOf(viewer) {
     if (id !== 'packets' && viewer.norms.includes('packets')) {
       const perPacket = meta.normalisations.packets.factors;
       const value = (/** @type {number} */ f) => rows.total[1][f] * perPacket[1] - rows.total[0][f] * perPacket[0];
-      columns.push({ id: 'per_packet', label: 'Δ per packet', bar: null, title: 'B − A of the total, µs of CPU per packet', value, text: (f) => signed(value(f)) });
+      columns.push({ id: 'per_packet', signed: true, label: 'Δ per packet', bar: null, title: 'B − A of the total, µs of CPU per packet', value, text: (f) => signed(value(f)) });
     }
     if (analysis.noise.method !== 'none') {
       columns.push({
         id: 'p', label: 'p', bar: null, title: 'p-value of Δ total, – where there are too few samples to test',
-        value: (f) => (Number.isNaN(rows.judged.ps[f]) ? 2 : rows.judged.ps[f]), text: (f) => probability(rows.judged.ps[f]),
+        value: (f) => (Number.isNaN(rows.judged.p[f]) ? 2 : rows.judged.p[f]), text: (f) => probability(rows.judged.p[f]),
       });
     }
-  }
-  for (const { id: key, label, title } of meta.columns) {
-    const values = frameColumns[key];
-    if (!values) continue;
-    columns.push({ id: key, label, title, bar: null, value: (f) => (Number.isNaN(values[f]) ? -Infinity : values[f]), text: (f) => figure(values[f]) });
   }
   columns.push({ id: 'kind', label: 'Kind', title: 'What the frame is', bar: null, value: (f) => analysis.kindOf(f), text: (f) => analysis.kindOf(f) });
   return columns;
@@ -96,27 +95,22 @@ export function orderedFrames(viewer, columns) {
   const matched = state.matching ? analysis.searched : null;
   /** @type {Record<string, number[]>} */
   const sets = { all: [], new: [], removed: [], changed: [] };
+  const { scales } = analysis.normalised;
+  const differs = (/** @type {number} */ f) => total[0][f] * scales[0] !== total[1][f] * scales[1];
   for (let f = 0; f < present.length; f++) {
     if (!present[f] || (matched && !matched[f])) continue;
     sets.all.push(f);
     if (!analysis.differential) continue;
     if (total[0][f] === 0 && total[1][f] > 0) sets.new.push(f);
     else if (total[1][f] === 0 && total[0][f] > 0) sets.removed.push(f);
-    if (analysis.significant('rows', judged, f)) sets.changed.push(f);
+    if (differs(f) && analysis.significant(judged, f)) sets.changed.push(f);
   }
   const counts = Object.fromEntries(Object.entries(sets).map(([key, list]) => [key, list.length]));
   const frames = Int32Array.from(sets[state.rows] ?? sets.all);
   const column = columns.find(({ id }) => id === state.sort) ?? columns[1];
-  const values = new Map();
-  const byDelta = column.id.startsWith('delta') || column.id === 'interval' || column.id === 'per_packet';
-  for (const f of frames) {
-    const value = column.value(f);
-    values.set(f, byDelta ? Math.abs(/** @type {number} */ (value)) : value);
-  }
-  const sign = state.ascending ? 1 : -1;
-  frames.sort((a, b) => {
-    const [x, y] = [values.get(a), values.get(b)];
-    return x < y ? -sign : x > y ? sign : a - b;
-  });
+  const values = Array.from(present, (there, f) => (there ? column.value(f) : 0));
+  if (column.signed && state.bySize) for (let f = 0; f < values.length; f++) values[f] = Math.abs(/** @type {number} */ (values[f]));
+  const sign = state.ascending && !(column.signed && state.bySize) ? 1 : -1;
+  frames.sort((a, b) => (values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b));
   return { frames, counts };
 }

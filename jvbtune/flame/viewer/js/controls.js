@@ -90,8 +90,8 @@ export class Controls {
       this.read();
     });
     byId('theme').addEventListener('click', () => {
-      viewer.useTheme(!viewer.dark);
-      viewer.render();
+      const dark = !viewer.dark;
+      viewer.update({ theme: dark === viewer.systemDark ? '' : dark ? 'dark' : 'light' });
     });
     byId('export-svg').addEventListener('click', () => save(new Blob([svgOf(viewer)], { type: 'image/svg+xml' }), `${this.fileName()}.svg`));
     byId('export-png').addEventListener('click', async () => save(await pngOf(viewer), `${this.fileName()}.png`));
@@ -112,10 +112,7 @@ export class Controls {
   listenToSplitter() {
     const splitter = byId('splitter');
     const set = (/** @type {number} */ percent) => {
-      const rounded = Math.round(Math.max(20, Math.min(80, percent)));
-      document.documentElement.style.setProperty('--tables', `${rounded}%`);
-      splitter.setAttribute('aria-valuenow', String(rounded));
-      this.viewer.redrawSoon();
+      this.viewer.update({ tableWidth: percent });
     };
     splitter.addEventListener('pointerdown', (event) => splitter.setPointerCapture(event.pointerId));
     splitter.addEventListener('pointermove', (event) => {
@@ -123,7 +120,7 @@ export class Controls {
     });
     splitter.addEventListener('keydown', (event) => {
       const step = { ArrowLeft: 2, ArrowRight: -2 }[event.key];
-      if (step) set(Number(splitter.getAttribute('aria-valuenow')) + step);
+      if (step) set(this.viewer.state.tableWidth + step);
     });
   }
 
@@ -181,6 +178,7 @@ export class Controls {
     const good = pattern(text) !== null;
     input(id).setAttribute('aria-invalid', String(!good));
     if (good) this.viewer.update({ [key]: text });
+    else this.viewer.say(`${text} is not a regular expression`);
   }
 
   threads() {
@@ -193,7 +191,9 @@ export class Controls {
         const out = [...byId('threads').querySelectorAll('input')].filter((one) => !one.checked).map((one) => one.dataset.thread);
         viewer.update({ threads: out.join('\n') });
       });
-      return element('label', {}, check, name);
+      const whole = viewer.analysis.profile.tree.total;
+      const parts = /** @type {Float64Array} */ (threads.get(name)).map((value, side) => share(value, whole[side][0])).join(' | ');
+      return element('label', {}, check, `${name} `, element('span', { class: 'quiet' }, parts));
     };
     byId('threads').append(...[...threads.keys()].map(box));
   }
@@ -206,7 +206,7 @@ export class Controls {
     byId('remarks').textContent = remarks.join(' · ');
     const reading = [];
     if (analysis.differential) reading.push(`Orange frames cost more in B, blue ones less; grey means that the difference is not significant. ${this.viewer.methodText()}`);
-    if (analysis.differential) reading.push('A frame of one side only is marked ＋ (only in B) or − (only in A). With |Δ| as width, a frame is as wide as the differences of itself and of all below it, so that more and less do not cancel out.');
+    if (analysis.differential) reading.push('A frame of one side only is marked + (only in B) or − (only in A). With |Δ| as width, a frame is as wide as the differences of itself and of all below it, so that more and less do not cancel out.');
     if (meta.rules.length) reading.push(`Names were made alike by these rules: ${meta.rules.join('; ')}.`);
     reading.push('Hidden frames leave their time to their callers; merged ones become one frame; focus keeps the stacks through a frame. Patterns are regular expressions, and heed case only where they hold a capital.');
     byId('reading').replaceChildren(...reading.map((text) => element('p', {}, text)));
@@ -242,10 +242,12 @@ export class Controls {
     input('matching').checked = state.matching;
     input('matching').disabled = state.search === '';
     byId('table-toggle').setAttribute('aria-pressed', String(state.table));
+    byId('splitter').setAttribute('aria-valuenow', String(state.tableWidth));
     const { found } = analysis;
-    const whole = analysis.profile.tree.total;
-    byId('found').textContent = found ? `${found.sums.map((sum, side) => share(sum, whole[side][0])).join(' | ')} · ${figure(found.nodes.length)}` : '';
-    byId('found').title = found ? `${analysis.differential ? 'Share of A | share of B' : 'Share of the whole'}, and outermost matches` : '';
+    const whole = analysis.tree('main').total;
+    const least = analysis.profile.meta.pruned ? '≥ ' : '';  // frames that were left out might match too
+    byId('found').textContent = found ? `${least}${found.sums.map((sum, side) => share(sum, whole[side][0])).join(' | ')} · ${figure(found.nodes.length)}` : '';
+    byId('found').title = found ? `${analysis.differential ? 'Matched share of A | of B' : 'Matched share of the whole'} (a match below a match counts once), and the number of outermost matches` : '';
     for (const id of ['previous', 'next']) /** @type {HTMLButtonElement} */ (byId(id)).disabled = !found || found.nodes.length === 0;
   }
 

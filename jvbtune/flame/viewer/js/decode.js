@@ -22,7 +22,8 @@
  * @property {Tree} tree
  * @property {Int32Array} selfNodes      nodes with a value of their own on either side
  * @property {Float64Array[][]} slices   [side][slice] values, parallel to `selfNodes`
- * @property {Record<string, Float32Array>} columns       further values by node, NaN where there is none
+ * @property {Int32Array} row            by node: its row in `columns`; empty without columns
+ * @property {Record<string, Float32Array>} columns       further values by row, NaN where there is none
  * @property {Record<string, Float32Array>} frameColumns  the same by frame
  * @property {{self: Float64Array[], total: Float64Array[], present: Uint8Array} | null} frameValues
  *   exact sums by frame, where the tree itself was pruned
@@ -132,6 +133,18 @@ function decodeStructure(read, size, frames) {
   return { frame, parent, depth, maxDepth };
 }
 
+/**
+ * Further values: a node has a row of its own where it differs from its caller.
+ * @param {ReturnType<typeof sectionReader>} read @param {string[]} ids @param {Int32Array} parent
+ */
+function decodeColumns(read, ids, parent) {
+  if (ids.length === 0) return { row: new Int32Array(0), columns: {} };
+  const places = ascending(read.numbers('node_places', Int32Array));
+  const row = new Int32Array(parent.length);
+  for (let i = 1, next = 1; i < parent.length; i++) row[i] = places[next] === i ? next++ : row[parent[i]];
+  return { row, columns: Object.fromEntries(ids.map((id) => [id, read.numbers(`node_${id}`, Float32Array)])) };
+}
+
 /** Where each subtree ends. @param {Int32Array} parent @returns {Int32Array} */
 export function subtreeEnds(parent) {
   const end = new Int32Array(parent.length);
@@ -175,16 +188,12 @@ export async function decodeProfile(meta, base64) {
   const slices = meta.sides.map((/** @type {any} */ side, /** @type {number} */ index) =>
     side.slices.map((/** @type {any} */ _, /** @type {number} */ slice) =>
       read.numbers(`slice_${index}_${slice}`, Float64Array)));
-  const columnsBy = (/** @type {string} */ what, /** @type {string[]} */ ids, /** @type {number} */ count) =>
-    Object.fromEntries(ids.map((id) => {
-      const places = ascending(read.numbers(`${what}_${id}_places`, Int32Array));
-      const values = read.numbers(`${what}_${id}`, Float32Array);
-      const out = new Float32Array(count).fill(NaN);
-      for (let i = 0; i < places.length; i++) out[places[i]] = values[i];
-      return [id, out];
-    }));
-  const columns = columnsBy('node', meta.node_columns, size);
-  const frameColumns = columnsBy('frame', meta.frame_columns, names.length + 1);
+  const { row, columns } = decodeColumns(read, meta.node_columns, parent);
+  const frameColumns = Object.fromEntries(meta.frame_columns.map((/** @type {string} */ id) => {
+    const out = new Float32Array(names.length + 1).fill(NaN);
+    out.set(read.numbers(`frame_${id}`, Float32Array));
+    return [id, out];
+  }));
   let frameValues = null;
   if (meta.pruned) {
     const byFrame = (/** @type {string} */ what) => meta.sides.map((/** @type {any} */ _, /** @type {number} */ side) => {
@@ -197,5 +206,5 @@ export async function decodeProfile(meta, base64) {
     for (let f = 0; f < names.length - 1; f++) present[f] = sums.some((/** @type {Float64Array} */ values) => values[f] > 0) ? 1 : 0;
   }
   const tree = { size, frame, parent, depth, end: subtreeEnds(parent), self, total, target: null, maxDepth };
-  return { meta, names, kinds, tree, selfNodes, slices, columns, frameColumns, frameValues };
+  return { meta, names, kinds, tree, selfNodes, slices, row, columns, frameColumns, frameValues };
 }

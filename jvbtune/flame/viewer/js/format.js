@@ -1,17 +1,26 @@
 // Numbers and names as people read them.
 
+/** @type {Intl.NumberFormat[]} by decimals; making one costs far more than using it */
+const FORMATS = [];
+
+/** @param {number} value @param {number} decimals */
+function fixed(value, decimals) {
+  FORMATS[decimals] ??= new Intl.NumberFormat('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return FORMATS[decimals].format(value);
+}
+
 /** @param {number} value @param {number} digits significant ones */
 function significant(value, digits) {
   const size = Math.abs(value);
   if (size === 0) return '0';
-  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
-  return value.toLocaleString('en', { minimumFractionDigits: Math.min(decimals, 8), maximumFractionDigits: Math.min(decimals, 8) });
+  if (size < 1e-4) return value.toExponential(digits - 2).replace('e-', ' × 10⁻').replace(/\d+$/, (power) => power.replace(/\d/g, (d) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(d)]));
+  return fixed(value, Math.max(0, digits - 1 - Math.floor(Math.log10(size))));
 }
 
 /** @param {number} value */
 export function figure(value) {
   if (!Number.isFinite(value)) return '–';
-  if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString('en');
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return fixed(value, 0).replace('-', '−');
   return significant(value, 4).replace('-', '−');
 }
 
@@ -57,10 +66,10 @@ export function fitName(name, room) {
   return room >= 3 ? `${short.slice(0, room - 1)}…` : '';
 }
 
-/** @param {string} pattern @returns {RegExp | null} null: not a pattern */
+/** Heeds case only where it holds a capital (`\S` and the like are none). @param {string} pattern @returns {RegExp | null} null: not a pattern */
 export function pattern(pattern) {
   try {
-    return new RegExp(pattern, /[A-Z]/.test(pattern) ? '' : 'i');
+    return new RegExp(pattern, /[A-Z]/.test(pattern.replace(/\\./g, '')) ? '' : 'i');
   } catch {
     return null;
   }

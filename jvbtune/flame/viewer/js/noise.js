@@ -1,126 +1,137 @@
-// How sure a difference is. From slices: Welch's test and interval on the normalised values of the slices. Without
-// slices: sampling noise alone (Poisson), which is a lower bound on the noise.
+// How sure a difference is. The same tests as the comparison's own (jvbtune/flame/compare/significance.py), so that they
+// hold for another normalisation and under filters too: from slices a Welch test, without slices sampling noise alone
+// (Poisson), which is a lower bound on the noise. Corrected for all tests by Benjamini and Hochberg.
 
-import { discoveryLimit, poissonP, studentP, studentQuantile } from './statistics.js';
+import { normalQuantile, poissonP, studentP, studentQuantile } from './statistics.js';
 
-/** @typedef {import('./decode.js').Tree} Tree */
 /** @typedef {import('./decode.js').Profile} Profile */
 /** @typedef {import('./normalise.js').Normalisation} Normalisation */
 
 /**
- * Totals of two sides and how far they scatter, by node or by row.
- * @typedef {object} Measured
- * @property {Float64Array[]} values    [A, B], in the profile's own unit
- * @property {Float64Array[] | null} squares  [A, B] squared standard errors in the shown unit; null: Poisson
+ * The outcome by row; `row[node]` is the node's row, null where they are the same. NaN: not tested.
+ * `low` and `high` enclose the difference, B − A.
+ * @typedef {{row: Int32Array | null, p: Float32Array, q: Float32Array, low: Float32Array, high: Float32Array}} Judged
  */
 
-/** Below this many samples on both sides together no test is made: none could find anything. */
-const FEWEST_SAMPLES = 8;
-
-export const CONFIDENCE = 0.95;
+/** Below this many samples on both sides together no test is made: it could hardly find anything. */
+const FEWEST_SAMPLES = 16;
 
 export class Noise {
   /** @param {Profile} profile @param {Normalisation} normalised */
   constructor(profile, normalised) {
     this.profile = profile;
     this.normalised = normalised;
-    const sides = profile.meta.sides;
+    const { sides, test } = profile.meta;
     this.method = sides.length < 2 ? 'none' : profile.slices.every((slices) => slices.length >= 2) ? 'slices' : 'poisson';
     this.perSample = sides.map((/** @type {any} */ side) => side.units_per_sample);
+    this.confidence = 1 - (test?.level ?? 0.05);
   }
 
   /**
-   * Squared standard errors, by a function that turns one slice's values of nodes into what is measured.
-   * @param {Tree} tree @param {(nodeTotals: Float64Array) => Float64Array} measure
-   * @returns {Float64Array[] | null}
+   * @param {Float64Array[]} values [A, B] by row, in the profile's own unit
+   * @param {() => Float64Array[][]} slices [side][slice] the same of each slice
+   * @param {ArrayLike<number> | null} weights how many tests a row stands for; null: one each
+   * @param {Int32Array | null} row
+   * @returns {Judged}
    */
-  squares(tree, measure) {
-    if (this.method !== 'slices') return null;
-    const { selfNodes, slices } = this.profile;
-    return slices.map((values, side) => {
-      /** @type {Float64Array} */
-      let mean = new Float64Array(0);
-      /** @type {Float64Array} */
-      let square = mean;
-      values.forEach((sliceValues, number) => {
-        const scale = this.normalised.slices[side][number];
-        const total = new Float64Array(tree.size);
-        for (let i = 0; i < selfNodes.length; i++) {
-          const node = tree.target === null ? selfNodes[i] : tree.target[selfNodes[i]];
-          if (node >= 0) total[node] += sliceValues[i] * scale;
-        }
-        for (let i = tree.size - 1; i > 0; i--) total[tree.parent[i]] += total[i];
-        const measured = measure(total);
-        if (number === 0) {
-          mean = new Float64Array(measured.length);
-          square = new Float64Array(measured.length);
-        }
-        for (let i = 0; i < measured.length; i++) {  // Welford
-          const off = measured[i] - mean[i];
-          mean[i] += off / (number + 1);
-          square[i] += off * (measured[i] - mean[i]);
-        }
-      });
-      const count = values.length;
-      for (let i = 0; i < square.length; i++) square[i] /= (count - 1) * count;
-      return square;
-    });
-  }
-
-  /** @param {Measured} measured @param {number} i */
-  delta(measured, i) {
-    const [a, b] = this.normalised.scales;
-    return measured.values[1][i] * b - measured.values[0][i] * a;
-  }
-
-  /** Standard error of the difference and its degrees of freedom (Welch–Satterthwaite). @param {Measured} measured @param {number} i */
-  error(measured, i) {
-    if (measured.squares === null) {
-      let square = 0;
-      this.normalised.scales.forEach((scale, side) => {
-        square += scale * scale * this.perSample[side] * measured.values[side][i];
-      });
-      return { error: Math.sqrt(square), freedom: Infinity };
-    }
-    const [a, b] = [measured.squares[0][i], measured.squares[1][i]];
-    const [na, nb] = this.profile.slices.map((slices) => slices.length);
-    const freedom = (a + b) ** 2 / (a ** 2 / (na - 1) + b ** 2 / (nb - 1));
-    return { error: Math.sqrt(a + b), freedom };
-  }
-
-  /** Half the width of the interval of the difference, NaN where there is none. @param {Measured} measured @param {number} i */
-  halfWidth(measured, i) {
-    if (this.method === 'none') return NaN;
-    const { error, freedom } = this.error(measured, i);
-    if (!(error > 0)) return NaN;
-    return error * (freedom === Infinity ? 1.959963984540054 : studentQuantile(CONFIDENCE, freedom));
-  }
-
-  /** p-value of the difference, NaN where there is too little to test. @param {Measured} measured @param {number} i */
-  p(measured, i) {
-    if (this.method === 'none') return NaN;
-    const a = measured.values[0][i] / this.perSample[0];
-    const b = measured.values[1][i] / this.perSample[1];
-    if (!(a + b >= FEWEST_SAMPLES)) return NaN;
-    if (measured.squares === null) {
-      const [one, other] = this.normalised.scales.map((scale, side) => scale * this.perSample[side]);
-      return one > 0 && other > 0 ? poissonP(a, b, one / (one + other)) : NaN;
-    }
-    const { error, freedom } = this.error(measured, i);
-    return error > 0 ? studentP(this.delta(measured, i) / error, freedom) : NaN;
-  }
-
-  /** All p-values. @param {Measured} measured @returns {Float32Array} */
-  ps(measured) {
-    const out = new Float32Array(measured.values[0].length);
-    for (let i = 0; i < out.length; i++) out[i] = this.p(measured, i);
+  judge(values, slices, weights, row) {
+    const count = values[0].length;
+    const out = { row, p: new Float32Array(count).fill(NaN), q: new Float32Array(count), low: new Float32Array(count).fill(NaN), high: new Float32Array(count).fill(NaN) };
+    if (this.method === 'poisson') this.#poisson(values, out);
+    else if (this.method === 'slices') this.#slices(values, slices(), out);
+    out.q = adjusted(out.p, weights);
     return out;
   }
+
+  /** @param {Float64Array} value @param {number} side @param {number} i */
+  #samples(value, side, i) {
+    return value[i] / this.perSample[side];
+  }
+
+  /** @param {Judged} out @param {number} i @param {number} delta @param {number} half */
+  #enclose(out, i, delta, half) {
+    out.low[i] = delta - half;
+    out.high[i] = delta + half;
+  }
+
+  /** @param {Float64Array[]} values @param {Judged} out */
+  #poisson(values, out) {
+    const [one, other] = this.normalised.scales.map((scale, side) => scale * this.perSample[side]);
+    if (!(one > 0 && other > 0)) return;
+    const z = normalQuantile(this.confidence);
+    /** @type {Map<number, number>} */
+    const known = new Map();  // few pairs of counts are different
+    for (let i = 0; i < out.p.length; i++) {
+      const a = this.#samples(values[0], 0, i);
+      const b = this.#samples(values[1], 1, i);
+      if (!(a + b >= FEWEST_SAMPLES)) continue;
+      const key = a < 1e6 && b < 1e6 && Number.isInteger(a) && Number.isInteger(b) ? a * 1e6 + b : -1;
+      let p = known.get(key);
+      if (p === undefined || key < 0) {
+        p = poissonP(a, b, one / (one + other));
+        known.set(key, p);
+      }
+      out.p[i] = p;
+      this.#enclose(out, i, other * b - one * a, z * Math.sqrt(one * one * a + other * other * b));
+    }
+  }
+
+  /** @param {Float64Array[]} values @param {Float64Array[][]} slices @param {Judged} out */
+  #slices(values, slices, out) {
+    const { scales, slices: sliceScales } = this.normalised;
+    const squares = slices.map((measured, side) => squaredErrors(measured, sliceScales[side]));
+    const [na, nb] = slices.map((measured) => measured.length);
+    for (let i = 0; i < out.p.length; i++) {
+      if (!(this.#samples(values[0], 0, i) + this.#samples(values[1], 1, i) >= FEWEST_SAMPLES)) continue;
+      const [a, b] = [squares[0][i], squares[1][i]];
+      const error = Math.sqrt(a + b);
+      if (!(error > 0)) continue;
+      const freedom = (a + b) ** 2 / (a ** 2 / (na - 1) + b ** 2 / (nb - 1));
+      const delta = values[1][i] * scales[1] - values[0][i] * scales[0];
+      out.p[i] = studentP(delta / error, freedom);
+      this.#enclose(out, i, delta, error * studentQuantile(this.confidence, freedom));
+    }
+  }
 }
 
-/** The p-values that were tested, ascending: what the false-discovery rate is taken over. @param {Float32Array} ps */
-export function testedSorted(ps) {
-  return Float64Array.from(ps.filter((p) => !Number.isNaN(p))).sort();
+/** Squared standard error of the mean of the scaled slices. @param {Float64Array[]} slices @param {number[]} scales */
+function squaredErrors(slices, scales) {
+  const count = slices.length;
+  const mean = new Float64Array(slices[0].length);
+  const square = new Float64Array(slices[0].length);
+  slices.forEach((values, number) => {
+    for (let i = 0; i < mean.length; i++) {  // Welford
+      const off = values[i] * scales[number] - mean[i];
+      mean[i] += off / (number + 1);
+      square[i] += off * (values[i] * scales[number] - mean[i]);
+    }
+  });
+  for (let i = 0; i < square.length; i++) square[i] /= (count - 1) * count;
+  return square;
 }
 
-export { discoveryLimit };
+/**
+ * Benjamini–Hochberg: the lowest false-discovery rate at which each row is a discovery.
+ * @param {Float32Array} ps NaN: not tested @param {ArrayLike<number> | null} weights
+ */
+export function adjusted(ps, weights) {
+  /** @type {Map<number, number>} */
+  const tests = new Map();
+  let all = 0;
+  for (let i = 0; i < ps.length; i++) {
+    if (Number.isNaN(ps[i])) continue;
+    const weight = weights === null ? 1 : weights[i];
+    tests.set(ps[i], (tests.get(ps[i]) ?? 0) + weight);
+    all += weight;
+  }
+  const sorted = Float64Array.from(tests.keys()).sort();
+  let rank = all;
+  let lowest = 1;
+  for (let k = sorted.length - 1; k >= 0; k--) {
+    const weight = /** @type {number} */ (tests.get(sorted[k]));
+    lowest = Math.min(lowest, (sorted[k] * all) / rank);
+    tests.set(sorted[k], lowest);
+    rank -= weight;
+  }
+  return Float32Array.from(ps, (p) => tests.get(p) ?? NaN);
+}

@@ -175,11 +175,23 @@ export class Panes {
       this.host.replaceChildren(...this.list.map((pane) => pane.element));
       if (held) this.list[0].scroller.focus();
     }
+    const { state } = this.viewer;
+    // The callers and the callees of a sandwich share the height by how many rows they have.
+    const share = (/** @type {string} */ which) => Math.max(4, Math.min(40, this.viewer.analysis.tree(which).maxDepth + 3));
+    this.host.style.gridTemplateRows = state.view === 'sandwich' ? `minmax(0, ${share('callers')}fr) minmax(0, ${share('callees')}fr)` : 'minmax(0, 1fr)';
     this.list.forEach((pane, i) => {
-      pane.caption.textContent = wanted[i].title;
-      const { state } = this.viewer;
+      pane.caption.textContent = `${wanted[i].title}${this.emptyText(pane)}`;
       pane.scroller.setAttribute('aria-label', `${state.view === 'flame' ? 'Flamegraph' : state.view === 'icicle' ? 'Icicle graph' : 'Sandwich'}${wanted[i].title ? `, ${wanted[i].title}` : ''}`);
     });
+  }
+
+  /** A side may have nothing of what the other is zoomed into. @param {Pane} pane */
+  emptyText({ which, mode }) {
+    const { analysis, state } = this.viewer;
+    const { width } = analysis.layout(which, mode);
+    if (width[state[ZOOM_KEY[which]]] > 0) return '';
+    const name = analysis.nameOf(analysis.tree(which).frame[state[ZOOM_KEY[which]]]);
+    return ` — ${mode === 'delta' ? 'no difference' : 'nothing'} in ${name}`;
   }
 
   /** @param {string} which */

@@ -14,6 +14,7 @@ const MONOSPACE = 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "D
  * @property {import('./layout.js').Layout} layout
  * @property {number} zoom              node that fills the width
  * @property {number} focus             node with the ring, or −1
+ * @property {number} hovered           node under the pointer, or −1
  * @property {boolean} rootBelow        rows grow upwards
  * @property {number} threshold         narrowest width to draw, in the layout's unit
  * @property {import('./colours.js').Swatch[]} swatches
@@ -110,7 +111,7 @@ export class Picture {
    * @param {(row: number) => number} topOf
    */
   paint(context, boxes, wide, high, topOf) {
-    const { swatches, swatchOf, runSwatch, labelOf, matches, zoom, tree, focus, ring, mark, paper } = /** @type {Scene} */ (this.scene);
+    const { swatches, swatchOf, runSwatch, labelOf, matches, zoom, tree, focus, hovered, ring, mark, paper } = /** @type {Scene} */ (this.scene);
     context.globalAlpha = 1;
     context.fillStyle = paper;
     context.fillRect(0, 0, wide, high);
@@ -152,7 +153,13 @@ export class Picture {
       }
     }
     for (let i = 0; i < count; i++) {
-      if (node[i] !== focus || focus < 0) continue;
+      if (node[i] < 0 || (node[i] !== focus && node[i] !== hovered)) continue;
+      if (node[i] !== focus) {
+        context.strokeStyle = ring;
+        context.lineWidth = 1;
+        context.strokeRect(left[i] + 0.5, topOf(row[i]) + 0.5, Math.max(1, width[i] - 1.75), ROW_PX - 2);
+        continue;
+      }
       context.strokeStyle = paper;
       context.lineWidth = 4;
       context.strokeRect(left[i] + 1, topOf(row[i]) + 1, Math.max(2, width[i] - 2.5), ROW_PX - 3);
@@ -189,11 +196,10 @@ export class Picture {
 
   /** Height of the rows in use from the zoomed node on. */
   usedHeight() {
-    const scene = /** @type {Scene} */ (this.scene);
     let deepest = 0;
     const boxes = this.boxesIn(0, this.rows - 1, 1000);
     for (let i = 0; i < boxes.count; i++) if (boxes.row[i] > deepest) deepest = boxes.row[i];
-    return (deepest + 1) * ROW_PX + (scene ? 0 : 0);
+    return (deepest + 1) * ROW_PX;
   }
 
   /**

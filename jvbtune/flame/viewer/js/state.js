@@ -24,9 +24,12 @@
  * @property {string} frame         the sandwich's frame
  * @property {string} sort          the table's column
  * @property {boolean} ascending
+ * @property {boolean} bySize        differences sorted by their size, whatever their sign
  * @property {string} rows          all, new, removed, changed
  * @property {boolean} matching     only the rows that match the search
  * @property {boolean} table        whether the table is shown
+ * @property {number} tableWidth    in percent of the window
+ * @property {'' | 'dark' | 'light'} theme  empty: as the system has it
  */
 
 /** @param {any} meta @returns {State} */
@@ -35,8 +38,8 @@ export function defaults(meta) {
   return {
     view: 'flame', split: false, width: differential ? 'sum' : 'a', norm: meta.normalisation, factor: '1:1',
     colour: meta.colour, search: '', hide: '', focus: '', merge: '', threads: '',
-    level: 0.05, least: 0, small: 0, zoom: 0, zoomCallers: 0, zoomCallees: 0, pane: 'main', node: -1, frame: '',
-    sort: meta.sort, ascending: false, rows: 'all', matching: false, table: true,
+    level: 0.05, least: 0, small: 0, zoom: 0, zoomCallers: 0, zoomCallees: 0, pane: 'main', node: -1, frame: '', marked: '',
+    sort: meta.sort, ascending: false, bySize: true, rows: 'all', matching: false, table: true, tableWidth: 42, theme: '',
   };
 }
 

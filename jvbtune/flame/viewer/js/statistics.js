@@ -67,11 +67,23 @@ export function poissonP(a, b, share) {
   return Math.min(1, 2 * Math.min(upper, lower));
 }
 
-/**
- * Benjamini–Hochberg: the highest p-value that is still a discovery at the rate `level`, or −1.
- * @param {Float64Array} sorted p-values, ascending @param {number} level
- */
-export function discoveryLimit(sorted, level) {
-  for (let i = sorted.length - 1; i >= 0; i--) if (sorted[i] <= (level * (i + 1)) / sorted.length) return sorted[i];
-  return -1;
+/** The z that a share `level` of the normal distribution lies within (both sides). @param {number} level */
+export function normalQuantile(level) {
+  const within = (/** @type {number} */ z) => {  // Marsaglia, J. Stat. Softw. 11(4), 2004
+    let term = z;
+    let sum = z;
+    for (let n = 3; sum + term !== sum; n += 2) {
+      term *= (z * z) / n;
+      sum += term;
+    }
+    return 2 * sum * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI);
+  };
+  let low = 0;
+  let high = 8;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (within(middle) < level) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
 }

@@ -3,6 +3,8 @@
 
 const TABLE_ROW_PX = 24;
 
+/** @typedef {{sort: string, ascending: boolean, bySize: boolean}} Order */
+
 /**
  * @typedef {object} Column
  * @property {string} id
@@ -10,6 +12,7 @@ const TABLE_ROW_PX = 24;
  * @property {string} title             what the column means
  * @property {(frame: number) => number | string} value  what it is sorted by
  * @property {(frame: number) => string} text
+ * @property {boolean} [signed]          a difference, to be sorted by size or by sign
  * @property {((frame: number) => number) | null} bar    −1…1, drawn behind the figure
  */
 
@@ -47,10 +50,10 @@ export class FrameTable {
   }
 
   /**
-   * @param {Column[]} columns @param {number[] | Int32Array} frames in order @param {string} sort @param {boolean} ascending
+   * @param {Column[]} columns @param {number[] | Int32Array} frames in order @param {Order} order
    * @param {(frame: number) => string} nameOf @param {number} picked
    */
-  show(columns, frames, sort, ascending, nameOf, picked) {
+  show(columns, frames, order, nameOf, picked) {
     this.columns = columns;
     this.frames = frames;
     this.nameOf = nameOf;
@@ -58,13 +61,13 @@ export class FrameTable {
     this.current = Math.min(this.current, Math.max(0, frames.length - 1));
     this.table.setAttribute('aria-rowcount', String(frames.length + 1));
     this.table.setAttribute('aria-colcount', String(columns.length));
-    this.showHead(sort, ascending);
+    this.showHead(order);
     this.shown = '';
     this.fill();
   }
 
-  /** @param {string} sort @param {boolean} ascending */
-  showHead(sort, ascending) {
+  /** @param {Order} order */
+  showHead({ sort, ascending, bySize }) {
     const key = this.columns.map((column) => column.id + column.label).join('|');
     if (key !== this.headKey) {
       this.headKey = key;
@@ -84,7 +87,7 @@ export class FrameTable {
       this.head.replaceChildren(row);
     }
     this.columns.forEach((column, i) => {
-      this.head.rows[0].cells[i].setAttribute('aria-sort', column.id !== sort ? 'none' : ascending ? 'ascending' : 'descending');
+      this.head.rows[0].cells[i].setAttribute('aria-sort', column.id !== sort ? 'none' : column.signed && bySize ? 'other' : ascending ? 'ascending' : 'descending');
     });
   }
 
@@ -124,7 +127,7 @@ export class FrameTable {
     row.dataset.index = String(index);
     row.dataset.frame = String(frame);
     row.tabIndex = index === this.current ? 0 : -1;
-    if (frame === this.picked) row.setAttribute('aria-selected', 'true');
+    if (frame === this.picked) row.setAttribute('aria-current', 'true');
     this.columns.forEach((column, i) => {
       const cell = document.createElement(i === 0 ? 'th' : 'td');
       if (i === 0) /** @type {HTMLTableCellElement} */ (cell).scope = 'row';

@@ -34,15 +34,16 @@ export function figuresOf(viewer, which, node) {
     const own = value(tree.self, 1) - value(tree.self, 0);
     const judged = analysis.nodes(which);
     out.push(['A', sideLine(0)], ['B', sideLine(1)]);
-    const interval = analysis.noise.method === 'none' ? '' : `, 95 % ${viewer.intervalText(judged, node, which)}`;
+    const range = viewer.intervalText(judged, node);
+    const interval = range === '–' ? '' : `, ${analysis.confidenceText} ${range}`;
     out.push(['Δ', `${signed(b - a)} ${unit} (${percentChange(a, b)})${interval} · self ${signed(own)}`]);
     if (id !== 'packets' && viewer.norms.includes('packets')) {
       const [fa, fb] = meta.normalisations.packets.factors;
       out.push(['Δ per packet', `${signed(tree.total[1][node] * fb - tree.total[0][node] * fa)} µs`]);
     }
     if (analysis.noise.method !== 'none') {
-      const p = judged.ps[node];
-      const word = Number.isNaN(p) ? 'too few samples to test' : analysis.significant(which, judged, node) ? 'significant' : 'not significant';
+      const p = analysis.pOf(judged, node);
+      const word = Number.isNaN(p) ? 'too few samples to test' : analysis.significant(judged, node) ? 'significant' : 'not significant';
       out.push(['p', Number.isNaN(p) ? word : `${probability(p)}, ${word}`]);
     }
   } else {
@@ -51,7 +52,7 @@ export function figuresOf(viewer, which, node) {
   if (which === 'main' && !analysis.filtered) {
     for (const column of meta.columns) {
       const values = analysis.profile.columns[column.id];
-      if (values) out.push([column.label, figure(values[node])]);
+      if (values) out.push([column.label, figure(values[analysis.profile.row[node]])]);
     }
   }
   return out;
@@ -79,7 +80,7 @@ export function showSums(viewer, host) {
   if (analysis.differential) {
     const [a, b] = shown.total.map((values, i) => values[0] * scales[i]);
     const judged = analysis.nodes('main');
-    const half = analysis.noise.method === 'none' ? '' : `, 95 % ${viewer.intervalText(judged, 0, 'main')}`;
+    const half = analysis.noise.method === 'none' ? '' : `, ${analysis.confidenceText} ${viewer.intervalText(judged, 0)}`;
     parts.push(element('span', {}, 'Δ ', element('b', {}, `${signed(b - a)} ${unit}`), element('span', { class: 'quiet' }, ` (${percentChange(a, b)})${half}`)));
   }
   host.replaceChildren(...parts);
@@ -102,12 +103,12 @@ export function showLegend(viewer, host) {
   const column = analysis.profile.meta.columns.find((/** @type {any} */ one) => one.id === state.colour);
   if (state.colour === 'delta') {
     const grey = analysis.noise.method === 'none' || state.level >= 1 ? 'no value' : `not significant at a false-discovery rate of ${state.level}`;
-    host.replaceChildren(scale('B halved or gone', 'B doubled or new'), dot(palette.grey, grey), note('＋ only in B   − only in A'));
+    host.replaceChildren(scale('B halved or gone', 'B doubled or new'), dot(palette.grey, grey), note('+ only in B, − only in A'));
   } else if (column) {
     host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, 'no value'));
   } else {
     const { legend } = viewer.categories();
-    host.replaceChildren(...legend.map((label, i) => dot(palette.category(i), label)), dot(palette.grey, 'other'));
+    host.replaceChildren(...legend.flatMap((label, i) => (label ? [dot(palette.category(i), label)] : [])), dot(palette.grey, 'other'));
   }
   host.append(note(viewer.widthText()));
 }

@@ -1,6 +1,6 @@
 // Ties state, analysis and page together: a change of state goes in, everything that shows it is brought up to date.
 
-import { changeOf, packageOf, palette, rankCategories } from './colours.js';
+import { changeOf, kindCategories, packageOf, palette, rankCategories } from './colours.js';
 import { columnsOf, orderedFrames } from './columns.js';
 import { Controls } from './controls.js';
 import { figure, shortName, signed } from './format.js';
@@ -16,6 +16,9 @@ import { element, figuresOf, sentence, showCrumbs, showLegend, showSums } from '
 /** Changes that one goes back from; all others replace the last entry of the history. */
 const HISTORY_KEYS = ['view', 'split', 'zoom', 'zoomCallers', 'zoomCallees', 'frame', 'width', 'norm', 'colour'];
 
+/** The fragment follows what one types or slides at this pace: browsers refuse to have it changed too often. */
+const FRAGMENT_MS = 200;
+
 /** @param {string} id */
 export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -27,7 +30,7 @@ export class Viewer {
     this.base = defaults(profile.meta);
     this.words = {
       view: ['flame', 'icicle', 'sandwich'], width: this.analysis.differential ? ['a', 'b', 'sum', 'delta'] : ['a'],
-      norm: this.norms, colour: this.colours_(), rows: ['all', 'new', 'removed', 'changed'], pane: ['main', 'callers', 'callees'],
+      norm: this.norms, colour: this.colours_(), rows: ['all', 'new', 'removed', 'changed'], pane: ['main', 'callers', 'callees'], theme: ['', 'dark', 'light'],
     };
     /** @type {State} */
     this.state = this.checked(fromFragment(location.hash, this.base, this.words));
@@ -40,13 +43,27 @@ export class Viewer {
     });
     this.hovered = { which: 'main', node: -1 };
     this.pending = 0;
-    this.picked = -1;
-    this.tableKey = '';
-    this.useTheme(matchMedia('(prefers-color-scheme: dark)').matches);
+    this.writing = 0;
+    const system = matchMedia('(prefers-color-scheme: dark)');
+    this.systemDark = system.matches;
+    system.addEventListener('change', () => {
+      this.systemDark = system.matches;
+      this.render();
+    });
     this.controls = new Controls(this);
     addEventListener('popstate', () => this.readFragment());
     addEventListener('hashchange', () => this.readFragment());
+    addEventListener('pagehide', () => this.writeFragment(false));
     this.render();
+  }
+
+  /** The frame marked in all its places, −1: none. */
+  get picked() {
+    return this.state.marked === '' ? -1 : this.analysis.frameOf(this.state.marked);
+  }
+
+  get dark() {
+    return this.state.theme === '' ? this.systemDark : this.state.theme === 'dark';
   }
 
   colours_() {
@@ -59,7 +76,7 @@ export class Viewer {
   checked(state) {
     const before = this.analysis.state;
     this.analysis.state = state;
-    if (state.view === 'sandwich' && this.analysis.frameNamed(state.frame) < 0) state.view = 'flame';
+    if (state.view === 'sandwich' && this.analysis.frameOf(state.frame) < 0) state.view = 'flame';
     for (const [which, key] of Object.entries(ZOOM_KEY)) {
       if (which !== 'main' && state.view !== 'sandwich') state[key] = 0;
       else if (!Number.isInteger(state[key]) || state[key] < 0 || state[key] >= this.analysis.tree(which).size) state[key] = 0;
@@ -67,13 +84,15 @@ export class Viewer {
     if (state.view === 'sandwich' ? state.pane === 'main' : state.pane !== 'main') state.pane = state.view === 'sandwich' ? 'callees' : 'main';
     if (!Number.isInteger(state.node) || state.node < -1 || state.node >= this.analysis.tree(state.pane).size) state.node = -1;
     if (!(state.level > 0)) state.level = this.base.level;
+    state.tableWidth = Math.round(Math.max(20, Math.min(80, state.tableWidth)));
     this.analysis.state = before;
     return state;
   }
 
   readFragment() {
-    const fragment = toFragment(this.state, this.base);
-    if (location.hash.replace(/^#/, '') === fragment) return;
+    clearTimeout(this.writing);
+    this.writing = 0;
+    if (location.hash.replace(/^#/, '') === toFragment(this.state, this.base)) return;
     this.state = this.checked(fromFragment(location.hash, this.base, this.words));
     this.analysis.state = this.state;
     this.controls.read();
@@ -86,19 +105,30 @@ export class Viewer {
     const filtered = ['hide', 'focus', 'merge', 'threads'].some((key) => key in changes && changes[/** @type {keyof State} */ (key)] !== this.state[/** @type {keyof State} */ (key)]);
     if (filtered) Object.assign(next, { zoom: 0, zoomCallers: 0, zoomCallees: 0, node: -1 });
     if ('frame' in changes || ('view' in changes && changes.view !== this.state.view)) Object.assign(next, { zoomCallers: 0, zoomCallees: 0, node: changes.node ?? -1 });
+    if (next.view !== 'sandwich') next.frame = '';
     const step = HISTORY_KEYS.some((key) => key in changes && changes[/** @type {keyof State} */ (key)] !== this.state[/** @type {keyof State} */ (key)]);
+    if (step) this.writeFragment(false);
     this.state = this.checked(next);
     this.analysis.state = this.state;
+    if (step) this.writeFragment(true);
+    else this.writing ||= setTimeout(() => this.writeFragment(false), FRAGMENT_MS);
+    this.render();
+  }
+
+  /** @param {boolean} step whether one can go back from it */
+  writeFragment(step) {
+    if (!step && !this.writing) return;
+    clearTimeout(this.writing);
+    this.writing = 0;
     const fragment = toFragment(this.state, this.base);
     const url = fragment ? `#${fragment}` : location.href.split('#')[0];
     if (step) history.pushState(null, '', url);
     else history.replaceState(null, '', url);
-    this.render();
   }
 
-  /** @param {boolean} dark */
-  useTheme(dark) {
-    this.dark = dark;
+  useTheme() {
+    const { dark } = this;
+    if (this.palette && document.documentElement.classList.contains('dark') === dark) return;
     document.documentElement.classList.toggle('dark', dark);
     this.palette = palette(dark);
     const style = getComputedStyle(document.documentElement);
@@ -109,6 +139,8 @@ export class Viewer {
   // --- what the page shows ---
 
   render() {
+    this.useTheme();
+    document.documentElement.style.setProperty('--tables', `${this.state.tableWidth}%`);
     this.panes.arrange();
     this.drawPictures();
     showSums(this, byId('sums'));
@@ -139,7 +171,7 @@ export class Viewer {
       const picked = this.picked;
       pane.picture.show({
         tree, layout, zoom: state[ZOOM_KEY[which]], rootBelow: pane.rootBelow,
-        focus: state.pane === which && state.node >= 0 ? state.node : -1,
+        focus: state.pane === which && state.node >= 0 ? state.node : -1, hovered: this.hovered.which === which ? this.hovered.node : -1,
         threshold: (state.least / 100) * layout.width[0],
         swatches: this.palette.swatches, runSwatch: this.palette.run,
         swatchOf: this.swatches(which), labelOf: (node) => this.labelOf(which, node),
@@ -156,7 +188,7 @@ export class Viewer {
     const tree = analysis.tree(which);
     const name = analysis.nameOf(tree.frame[node]);
     if (!analysis.differential) return name;
-    if (tree.total[0][node] === 0) return `＋ ${name}`;
+    if (tree.total[0][node] === 0) return `+ ${name}`;
     return tree.total[1][node] === 0 ? `− ${name}` : name;
   }
 
@@ -178,7 +210,8 @@ export class Viewer {
         const byFrame = analysis.profile.frameColumns[column.id];
         return (node) => this.columnSwatch(column, byFrame ? byFrame[tree.frame[node]] : NaN);
       }
-      return (node) => this.columnSwatch(column, values ? values[node] : NaN);
+      const { row } = analysis.profile;
+      return (node) => this.columnSwatch(column, values ? values[row[node]] : NaN);
     }
     if (state.colour !== 'delta') {
       const { index } = this.categories();
@@ -190,7 +223,7 @@ export class Viewer {
     return (node) => {
       const a = tree.total[0][node] * scales[0];
       const b = tree.total[1][node] * scales[1];
-      if (!analysis.significant(which, judged, node) || Math.abs(b - a) < small) return colours.grey;
+      if (!analysis.significant(judged, node) || Math.abs(b - a) < small) return colours.grey;
       return colours.diverging(changeOf(a, b));
     };
   }
@@ -205,10 +238,11 @@ export class Viewer {
     const { analysis, state } = this;
     return analysis.keep('categories', state.colour, () => {
       const { names, tree } = analysis.profile;
+      const kinds = names.map((_, f) => analysis.kindOf(f));
+      if (state.colour === 'kind') return kindCategories(kinds);
       const weights = new Float64Array(analysis.frames);
       for (let i = 1; i < tree.size; i++) for (const values of tree.self) weights[tree.frame[i]] += values[i];
-      const kinds = names.map((_, f) => analysis.kindOf(f));
-      return rankCategories(state.colour === 'kind' ? kinds : names.map((name, f) => packageOf(name, kinds[f])), weights);
+      return rankCategories(names.map((name, f) => packageOf(name, kinds[f])), weights);
     });
   }
 
@@ -220,22 +254,21 @@ export class Viewer {
     const columns = columnsOf(this);
     const { frames, counts } = orderedFrames(this, columns);
     this.counts = counts;
-    this.table.show(columns, frames, state.sort, state.ascending, (frame) => analysis.nameOf(frame), this.picked);
+    this.table.show(columns, frames, state, (frame) => analysis.nameOf(frame), this.picked);
     this.controls.showCounts(counts);
-    const note = analysis.rows.exact ? '' : ' · of the pruned tree, since a filter is on';
+    const note = analysis.rows.exact ? '' : ' of the pruned picture, since a filter is on';
     byId('row-count').textContent = `${frames.length.toLocaleString('en')} frames${note}`;
   }
 
   showDetails() {
     const { state, analysis } = this;
-    const which = this.hovered.node >= 0 ? this.hovered.which : this.activeTree();
-    const node = this.hovered.node >= 0 ? this.hovered.node : state.node >= 0 ? state.node : this.zoomOf(which);
+    const which = this.activeTree();
+    const node = state.node >= 0 && state.pane === which ? state.node : this.zoomOf(which);
     const frame = analysis.tree(which).frame[node];
     const figures = element('div', { class: 'figures' });
     for (const [label, text] of figuresOf(this, which, node)) figures.append(element('span', {}, `${label} `, element('b', {}, text)));
     const name = analysis.nameOf(frame);
-    byId('details').replaceChildren(...(this.hovered.node >= 0 ? [] : [this.actions(which, node, frame)]),
-      element('div', { class: 'name', title: name }, name), figures);
+    byId('details').replaceChildren(element('div', { class: 'title' }, element('div', { class: 'name', title: name }, name), this.actions(which, node, frame)), figures);
   }
 
   /** @param {string} which @param {number} node @param {number} frame */
@@ -252,6 +285,7 @@ export class Viewer {
       button('Sandwich', 'Its callers and callees (s)', () => this.sandwich(frame)),
       button('Focus', 'Only stacks through it (f)', () => this.filterBy('focus', frame)),
       button('Hide', 'Take it out of the stacks (h)', () => this.filterBy('hide', frame)),
+      button('Merge', 'Make it one with its like-named callees (m)', () => this.filterBy('merge', frame)),
     );
     return out;
   }
@@ -271,8 +305,8 @@ export class Viewer {
   }
 
   widthText() {
-    if (!this.analysis.differential) return '';
     const unit = this.analysis.normalised.unit;
+    if (!this.analysis.differential) return `width: ${unit}`;
     if (this.state.split) return `width: each side's own total, ${unit}`;
     return `width: ${{ a: 'A', b: 'B', sum: 'A + B', delta: '|Δ self| summed over the subtree' }[this.state.width]}, ${unit}`;
   }
@@ -281,9 +315,9 @@ export class Viewer {
     return (byId('legend').textContent ?? '').includes('halved') ? 'blue: B less than A, orange: more, grey: not significant' : `colour: ${this.state.colour}`;
   }
 
-  /** @param {import('./analysis.js').Judged} judged @param {number} i @param {string} [which] */
-  intervalText(judged, i, which) {
-    const range = this.analysis.interval(judged, i, which ?? 'rows');
+  /** @param {import('./analysis.js').Judged} judged @param {number} i */
+  intervalText(judged, i) {
+    const range = this.analysis.interval(judged, i);
     return range ? `${signed(range[0])} … ${signed(range[1])}` : '–';
   }
 
@@ -318,7 +352,7 @@ export class Viewer {
 
   /** @param {string} which @param {number} node */
   zoomTo(which, node) {
-    this.picked = -1;
+    this.hover(which, -1, null);
     this.update({ pane: which, node, [ZOOM_KEY[which]]: node });
     for (const pane of this.panes.of(which)) pane.picture.reveal(node);
   }
@@ -328,9 +362,8 @@ export class Viewer {
     const tree = this.analysis.tree(which);
     let zoom = this.zoomOf(which);
     if (zoom === 0) {
-      this.picked = -1;
       if (this.state.view === 'sandwich') this.update({ view: 'flame' });
-      else this.redrawSoon();
+      else this.update({ marked: '' });
       return;
     }
     // A step out is to the next caller that is wider than the frame: the ones between would look the same.
@@ -344,7 +377,7 @@ export class Viewer {
   sandwich(frame) {
     const root = this.analysis.profile.names.length - 1;
     if (frame === root) return;
-    this.update({ view: 'sandwich', frame: this.analysis.nameOf(frame), pane: 'callees', node: -1 });
+    this.update({ view: 'sandwich', frame: this.analysis.keyOf(frame), pane: 'callees', node: -1 });
     this.say(`Sandwich of ${this.analysis.nameOf(frame)}`);
   }
 
@@ -359,18 +392,19 @@ export class Viewer {
 
   /** Marks a frame everywhere in the picture. @param {number} frame */
   pick(frame) {
-    this.picked = this.picked === frame ? -1 : frame;
-    this.drawPictures();
-    this.table.picked = this.picked;
-    this.table.shown = '';
-    this.table.fill();
+    const key = this.analysis.keyOf(frame);
+    this.update({ marked: this.state.marked === key ? '' : key });
     const sums = this.analysis.rows.total.map((values, side) => `${figure(values[frame] * this.analysis.normalised.scales[side])}`);
     this.say(`${this.analysis.nameOf(frame)} ${this.picked < 0 ? 'no longer marked' : `marked, ${sums.join(' against ')} ${this.analysis.normalised.unit}`}`);
   }
 
-  /** @param {string} id */
+  /** Differences: by size, then from the largest increase, then from the largest decrease. @param {string} id */
   sortBy(id) {
-    this.update(this.state.sort === id ? { ascending: !this.state.ascending } : { sort: id, ascending: id === 'name' || id === 'kind' || id === 'p' });
+    const { sort, ascending, bySize } = this.state;
+    const signed = this.table.columns.find((column) => column.id === id)?.signed;
+    if (sort !== id) this.update({ sort: id, ascending: id === 'name' || id === 'kind' || id === 'p', bySize: true });
+    else if (signed) this.update(bySize ? { bySize: false, ascending: false } : ascending ? { bySize: true, ascending: false } : { ascending: true });
+    else this.update({ ascending: !ascending });
   }
 
   /** @param {number} step */
@@ -392,6 +426,7 @@ export class Viewer {
     const tip = byId('tip');
     const changed = this.hovered.node !== node || this.hovered.which !== which;
     this.hovered = { which, node };
+    if (changed) this.redrawSoon();
     tip.hidden = node < 0;
     if (node >= 0 && event) {
       if (changed) {
