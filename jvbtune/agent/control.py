@@ -15,7 +15,8 @@ from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.sockdiag import sockets_of
 
 HTTP_TIMEOUT_SECONDS = 5.0
-RESTART_TIMEOUT_SECONDS = 90.0
+#: systemd gives a unit that does not stop 90 s before it kills it (TimeoutStopSec): a hung bridge takes that long.
+RESTART_TIMEOUT_SECONDS = 150.0
 HEALTHY_TIMEOUT_SECONDS = 90.0
 #: ``application.conf`` of jitsi-videobridge asks for 10 MiB.
 DEFAULT_RECEIVE_BUFFER = 10485760

@@ -109,6 +109,13 @@ def parse_cgroup_cpu_stat(text: str) -> dict[str, float]:
     }
 
 
+def cpu_mhz(cpus: list[int], root: str = "/sys/devices/system/cpu") -> float | None:
+    """The mean clock of these cores now (cpufreq); None where the kernel does not tell, as in most virtual machines."""
+    texts = [read_text(f"{root}/cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cpus]
+    kilohertz = [int(text) for text in texts if text and text.strip().isdigit()]
+    return sum(kilohertz) / len(kilohertz) / 1000 if kilohertz else None
+
+
 def cgroup_cpu_directory(pid: int) -> str | None:
     """The directory of the process's CPU controller; None where it is not visible."""
     text = read_text(f"/proc/{pid}/cgroup") or ""

@@ -20,6 +20,8 @@ from jvbtune.agent.sockdiag import SockDiag, inodes_of
 
 #: The one thread that reads the media socket (ice4j's AbstractUdpListener); the kernel keeps 15 characters of a name.
 RECEIVE_THREAD_PREFIX = "org.ice4j.ice.h"
+#: Cores whose clock is read: on a machine of many, some tell enough.
+MAX_CLOCKS = 8
 #: Names of threads, and which sockets are the bridge's, are looked up anew this often.
 SLOW_SECONDS = 5.0
 
@@ -60,6 +62,7 @@ class BridgeWatch:
         self._last_cpu: dict[int, float] = {}
         self._diag = SockDiag(pid)
         self._inodes: set[int] = set()
+        self._cpus: list[int] = []
         self._next_slow = 0.0
         self._cgroup = procfs.cgroup_cpu_directory(pid)
         self._gc: HsPerf | None = None
@@ -83,6 +86,8 @@ class BridgeWatch:
                 "rx_thread_cpu_s": receive,
                 "rx_thread_name": RECEIVE_THREAD_PREFIX if receive is not None else None,
                 "threads": groups,
+                "cpus": self._cpus,
+                "cpu_mhz": procfs.cpu_mhz(self._cpus[:MAX_CLOCKS]),
             },
             "udp": procfs.parse_snmp_udp(self._snmp.text()),
             "interfaces": procfs.parse_net_dev(self._dev.text()),
@@ -99,6 +104,7 @@ class BridgeWatch:
     def _refresh(self) -> None:
         self._next_slow = time.monotonic() + SLOW_SECONDS
         self._inodes = inodes_of(self.pid)
+        self._cpus = sorted(os.sched_getaffinity(self.pid))
         present = {int(name) for name in os.listdir(f"/proc/{self.pid}/task")}
         for tid in set(self._threads) - present:
             self._end_thread(tid)

@@ -21,7 +21,7 @@ class Rules:
     steal_ratio: float = 0.02  #: of all cores; above it the hypervisor's neighbours are in the figure
     throttled_ratio: float = 0.01  #: cgroup periods with a throttled quota
     clock_uncertainty_seconds: float = 0.25  #: of a window's edges: 0.25 s of a 6 s window is 4 % at worst
-    other_tenants_ratio: float = 0.25  #: host CPU that is neither the bridge's nor softirq, as a share of all cores
+    other_tenants_ratio: float = 0.1  #: other processes' share of the cores that the bridge may use
     frequency_drop_ratio: float = 0.05  #: of the clock frequency against the run's median
     count_mismatch_ratio: float = 0.02  #: generator's count against the bridge's, where nothing was lost
     sampled_ratio: float = 0.7  #: of the window that samples must cover
@@ -57,7 +57,7 @@ def judge(
         because.append(f"clock: host and controller agree only to {clock_uncertainty_seconds:.2f} s")
     tenants = row.get("tenants_cpu_ratio")
     if _above(tenants, rules.other_tenants_ratio):
-        because.append(f"other tenants: other processes used {tenants:.0%} of the host's CPU")
+        because.append(f"other tenants: other processes used {tenants:.0%} of the bridge's cores")
     frequency = row.get("frequency_ratio")
     if frequency is not None and frequency < 1 - rules.frequency_drop_ratio:
         because.append(f"frequency: the CPU ran at {frequency:.0%} of the run's median clock")

@@ -10,8 +10,8 @@ from typing import Any
 from jvbtune.errors import JvbtuneError, TuningError
 from jvbtune.hosts.agent_client import AgentClient
 
-RESTART_TIMEOUT_SECONDS = 240.0
-END_TIMEOUT_SECONDS = 300.0
+RESTART_TIMEOUT_SECONDS = 300.0
+END_TIMEOUT_SECONDS = 360.0
 
 
 @dataclass(frozen=True)

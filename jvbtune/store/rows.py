@@ -37,16 +37,23 @@ TRIAL_SCHEMA: dict[str, pl.DataType] = {
     "cores": pl.Float64(),  # that the bridge may use
     "rx_thread_ratio": pl.Float64(),  # of one core
     "gc_ratio": pl.Float64(),  # share of time in collections
+    "tenants_cpu_ratio": pl.Float64(),  # other processes, of the cores that the bridge may use
+    "cpu_mhz": pl.Float64(),  # mean clock of those cores; null where the kernel does not tell
     "loss_ratio": pl.Float64(),  # end to end
     "socket_drops": pl.Int64(),  # packets, in the measured window
     "backlog_drops": pl.Int64(),
     "interface_drops": pl.Int64(),
-    "queue_drops": pl.Int64(),
+    "queue_drops": pl.Int64(),  # the bridge's own queues
+    "udp_rcvbuf_errors": pl.Int64(),  # of the bridge's network namespace
+    "udp_mem_errors": pl.Int64(),
+    "udp_sndbuf_errors": pl.Int64(),
+    "squeezes": pl.Int64(),  # softnet: NAPI polls that ran out of budget with work left
     "delay_p50_ms": pl.Float64(),
     "delay_p95_ms": pl.Float64(),
     "delay_p99_ms": pl.Float64(),
     "delay_p999_ms": pl.Float64(),
     "delayed_50ms_ratio": pl.Float64(),
+    "agent_cpu_ratio": pl.Float64(),  # of one core: what jvbtune itself costs the host
     "generator_cpu_ratio": pl.Float64(),  # of one core
     "lateness_p99_ms": pl.Float64(),
     "generator_limited": pl.Boolean(),

@@ -39,6 +39,9 @@ def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     fields: dict[str, Any] = {"sampled_seconds": seconds}
     fields.update(_bridge(first["bridge"], last["bridge"], seconds))
     fields.update(_cores(first["cores"], last["cores"], seconds))
+    fields.update(_tenants(first, last, fields.get("cpu_cores"), seconds))
+    clocks = [float(s["bridge"]["cpu_mhz"]) for s in samples if s.get("bridge") and s["bridge"].get("cpu_mhz")]
+    fields["cpu_mhz"] = sum(clocks) / len(clocks) if clocks else None
     fields.update(_drops(first, last))
     fields.update(_garbage_collection(first.get("gc") or {}, last.get("gc") or {}, seconds))
     fields.update(_throttling(first.get("cgroup") or {}, last.get("cgroup") or {}))
@@ -75,6 +78,18 @@ def _cores(first: Sequence[Mapping[str, Any]], last: Sequence[Mapping[str, Any]]
     }
 
 
+def _tenants(first: Sample, last: Sample, bridge_cores: float | None, seconds: float) -> dict[str, Any]:
+    """What others used of the cores that the bridge may use; interrupts are the packets' own and not counted."""
+    cpus = set(last["bridge"].get("cpus") or ())
+    before = {core["cpu"]: core for core in first["cores"]}
+    cores = [core for core in last["cores"] if core["cpu"] in cpus and core["cpu"] in before]
+    if bridge_cores is None or not cores:
+        return {}
+    keys = ("user_s", "nice_s", "system_s")
+    busy = sum(_difference(before[core["cpu"]], core, key) for core in cores for key in keys)
+    return {"tenants_cpu_ratio": max(0.0, busy / seconds - bridge_cores) / len(cores)}
+
+
 def _drops(first: Sample, last: Sample) -> dict[str, Any]:
     def total(sample: Sample, name: str, key: str) -> int:
         return sum(int(item.get(key) or 0) for item in sample.get(name) or ())
@@ -86,6 +101,7 @@ def _drops(first: Sample, last: Sample) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "backlog_drops": total(last, "softnet", "dropped") - total(first, "softnet", "dropped"),
         "interface_drops": interfaces(last) - interfaces(first),
+        "squeezes": total(last, "softnet", "squeezed") - total(first, "softnet", "squeezed"),
         "udp_rcvbuf_errors": _counter(first, last, "RcvbufErrors"),
         "udp_mem_errors": _counter(first, last, "MemErrors"),
         "udp_sndbuf_errors": _counter(first, last, "SndbufErrors"),

@@ -151,3 +151,12 @@ def test_samples_lie_on_the_grid_and_cost_next_to_nothing(lab: Lab) -> None:
         assert sample["gc"]["source"] == "hsperfdata"
     process = psutil.Process(lab.bridge_pid()).cpu_times()
     assert samples[-1]["bridge"]["cpu_user_s"] == pytest.approx(process.user, abs=0.5)
+
+
+def test_the_clock_is_the_mean_of_the_cores_that_tell_it(tmp_path: Path) -> None:
+    for cpu, kilohertz in ((0, "2000000\n"), (1, "3000000\n")):
+        directory = tmp_path / f"cpu{cpu}" / "cpufreq"
+        directory.mkdir(parents=True)
+        (directory / "scaling_cur_freq").write_text(kilohertz)
+    assert procfs.cpu_mhz([0, 1, 2], str(tmp_path)) == 2500.0
+    assert procfs.cpu_mhz([2], str(tmp_path)) is None

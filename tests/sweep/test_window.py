@@ -20,13 +20,15 @@ def _sample(second: float, **overrides: Any) -> dict[str, Any]:
             "cpu_user_s": 0.3 * second,
             "cpu_sys_s": 0.2 * second,
             "rx_thread_cpu_s": 0.1 * second,
+            "cpus": [0, 1],
+            "cpu_mhz": 2000.0 + 100 * (second > 5),
         },
         "cores": [
             {"cpu": 0, "user_s": 0.4 * second, "system_s": 0.1 * second, "softirq_s": 0.05 * second, "steal_s": 0.0},
             {"cpu": 1, "user_s": 0.2 * second, "system_s": 0.0, "softirq_s": 0.0, "steal_s": 0.02 * second},
         ],
         "udp": {"RcvbufErrors": int(3 * second), "MemErrors": 0, "SndbufErrors": 0},
-        "softnet": [{"cpu": 0, "dropped": int(second)}, {"cpu": 1, "dropped": 5}],
+        "softnet": [{"cpu": 0, "dropped": int(second), "squeezed": int(4 * second)}, {"cpu": 1, "dropped": 5}],
         "sockets": [
             {"inode": 1, "port": 10000, "drops": 0, "rcvbuf_bytes": 425984},
             {"inode": 2, "port": 10000, "drops": int(3 * second), "rcvbuf_bytes": 425984},
@@ -49,6 +51,9 @@ def test_rates_over_the_window() -> None:
     assert fields["udp_rcvbuf_errors"] == 30
     assert fields["backlog_drops"] == 10
     assert fields["interface_drops"] == 20
+    assert fields["squeezes"] == 40
+    assert fields["tenants_cpu_ratio"] == pytest.approx((0.7 - 0.5) / 2)
+    assert fields["cpu_mhz"] == pytest.approx(2000 + 100 * 5 / 11)
     assert fields["gc_ratio"] == pytest.approx(0.01)
     assert fields["throttled_ratio"] == pytest.approx(0.1)
     assert fields["agent_cpu_ratio"] == pytest.approx(0.004)
@@ -97,3 +102,13 @@ def test_series_have_one_value_an_interval_and_leave_restarts_out() -> None:
     series = per_second(samples)
     assert series["t_unix"] == [1001.0, 1002.0]
     assert series["cpu_cores"] == pytest.approx([0.5, 0.5])
+
+
+def test_other_processes_count_where_the_bridge_may_run_and_nowhere_else() -> None:
+    samples = [_sample(second) for second in range(11)]
+    for sample in samples:
+        sample["bridge"]["cpus"] = [1]
+        sample["cores"][1]["user_s"] += 0.7 * (sample["t_unix"] - 1000)
+    assert summarise(samples)["tenants_cpu_ratio"] == pytest.approx(0.4)
+    del samples[-1]["bridge"]["cpus"]
+    assert "tenants_cpu_ratio" not in summarise(samples)
