@@ -1,0 +1,125 @@
+"""Files in and out, compressed or not: gzip and zstd are told by their first bytes when read, by the name when written.
+
+The decompressors of gzip.py and of zstandard's reader end a stream that was cut without a word, or only at the last
+read; here a file that ends within a compressed frame is an error, always.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from jvbtune.errors import FormatError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+READ_BYTES = 256 << 10  # small enough to stay in a core's own cache until its lines are counted
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class Input:
+    """A file's content, decompressed. ``read`` gives what is at hand, at most about ``size`` bytes; ``b""`` is the end.
+
+    ``peek()`` gives the beginning without taking it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._raw: BinaryIO = path.open("rb", buffering=0)
+            head = self._raw.read(READ_BYTES) or b""
+        except OSError as error:
+            raise FormatError(f"cannot be read: {error.strerror}", file=path) from None
+        self.compression = "gzip" if head.startswith(GZIP_MAGIC) else "zstd" if head.startswith(ZSTD_MAGIC) else ""
+        self._chunks = self._decompressed(head) if self.compression else iter((head,))
+        try:
+            self._head = next(self._chunks, b"")
+        except FormatError:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> Input:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def peek(self) -> bytes:
+        return self._head
+
+    def read(self, size: int = READ_BYTES) -> bytes:
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        if self.compression:
+            return next(self._chunks, b"")
+        return self._raw.read(size) or b""
+
+    def read_all(self) -> bytes:
+        return b"".join(iter(self.read, b""))
+
+    def _new(self) -> _Decompressor:
+        if self.compression == "gzip":
+            return zlib.decompressobj(wbits=31)
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    def _decompressed(self, data: bytes) -> Iterator[bytes]:
+        import zstandard
+
+        try:
+            decompressor = self._new()
+            while True:
+                if decompressor.eof:  # several members or frames may follow each other; zeros may pad the last
+                    data = decompressor.unused_data.lstrip(b"\0") or self._raw.read(READ_BYTES).lstrip(b"\0")
+                    if not data:
+                        return
+                    decompressor = self._new()
+                elif not data:
+                    raise FormatError(
+                        f"the {self.compression} data end before their time: the file was cut", file=self.path
+                    )
+                if chunk := decompressor.decompress(data):
+                    yield chunk
+                data = b"" if decompressor.eof else self._raw.read(READ_BYTES)
+        except (zlib.error, zstandard.ZstdError) as error:
+            raise FormatError(f"the {self.compression} data are damaged: {error}", file=self.path) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name only when it is whole; ``.gz`` and ``.zst`` are compressed.
+
+    The same content gives the same bytes: no name and no time is stored.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as raw:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+                    yield packed  # type: ignore[misc]
+            elif path.suffix == ".zst":
+                import zstandard
+
+                with zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False) as stream:
+                    yield stream
+            else:
+                yield raw
+        unfinished.replace(path)
+    except OSError as error:
+        raise FormatError(f"cannot be written: {error.strerror}", file=path) from None
+    finally:
+        unfinished.unlink(missing_ok=True)

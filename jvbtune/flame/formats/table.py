@@ -1,0 +1,107 @@
+"""The tables that readers fill: frames and stacks, each once, whichever file they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jvbtune.flame.model import Float64, Frames, Int32, Kind, Meta, Profile, Stacks
+from jvbtune.flame.names import NameRules, split_suffix
+
+_THREAD = re.compile(rb"\[(.*) tid=(\d+)\]", re.DOTALL)
+
+
+def text_of(name: bytes) -> str:
+    """A name as text; bytes that are no UTF-8 are shown as \\xNN."""
+    return name.decode(errors="backslashreplace")
+
+
+class Names(dict[bytes, bytes]):
+    """Names as a collapsed file has them, to the number of their frame as four bytes; a new name is looked into.
+
+    Numbers are bytes since a stack then is one ``b"".join`` away from its names: the fastest way there is in Python.
+    """
+
+    def __init__(self, table: StackTable) -> None:
+        super().__init__()
+        self.table = table
+
+    def __missing__(self, raw: bytes) -> bytes:
+        if not raw:
+            raise ValueError("a frame without a name")
+        number = self[raw] = self.table.frame(*split_suffix(text_of(raw)))
+        return number
+
+
+class StackTable:
+    """Frames and stacks under construction. A stack is the ``b"".join`` of its frames' numbers, root first."""
+
+    def __init__(self, rules: NameRules) -> None:
+        self.rules = rules
+        self.names = Names(self)
+        self._frames: dict[tuple[str, Kind], bytes] = {}
+        self._stacks: dict[bytes, int] = {}
+
+    def frame(self, name: str, kind: Kind) -> bytes:
+        """The number of a frame, by the name and kind that the rules give it."""
+        frame = self.rules.frame(name, kind)
+        number = self._frames.get(frame)
+        if number is None:
+            number = self._frames[frame] = np.int32(len(self._frames)).tobytes()
+        return number
+
+    def stack(self, frames: bytes) -> int:
+        """The index of a stack."""
+        return self._stacks.setdefault(frames, len(self._stacks))
+
+    def build(self) -> Stacks:
+        """The finished table."""
+        lengths = np.fromiter((len(stack) >> 2 for stack in self._stacks), np.int64, len(self._stacks))
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        flat = np.frombuffer(b"".join(self._stacks), np.int32)
+        frames = Frames(
+            tuple(name for name, _ in self._frames), np.array([kind for _, kind in self._frames], dtype=np.uint8)
+        )
+        return Stacks(frames, flat, offsets)
+
+
+class Threads(dict[bytes, int]):
+    """The first frames of stacks: to the index of the thread they name, or to -1 where it is an ordinary frame.
+
+    A thread is called as async-profiler writes it, without the brackets: ``Global IO pool-12 tid=4242``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: list[str] = []
+
+    def __missing__(self, first: bytes) -> int:
+        index = -1
+        if _THREAD.fullmatch(first):
+            index = self.add(text_of(first[1:-1]))
+        self[first] = index
+        return index
+
+    def add(self, label: str) -> int:
+        self.labels.append(label)
+        return len(self.labels) - 1
+
+
+@dataclass
+class Rows:
+    """What one file says, while the table of stacks is still open."""
+
+    stack: Sequence[int] | Int32
+    counts: Sequence[float] | Float64
+    thread: Sequence[int] | Int32 | None = None  # None: no thread is recorded
+    threads: Iterable[str] = ()
+    meta: Meta = field(default_factory=Meta)  # what the file itself tells
+
+    def profile(self, stacks: Stacks, meta: Meta) -> Profile:
+        stack = np.asarray(self.stack, dtype=np.int32)
+        thread = np.full(len(stack), -1, np.int32) if self.thread is None else np.asarray(self.thread, dtype=np.int32)
+        return Profile(stacks, stack, np.asarray(self.counts, dtype=np.float64), thread, tuple(self.threads), meta)
