@@ -27,7 +27,7 @@ from jvbtune.agent import VERSION
 from jvbtune.agent.errors import AgentFault
 
 #: Each offers ``OPERATIONS``; may offer ``hello(agent) -> dict`` (put into the answer of ``hello``).
-MODULES = ("bridge", "provenance", "sampler", "tuning")
+MODULES = ("bridge", "capture", "provenance", "sampler", "tuning")
 #: These answer at once and in order; all others get a thread.
 QUICK = {"clock", "hello", "tuning.renew", "tuning.status"}
 MAX_QUEUED_EVENTS = 4096
@@ -195,9 +195,13 @@ def boot_id() -> str:
 
 
 def main() -> int:
-    """``agent.pyz``: the agent itself; ``agent.pyz guard JOURNAL …``: the guard (see ``guard.py``)."""
+    """``agent.pyz``: the agent itself; with ``guard …`` or ``inside …``: ``guard.py``, ``capture_inside.py``."""
     if len(sys.argv) > 1 and sys.argv[1] == "guard":
         from jvbtune.agent.guard import main as guard_main
 
         return guard_main(sys.argv[2:])
+    if len(sys.argv) > 1 and sys.argv[1] == "inside":
+        from jvbtune.agent.capture_inside import main as inside_main
+
+        return inside_main(sys.argv[2:])
     return Agent().run()
