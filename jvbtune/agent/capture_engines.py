@@ -174,7 +174,7 @@ class _AsyncProfiler:
             if event == "cpu":
                 options += [f"event={arguments['event']}", f"interval={interval}"]
             elif event == "wall":
-                options += [f"wall={interval}"] if several else ["event=wall", f"interval={interval}"]
+                options += [f"wall={interval}", "nobatch"] if several else ["event=wall", f"interval={interval}"]
             elif event == "alloc":
                 options.append(f"alloc={ALLOC_INTERVAL_BYTES}")
             elif event == "lock":

@@ -80,6 +80,8 @@ def _overlay(record: Record, report: Record) -> None:
 
 def _bridge(record: Record, report: Record) -> None:
     """A bridge that took its sockets under our values is restarted under the old ones; then the drain is undone."""
+    if record["bridge"] is None:
+        return  # the settings of a profile: the bridge was not touched
     bridge = Bridge(record["bridge"])
     found = bool(record.get("drain_found"))
     try:

@@ -24,6 +24,7 @@ class HostSetting:
     name: str
     count: int = 1  #: numbers in the value
     initial_only: bool = True
+    minimum: int = 0
     at_socket_creation: bool = False  #: a running bridge keeps what it got when it opened its sockets
 
 
@@ -40,6 +41,8 @@ SETTINGS: dict[str, HostSetting] = {
         HostSetting("net.ipv4.udp_mem", count=3),
         HostSetting("net.ipv4.udp_rmem_min", initial_only=False),
         HostSetting(ICE4J_BUFFER, initial_only=False, at_socket_creation=True),
+        HostSetting("kernel.perf_event_paranoid", initial_only=False, minimum=-1),
+        HostSetting("kernel.kptr_restrict", initial_only=False),
     )
 }
 
@@ -57,8 +60,8 @@ def canonical(name: str, value: Any) -> str:
         numbers = [int(part) for part in parts]
     except ValueError:
         raise ValueError(f"{name}: {value!r} is not {wanted}") from None
-    if any(number < 0 for number in numbers):
-        raise ValueError(f"{name}: {value!r} is negative")
+    if any(number < setting.minimum for number in numbers):
+        raise ValueError(f"{name}: {value!r} is " + (f"below {setting.minimum}" if setting.minimum else "negative"))
     return " ".join(str(number) for number in numbers)
 
 

@@ -23,6 +23,7 @@ from jvbtune.agent.guard import Lease
 from jvbtune.agent.journal import VERSION, Journal, Record
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back, summary
+from jvbtune.agent.settings import SETTINGS
 
 RUN_DIRECTORY = overlay.DIRECTORY
 GUARD_READY_SECONDS = 15.0
@@ -131,25 +132,33 @@ class Tuning:
 
 
 def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """``tuning.begin``: ``owner, run_id, lease_seconds, bridge, settings``. Drains; the result has the baseline."""
+    """``tuning.begin``: ``owner, run_id, lease_seconds, bridge, settings``. Drains; the result has the baseline.
+
+    ``bridge`` None: nothing of a bridge is looked at or touched, for settings that it takes no notice of.
+    """
     if os.getuid() != 0:
         raise AgentFault("tuning", "settings can be changed by root only", "Log in as root, or grant sudo.")
     names = [str(name) for name in arguments["settings"]]
     journal = Journal()
-    bridge = Bridge(arguments["bridge"])
-    if not bridge.arguments.get("control"):
+    bridge = Bridge(arguments["bridge"]) if arguments["bridge"] is not None else None
+    if bridge is None and any(name in SETTINGS and SETTINGS[name].at_socket_creation for name in names):
+        raise AgentFault("tuning", "a setting that needs a restart of the bridge cannot be changed without it")
+    if bridge is not None and not bridge.arguments.get("control"):
         bridge.arguments["control"] = describe(bridge.pid(), bridge.arguments)["control"]
     with journal.locked():
         _refuse_leftover(journal)
-        _refuse_participants(bridge)
+        if bridge is not None:
+            _refuse_participants(bridge)
         baseline = {name: settings.read(name) for name in names if name in settings.SYSCTLS}
         refused = [why for name in baseline for why in [settings.writable(name)] if why]
         unknown = [name for name in names if name not in settings.SYSCTLS and name not in settings.HOCON]
         if refused or unknown:
             raise AgentFault("tuning", "; ".join([*refused, *(f"unknown setting {name}" for name in unknown)]))
-        config_file = _config_file(bridge) if any(name in settings.HOCON for name in names) else None
-        bridge.controlled_by()
-        drain_found = bridge.draining()
+        config_file, drain_found = None, True
+        if bridge is not None:
+            config_file = _config_file(bridge) if any(name in settings.HOCON for name in names) else None
+            bridge.controlled_by()
+            drain_found = bridge.draining()
         tuning = Tuning(agent, journal, float(arguments["lease_seconds"]), _boot_id())
         os.makedirs(RUN_DIRECTORY, mode=0o755, exist_ok=True)
         record: Record = {
@@ -159,7 +168,7 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             "boot_id": tuning.boot_id,
             "created_unix": time.time(),
             "agent": {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())},
-            "bridge": bridge.arguments,
+            "bridge": None if bridge is None else bridge.arguments,
             "settings": names,
             "baseline": baseline,
             "written": {},
@@ -176,9 +185,10 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             tuning.start_guard()
             tuning.start_timer()
-            if not drain_found:
-                bridge.drain(True)
-            _refuse_participants(bridge)  # somebody may have come between the first look and the drain
+            if bridge is not None:
+                if not drain_found:
+                    bridge.drain(True)
+                _refuse_participants(bridge)  # somebody may have come between the first look and the drain
         except BaseException:
             put_back(journal, tuning.boot_id, "the agent: the sweep could not begin")
             tuning.finish()
@@ -189,7 +199,7 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         "drain_found": drain_found,
         "guard_pid": tuning.guard.pid if tuning.guard else None,
         "timer": tuning.timer,
-        "control": bridge.arguments["control"],
+        "control": None if bridge is None else bridge.arguments["control"],
     }
 
 
@@ -279,6 +289,8 @@ def restart_bridge(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     begun = time.monotonic()
     with tuning.journal.locked():
         record = tuning.require()
+        if record["bridge"] is None:
+            raise AgentFault("tuning", "these settings were taken without the bridge: it is not restarted")
         record["bridge_restarted"] = True
         tuning.journal.write(record)
         bridge = Bridge(record["bridge"])
@@ -291,6 +303,7 @@ def verify(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """``tuning.verify``: the values in force, read back, and the media sockets by sock_diag."""
     tuning = _tuning(agent)
     record = tuning.journal.read() or {}
+    touched = record.get("bridge", True) is not None
     bridge = Bridge(record.get("bridge") or arguments.get("bridge") or {})
     values: dict[str, str] = {}
     for name in settings.SYSCTLS:
@@ -299,7 +312,7 @@ def verify(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         except AgentFault:
             continue  # not every kernel or namespace has every one
     values.update(_hocon_baseline(record.get("config_file") or bridge.arguments.get("config_file")))
-    return {"values": values, "sockets": bridge.media_sockets()}
+    return {"values": values, "sockets": bridge.media_sockets() if touched else []}
 
 
 def _hocon_baseline(config_file: str | None) -> dict[str, str]:

@@ -179,6 +179,30 @@ CATALOGUE: dict[str, Setting] = {
             verified_by=f"{_SOCKET}: rcvbuf = 2 x min(asked, rmem_max)",
             note="Set by a copy of the bridge's configuration, mounted over it; the file itself is never written.",
         ),
+        Setting(
+            name="kernel.perf_event_paranoid",
+            meaning="Who may open perf events: -1 all, 1 kernel frames of one's own processes, 2 user code alone.",
+            unit="level",
+            minimum=-1,
+            maximum=4,
+            takes_effect="live",
+            scope="host",
+            counter="none",
+            verified_by=_READ_BACK,
+            note="Changed for the time of a profile that is allowed to (jvbtune profile --allow-sysctls), never swept.",
+        ),
+        Setting(
+            name="kernel.kptr_restrict",
+            meaning="Who may read the kernel's addresses: 0 all who may profile it, 1 CAP_SYSLOG, 2 nobody.",
+            unit="level",
+            minimum=0,
+            maximum=2,
+            takes_effect="live",
+            scope="host",
+            counter="none",
+            verified_by=_READ_BACK,
+            note="Changed for the time of a profile that is allowed to (jvbtune profile --allow-sysctls), never swept.",
+        ),
     )
 }
 

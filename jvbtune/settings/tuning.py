@@ -37,6 +37,8 @@ class Applied:
 class Tuning:
     """Takes the host, journals its baseline, drains the bridge; puts everything back on the way out.
 
+    ``bridge`` None: a live bridge is neither looked at nor touched, and only settings that need no restart can change.
+
     ``report`` has what was put back. Where the link is lost the guard on the host puts it back by itself, within
     ``lease_seconds``.
     """
@@ -48,7 +50,7 @@ class Tuning:
         owner: str,
         run_id: str,
         lease_seconds: float,
-        bridge: dict[str, Any],
+        bridge: dict[str, Any] | None,
         settings: list[str],
     ) -> None:
         self._agent = agent
