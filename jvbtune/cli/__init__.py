@@ -19,6 +19,7 @@ from jvbtune import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("jvbtune.cli.sweep:command", "Sweep settings of a host under controlled load; the main job."),
     "load": ("jvbtune.cli.load:command", "Hold one load on a bridge, and report what was offered and lost."),
+    "profile": ("jvbtune.cli.profile:command", "Profile a live bridge, and write its flamegraph."),
     "revert": ("jvbtune.cli.revert:command", "Put a host back to the values found on arrival."),
     "runs": ("jvbtune.cli.runs:command", "List runs, newest first."),
     "show": ("jvbtune.cli.show:command", "Show a run: recommendation, verdicts, trials."),

@@ -28,6 +28,11 @@ runs_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where runs are kept; default: $JVBTUNE_RUNS, experiments/runs here, then ~/.local/share/jvbtune/runs.",
 )
+captures_dir_option = click.option(
+    "--captures-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where captures are kept; default: $JVBTUNE_CAPTURES, flamegraphs here, then ~/.local/share/jvbtune.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output, with a schema_version.")
 run_argument = click.argument("run", default="latest", metavar="[RUN]")
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from jvbtune.cli.common import find_host, host_option, inventory_option, json_option, owner, print_json, say
+from jvbtune.cli.common import (
+    captures_dir_option,
+    find_host,
+    host_option,
+    inventory_option,
+    json_option,
+    owner,
+    print_json,
+    say,
+)
 
 
 @click.command("load")
@@ -18,6 +27,8 @@ from jvbtune.cli.common import find_host, host_option, inventory_option, json_op
 @click.option("--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Of a conference.")
 @click.option("--senders", type=click.IntRange(min=1), default=3, show_default=True, help="Of a conference.")
 @click.option("--burst-packets", type=click.IntRange(1, 1000), default=1, show_default=True, help="Above 1: bursts.")
+@click.option("--profile", is_flag=True, help="Profile the generator itself with py-spy meanwhile.")
+@captures_dir_option
 @inventory_option
 @json_option
 def command(
@@ -27,6 +38,8 @@ def command(
     participants: int,
     senders: int,
     burst_packets: int,
+    profile: bool,
+    captures_dir: Path | None,
     inventory: Path | None,
     as_json: bool,
 ) -> int:
@@ -40,12 +53,16 @@ def command(
         raise click.BadParameter(f"{senders} senders are more than {participants} participants", param_hint="--senders")
     from jvbtune.bridge.client import BridgeClient
     from jvbtune.bridge.counts import bridge_counts
+    from jvbtune.flame.capture.pyspy import MIN_SECONDS, GeneratorProfile
+    from jvbtune.flame.capture.store import captures_directory
     from jvbtune.hosts import connect
     from jvbtune.hosts.agent_client import AgentClient
     from jvbtune.load import IntendedLoad, Mix, open_generator
     from jvbtune.settings.tuning import Tuning
     from jvbtune.sweep.run import bridge_arguments
 
+    if profile and duration < MIN_SECONDS:
+        raise click.BadParameter(f"a profile needs {MIN_SECONDS:g} s and more", param_hint="--duration")
     entry = find_host(host_name, inventory)
     load = IntendedLoad.for_packet_rate(packet_rate, Mix(participants, senders, burst_packets=burst_packets))
     with connect(entry) as host, AgentClient(host) as agent:
@@ -55,7 +72,22 @@ def command(
         )
         with tuning, open_generator(entry, host) as generator:
             say(f"{load.conferences} conferences of {participants}: {load.packet_rate_pps:.0f} pps for {duration:g} s")
-            offered = generator.offer(load, duration, settle_seconds=2.0, edge=client.queue_stats)
+            profiled: list[GeneratorProfile] = []
+
+            def edge() -> Any:
+                counters = client.queue_stats()
+                pid = generator.worker_pid
+                if profile and not profiled and pid is not None:
+                    profiled.append(GeneratorProfile(pid, seconds=duration, count=client.queue_stats))
+                    profiled[0].start()
+                return counters
+
+            offered = generator.offer(load, duration, settle_seconds=2.0, edge=edge)
+            for one in profiled:
+                one.finish()
+                directory = captures_directory(captures_dir)
+                path = one.store(directory, host=entry.name, intended_pps=load.packet_rate_pps)
+                say(f"the generator's profile: {path}")
     before, after = offered.extra.pop("edges")
     counts = bridge_counts(before, after, offered.duration_seconds)
     answer: dict[str, Any] = {

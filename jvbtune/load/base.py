@@ -99,6 +99,10 @@ class Generator(Protocol):
         """Of the names of its conferences: whoever cleans up after it finds them by that."""
 
     @property
+    def worker_pid(self) -> int | None:
+        """The process of this machine that makes the media, for a profiler; None: there is none yet, or not here."""
+
+    @property
     def endpoints(self) -> int:
         """How many of its endpoints are on the bridge now."""
 

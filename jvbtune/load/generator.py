@@ -72,6 +72,10 @@ class LocalGenerator:
         return self._prefix
 
     @property
+    def worker_pid(self) -> int | None:
+        return None if self._worker is None else self._worker.pid
+
+    @property
     def endpoints(self) -> int:
         """How many endpoints are on the bridge now."""
         return sum(len(group.endpoints) for group in self._groups)
@@ -378,6 +382,10 @@ class _Worker:
                 "max_seconds": MAX_WORKER_SECONDS,
             }
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def call(self, op: str, timeout_seconds: float = 30.0, **args: Any) -> dict[str, Any]:
         """One request and its answer. Raises LoadError."""

@@ -1,0 +1,172 @@
+"""``jvbtune profile``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvbtune.cli.common import (
+    captures_dir_option,
+    find_host,
+    host_option,
+    inventory_option,
+    json_option,
+    owner,
+    print_json,
+    say,
+)
+
+
+@click.command("profile")
+@host_option()
+@click.option(
+    "--seconds", type=click.FloatRange(1, 3600), default=60.0, show_default=True, help="Of all slices together."
+)
+@click.option("--slices", type=click.IntRange(1, 200), default=6, show_default=True, help="Their spread is the noise.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "async-profiler", "perf", "jfr"]),
+    default="auto",
+    show_default=True,
+    help="auto: the one that sees most of what this host permits.",
+)
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    type=click.Choice(["cpu", "ctimer", "wall", "alloc", "lock"]),
+    help="What to sample; default: cpu. Several at once go through JFR, a capture each.",
+)
+@click.option("--interval-ms", type=click.FloatRange(1, 1000), default=10.0, show_default=True, help="Between samples.")
+@click.option(
+    "--allow-sysctls",
+    is_flag=True,
+    help="Change kernel.perf_event_paranoid and kernel.kptr_restrict for the time, where kernel frames need it.",
+)
+@click.option("--cost", is_flag=True, help="Measure what profiling costs: a window without before each slice.")
+@click.option("--probe", is_flag=True, help="Only say what could be had on this host.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the flamegraph goes (HTML)."
+)
+@captures_dir_option
+@inventory_option
+@json_option
+def command(
+    host_name: str,
+    seconds: float,
+    slices: int,
+    engine: str,
+    events: tuple[str, ...],
+    interval_ms: float,
+    allow_sysctls: bool,
+    cost: bool,
+    probe: bool,
+    output: Path | None,
+    captures_dir: Path | None,
+    inventory: Path | None,
+    as_json: bool,
+) -> int:
+    """Profile a live bridge without a restart, and write its flamegraph.
+
+    Nothing of the bridge is drained, restarted or left changed; the profiler stops by itself where the link is cut. It
+    says which engine it takes, what that costs and what it cannot see. The capture's directory goes to stdout.
+    """
+    from jvbtune.bridge.client import BridgeClient
+    from jvbtune.errors import JvbtuneError
+    from jvbtune.flame.capture import Request, capture, captures_directory, choose
+    from jvbtune.hosts import connect
+    from jvbtune.hosts.agent_client import AgentClient
+    from jvbtune.sweep.run import bridge_arguments
+
+    request = Request(
+        engine=engine,
+        events=events or ("cpu",),
+        interval_ns=round(interval_ms * 1e6),
+        slices=slices,
+        slice_seconds=seconds / slices,
+        measure_cost=cost,
+        allow_sysctls=allow_sysctls,
+    )
+    entry = find_host(host_name, inventory)
+    with connect(entry) as host, AgentClient(host) as agent:
+        bridge = bridge_arguments(entry)
+        if probe:
+            found = agent.call("capture.probe", timeout_seconds=60, **bridge)
+            choice = choose(request, found)
+            _tell_choice(choice)
+            if as_json:
+                print_json({"schema_version": 1, "host": host_name, "engine": choice.engine, "probe": found})
+            return 0
+        try:
+            version = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port).version()
+        except JvbtuneError:
+            version = None  # a JVM without the bridge's HTTP interface can be profiled all the same
+        paths = capture(
+            agent,
+            request,
+            captures_directory(captures_dir),
+            host=entry.name,
+            bridge=bridge,
+            owner=owner(),
+            bridge_version=version,
+            observe=_observe(request.slices),
+        )
+    documents = [json.loads((path / "capture.json").read_text()) for path in paths]
+    if as_json:
+        listed = [{"path": str(path), **document} for path, document in zip(paths, documents, strict=True)]
+        print_json({"schema_version": 1, "host": host_name, "captures": listed})
+    for path, document in zip(paths, documents, strict=True):
+        _tell(document)
+        if not as_json:
+            click.echo(path)
+    return 0
+
+
+def _observe(slices: int) -> Any:
+    def observe(event: str, data: Mapping[str, Any]) -> None:
+        if event == "chosen":
+            _tell_choice(data["choice"])
+        elif event == "sysctls":
+            changed = ", ".join(f"{name} = {value}" for name, value in data["values"].items())
+            say(f"for the time of the capture: {changed}; a guard on the host puts them back")
+        elif event == "reverted":
+            say("the sysctls were put back")
+
+    return observe
+
+
+def _tell_choice(choice: Any) -> None:
+    say(f"engine: {choice.engine}, event {choice.native_event}, because {choice.because}")
+    say(f"cost: {choice.cost}")
+    for text in choice.lost:
+        say(f"lost with it: {text}")
+
+
+def _tell(document: Mapping[str, Any]) -> None:
+    slices = document["slices"]
+    samples = sum(one["samples"] or 0 for one in slices)
+    text = f"{document['event']}: {len(slices)} slices"
+    if samples:
+        text += f", {samples:.0f} samples"
+    packets = [one["packets"] for one in slices]
+    if all(packets):
+        text += f", {sum(packets) / sum(one['seconds'] for one in slices):.0f} pps"
+    if samples and document["unit"] == "samples":
+        shares = {name: sum(one[name] * one["samples"] for one in slices) / samples for name in _shares(document)}
+        text += "".join(f", {value:.1%} {_SHARES[name]}" for name, value in shares.items())
+    say(text)
+    if document.get("cost"):
+        from jvbtune.flame.capture.cost import Cost
+
+        say(f"profiling cost {Cost(**{k: v for k, v in document['cost'].items() if k != 'significant'})}")
+
+
+_SHARES = {"unresolved_ratio": "of the leaves unresolved", "kernel_ratio": "in the kernel"}
+
+
+def _shares(document: Mapping[str, Any]) -> list[str]:
+    return [name for name in _SHARES if document["slices"][0].get(name) is not None]
