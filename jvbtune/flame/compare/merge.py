@@ -1,0 +1,243 @@
+"""Profiles of one or more sides, each of one or more slices, merged into one tree with its table and its test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jvbtune.errors import UsageError
+from jvbtune.flame.compare.normalise import exposures, normalisations, refuse_unlike
+from jvbtune.flame.compare.order import Table, sort_stacks
+from jvbtune.flame.compare.significance import Loan, Sliced, judge_poisson, judge_slices, loan, worth_testing
+from jvbtune.flame.compare.trie import Trie, build, by_frame, outermost, totals
+from jvbtune.flame.model import (
+    Bool,
+    Float64,
+    FrameTable,
+    Meta,
+    Normalisation,
+    Profile,
+    Side,
+    Significance,
+    TestInfo,
+    Tree,
+)
+
+Places = npt.NDArray[np.int64]
+
+LEVEL = 0.05
+
+NOTE_SLICES = (
+    "The noise is that between the slices of each side, and rows lend each other what they have in common. Slices of "
+    "one capture follow one another in one JVM: what differs between restarts of the bridge is not in them, nor all of "
+    "what drifts slowly. Only captures after several restarts show that."
+)
+NOTE_POISSON = (
+    "For want of slices on both sides this is sampling noise alone (Poisson): a lower bound on the noise. What differs "
+    "between any two captures of the same program comes on top."
+)
+
+
+def merge(
+    sides: Sequence[Sequence[Profile]],
+    *,
+    labels: Sequence[str] | None = None,
+    normalise: str | None = None,
+    level: float = LEVEL,
+    force: bool = False,
+    rules: Sequence[str] = (),
+) -> Tree:
+    """One tree of all sides; two sides are also tested against each other at the false-discovery rate ``level``.
+
+    Each side is the slices of a capture, or several captures alike. Threads are frames where
+    ``formats.threads.arrange_threads`` made them so, and are not told apart else. ``rules``: what was done to names, in
+    words. Raises UsageError where captures do not compare (unlike engines or events, unless ``force``), or where the
+    metadata does not permit ``normalise``.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"a false-discovery rate lies between 0 and 1: {level:g}")
+    named = [label_of(slices, labels[i] if labels else "", i) for i, slices in enumerate(sides)]
+    notes = refuse_unlike(named, [[profile.meta for profile in slices] for slices in sides], force=force)
+    whole = tuple(_side(slices, label) for slices, label in zip(sides, named, strict=True))
+    permitted = normalisations(whole, normalise)
+    if normalise is None and len(sides) > 1 and permitted[0].name == "samples":
+        notes.append(
+            "Nothing says how long the captures were or what they did meanwhile: samples are compared as they are. "
+            "--normalise share compares shares."
+        )
+    profiles = [profile for slices in sides for profile in slices]
+    table, weighted = sort_stacks(profiles)
+    trie = build(table)
+    rows = iter(weighted)
+    slice_self = tuple(np.stack([next(rows).by_stack(len(table)) for _ in slices]) for slices in sides)
+    self_ = np.zeros((len(sides), len(trie.frame)))
+    total = np.empty_like(self_)
+    for s, values in enumerate(slice_self):
+        self_[s, trie.end_node] = values.sum(axis=0)
+        total[s] = totals(trie, values.sum(axis=0))
+        total[s, 0] = whole[s].total
+    outer = outermost(trie)
+    frames = len(table.frames)
+    table_self = np.stack([by_frame(row, trie.frame, frames) for row in self_])
+    table_total = np.stack([by_frame(row[outer], trie.frame[outer], frames) for row in total])
+    judged = _Judge(trie, table, outer, slice_self, whole, permitted[0], level) if len(sides) == 2 else None
+    return Tree(
+        frames=table.frames,
+        frame=trie.frame,
+        parent=trie.parent,
+        depth=trie.depth,
+        subtree=trie.subtree,
+        self_=self_,
+        total=total,
+        sides=whole,
+        normalisations=permitted,
+        table=FrameTable(table_self, table_total, judged.frames(table_total) if judged else None),
+        self_nodes=trie.end_node,
+        slice_self=slice_self,
+        significance=judged.nodes(total) if judged else None,
+        test=judged.info if judged else None,
+        rules=tuple(rules),
+        notes=tuple(notes),
+    )
+
+
+def label_of(slices: Sequence[Profile], label: str, index: int) -> str:
+    """A side's name in heads and messages."""
+    return label or (slices[0].meta.title if slices else "") or f"side {'ABCDEFGH'[index % 8]}"
+
+
+def _side(slices: Sequence[Profile], label: str) -> Side:
+    """The slices of a side as a whole. Raises UsageError where they do not add up."""
+    if not slices:
+        raise UsageError(f"{label}: no profile")
+    metas = tuple(profile.meta for profile in slices)
+    for what, values in (
+        ("units", {meta.unit for meta in metas}),
+        ("sampling intervals", {meta.interval_ns for meta in metas}),
+    ):
+        if len(values) > 1:
+            raise UsageError(
+                f"{label}: its files do not add up, they have unlike {what}: {', '.join(map(str, values))}",
+                hint="The files of one side are the slices of one capture, or captures taken alike.",
+            )
+    for profile in slices:
+        if len(profile) and not float(profile.counts.min()) >= 0:
+            raise UsageError(
+                f"{profile.meta.title or label}: holds counts below 0",
+                hint="A difference of profiles is no profile: give the two that it was made of.",
+            )
+    first = metas[0]
+    whole = Meta(
+        title=label,
+        engine=first.engine,
+        event=first.event,
+        unit=first.unit,
+        interval_ns=first.interval_ns,
+        seconds=_sum([meta.seconds for meta in metas]),
+        packets=_sum([meta.packets for meta in metas]),
+        cpu_seconds=_sum([meta.cpu_seconds for meta in metas]),
+        extra=first.extra,
+    )
+    return Side(whole, metas, tuple(profile.total for profile in slices))
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum, None where one part is not known."""
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if len(known) == len(values) else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """Tests the rows of a tree of two sides in the chosen normalisation."""
+
+    trie: Trie
+    table: Table
+    outer: Bool
+    slice_self: Sequence[Float64]
+    sides: Sequence[Side]
+    chosen: Normalisation
+    level: float
+
+    @property
+    def sliced(self) -> bool:
+        return all(len(side.slices) >= 2 for side in self.sides)
+
+    @property
+    def info(self) -> TestInfo:
+        if self.sliced:
+            return TestInfo("welch", self.level, self.chosen.name, NOTE_SLICES)
+        return TestInfo("poisson", self.level, self.chosen.name, NOTE_POISSON)
+
+    def nodes(self, total: Float64) -> Significance:
+        """Every node that has enough samples."""
+        chosen = np.flatnonzero(self._worth(total))
+        return self._scattered(chosen, total, lambda sums: sums[self.trie.last[chosen]] - sums[self.trie.first[chosen]])
+
+    def frames(self, total: Float64) -> Significance:
+        """Every frame that has enough samples; a recursion counts once."""
+        worth = self._worth(total)
+        worth[0] = False  # the root is a node, and no frame of the program
+        chosen = np.flatnonzero(worth)
+        nodes = np.flatnonzero(self.outer & worth[self.trie.frame])
+        first, last, frame = self.trie.first[nodes], self.trie.last[nodes], self.trie.frame[nodes]
+        return self._scattered(
+            chosen, total, lambda sums: by_frame(sums[last] - sums[first], frame, len(self.table.frames))[chosen]
+        )
+
+    def _samples(self, values: Float64) -> list[Float64]:
+        return [row / side.meta.units_per_sample for row, side in zip(values, self.sides, strict=True)]
+
+    def _worth(self, total: Float64) -> Bool:
+        return worth_testing(self._samples(total), [side.total / side.meta.units_per_sample for side in self.sides])
+
+    def _scattered(self, rows: Places, total: Float64, of_slice: Callable[[Float64], Float64]) -> Significance:
+        """Tests ``rows``; ``of_slice`` gives their values from the running sums over a slice's stacks."""
+        factors = [f * s.meta.units_per_sample for f, s in zip(self.chosen.factors, self.sides, strict=True)]
+        if not len(rows) or min(factors) <= 0:
+            return _spread(None, rows, total.shape[1])
+        if not self.sliced:
+            wholes = [side.total / side.meta.units_per_sample for side in self.sides]
+            return _spread(
+                judge_poisson(self._samples(total[:, rows]), wholes, factors, self.level), rows, total.shape[1]
+            )
+        sides = []
+        for side, values, factor in zip(self.sides, self.slice_self, factors, strict=True):
+            per_sample = side.meta.units_per_sample
+            counts = np.stack([of_slice(np.concatenate([[0.0], np.cumsum(row)])) for row in values]) / per_sample
+            sides.append(
+                Sliced(
+                    counts,
+                    np.array(side.slice_totals) / per_sample,
+                    exposures(side, self.chosen),
+                    factor,
+                    self.chosen.name == "share",
+                )
+            )
+        return _spread(judge_slices(sides, [self._loan(side) for side in sides], self.level), rows, total.shape[1])
+
+    def _loan(self, side: Sliced) -> Loan:
+        """From the different rows alone: a chain of callers with the same samples tells the same thing many times."""
+        _, once = np.unique(side.counts, axis=1, return_index=True)
+        telling = np.zeros(side.counts.shape[1], dtype=bool)
+        telling[once] = True
+        return loan(side, telling)
+
+
+def _spread(found: Significance | None, rows: Places, size: int) -> Significance:
+    """Outcomes of some rows among all rows: the others were not tested."""
+
+    def wide(values: Float64 | None) -> Float64:
+        out = np.full(size, np.nan)
+        if values is not None:
+            out[rows] = values
+        return out
+
+    significant = np.zeros(size, dtype=bool)
+    if found is None:
+        return Significance(wide(None), wide(None), significant, wide(None), wide(None))
+    significant[rows] = found.significant
+    return Significance(wide(found.p_value), wide(found.q_value), significant, wide(found.low), wide(found.high))
