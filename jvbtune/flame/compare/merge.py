@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jvbtune.errors import UsageError
 from jvbtune.flame.compare.normalise import exposures, normalisations, refuse_unlike
 from jvbtune.flame.compare.order import Table, sort_stacks
-from jvbtune.flame.compare.significance import Loan, Sliced, judge_poisson, judge_slices, loan, worth_testing
+from jvbtune.flame.compare.significance import Sliced, judge_poisson, judge_slices, loan, worth_testing
 from jvbtune.flame.compare.trie import Trie, build, by_frame, outermost, totals
 from jvbtune.flame.model import (
     Bool,
@@ -175,7 +175,7 @@ class _Judge:
     def nodes(self, total: Float64) -> Significance:
         """Every node that has enough samples."""
         chosen = np.flatnonzero(self._worth(total))
-        return self._scattered(chosen, total, lambda sums: sums[self.trie.last[chosen]] - sums[self.trie.first[chosen]])
+        return self._judged(chosen, total, lambda sums: sums[self.trie.last[chosen]] - sums[self.trie.first[chosen]])
 
     def frames(self, total: Float64) -> Significance:
         """Every frame that has enough samples; a recursion counts once."""
@@ -184,7 +184,7 @@ class _Judge:
         chosen = np.flatnonzero(worth)
         nodes = np.flatnonzero(self.outer & worth[self.trie.frame])
         first, last, frame = self.trie.first[nodes], self.trie.last[nodes], self.trie.frame[nodes]
-        return self._scattered(
+        return self._judged(
             chosen, total, lambda sums: by_frame(sums[last] - sums[first], frame, len(self.table.frames))[chosen]
         )
 
@@ -194,50 +194,45 @@ class _Judge:
     def _worth(self, total: Float64) -> Bool:
         return worth_testing(self._samples(total), [side.total / side.meta.units_per_sample for side in self.sides])
 
-    def _scattered(self, rows: Places, total: Float64, of_slice: Callable[[Float64], Float64]) -> Significance:
-        """Tests ``rows``; ``of_slice`` gives their values from the running sums over a slice's stacks."""
+    def _judged(self, rows: Places, total: Float64, of_stacks: Callable[[Float64], Float64]) -> Significance:
+        """Tests ``rows``; ``of_stacks`` gives their values from the running sums of values by stack.
+
+        Rows that the very same stacks go through, as along a chain of callers, are one test.
+        """
         factors = [f * s.meta.units_per_sample for f, s in zip(self.chosen.factors, self.sides, strict=True)]
+        size = total.shape[1]
         if not len(rows) or min(factors) <= 0:
-            return _spread(None, rows, total.shape[1])
+            return _spread(None, rows, rows, size)
+        marks = np.random.default_rng(0).random(len(self.table))
+        _, once, same = np.unique(of_stacks(_running(marks)).round(9), return_index=True, return_inverse=True)
         if not self.sliced:
             wholes = [side.total / side.meta.units_per_sample for side in self.sides]
-            return _spread(
-                judge_poisson(self._samples(total[:, rows]), wholes, factors, self.level), rows, total.shape[1]
-            )
+            found = judge_poisson(self._samples(total[:, rows[once]]), wholes, factors, self.level)
+            return _spread(found, rows, same, size)
         sides = []
         for side, values, factor in zip(self.sides, self.slice_self, factors, strict=True):
             per_sample = side.meta.units_per_sample
-            counts = np.stack([of_slice(np.concatenate([[0.0], np.cumsum(row)])) for row in values]) / per_sample
-            sides.append(
-                Sliced(
-                    counts,
-                    np.array(side.slice_totals) / per_sample,
-                    exposures(side, self.chosen),
-                    factor,
-                    self.chosen.name == "share",
-                )
-            )
-        return _spread(judge_slices(sides, [self._loan(side) for side in sides], self.level), rows, total.shape[1])
-
-    def _loan(self, side: Sliced) -> Loan:
-        """From the different rows alone: a chain of callers with the same samples tells the same thing many times."""
-        _, once = np.unique(side.counts, axis=1, return_index=True)
-        telling = np.zeros(side.counts.shape[1], dtype=bool)
-        telling[once] = True
-        return loan(side, telling)
+            counts = np.stack([of_stacks(_running(row))[once] for row in values]) / per_sample
+            wholes_of = np.array(side.slice_totals) / per_sample
+            sides.append(Sliced(counts, wholes_of, exposures(side, self.chosen), factor, self.chosen.name == "share"))
+        return _spread(judge_slices(sides, [loan(side) for side in sides], self.level), rows, same, size)
 
 
-def _spread(found: Significance | None, rows: Places, size: int) -> Significance:
-    """Outcomes of some rows among all rows: the others were not tested."""
+def _running(values: Float64) -> Float64:
+    return np.concatenate([[0.0], np.cumsum(values)])
+
+
+def _spread(found: Significance | None, rows: Places, outcome: Places, size: int) -> Significance:
+    """Outcomes among all rows: row ``rows[i]`` has ``outcome[i]``, the others were not tested."""
 
     def wide(values: Float64 | None) -> Float64:
         out = np.full(size, np.nan)
         if values is not None:
-            out[rows] = values
+            out[rows] = values[outcome]
         return out
 
     significant = np.zeros(size, dtype=bool)
     if found is None:
         return Significance(wide(None), wide(None), significant, wide(None), wide(None))
-    significant[rows] = found.significant
+    significant[rows] = found.significant[outcome]
     return Significance(wide(found.p_value), wide(found.q_value), significant, wide(found.low), wide(found.high))

@@ -75,8 +75,8 @@ def squared_error(counts: Float64, exposure: Float64) -> Float64:
     return squared
 
 
-def loan(side: Sliced, telling: Bool) -> Loan:
-    """What the rows ``telling`` (each different from the others) have in common on one side."""
+def loan(side: Sliced) -> Loan:
+    """What the rows of one side have in common; each row must be another than the others."""
     whole = float(side.wholes.sum())
     d = side.freedom
     common = bound = 0.0
@@ -84,13 +84,12 @@ def loan(side: Sliced, telling: Bool) -> Loan:
         square = float(squared_error(side.wholes[:, None], side.exposure)[0])
         common = max(0.0, square - whole) / whole**2
         bound = max(0.0, square * d / float(special.chdtri(d, 0.9)) - whole) / whole**2
-    counts = side.counts[:, telling]
-    total = counts.sum(axis=0)
-    use = (total >= PRIOR_SAMPLES * len(counts)) & (total < 0.5 * whole)
-    if int(use.sum()) < PRIOR_ROWS:
+    total = side.counts.sum(axis=0)
+    use = (total >= PRIOR_SAMPLES * len(side.counts)) & (total < 0.5 * whole)
+    if int(use.sum()) < PRIOR_ROWS or side.wholes.min() <= 0:
         return Loan(common=common, common_bound=bound)
     size = total[use] * (1 - total[use] / whole)
-    ratio = squared_error(counts[:, use], side.wholes / whole) / size
+    ratio = squared_error(side.counts[:, use], side.wholes / whole) / size
     excess, relative = _trend(size, ratio)
     logs = np.log(np.maximum(ratio / (excess + relative * size), 1e-3))
     spread = float(logs.var(ddof=1)) - float(special.polygamma(1, d / 2))
