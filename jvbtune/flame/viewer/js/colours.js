@@ -29,7 +29,7 @@ function mix(one, other, share) {
 function swatch(fill) {
   const [r, g, b] = channels(fill).map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
   const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return { fill, ink: (light + 0.05) / 0.05 > 1.05 / (light + 0.05) ? '#111' : '#fff' };
+  return { fill, ink: (light + 0.05) / 0.05 > 1.05 / (light + 0.05) ? '#000' : '#fff' };
 }
 
 /** @param {string[]} stops @param {number} position 0…1 */

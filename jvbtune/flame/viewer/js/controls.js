@@ -84,7 +84,7 @@ export class Controls {
     byId('previous').addEventListener('click', () => viewer.stepMatch(-1));
     byId('next').addEventListener('click', () => viewer.stepMatch(1));
     byId('table-toggle').addEventListener('click', () => viewer.update({ table: !viewer.state.table }));
-    byId('filters-toggle').addEventListener('click', () => this.toggleFilters());
+    byId('filters-toggle').addEventListener('click', () => viewer.update({ filters: !viewer.state.filters }));
     byId('clear-filters').addEventListener('click', () => {
       viewer.update({ focus: '', hide: '', merge: '', threads: '', level: viewer.base.level, small: 0, least: 0 });
       this.read();
@@ -96,7 +96,7 @@ export class Controls {
     byId('export-svg').addEventListener('click', () => save(new Blob([svgOf(viewer)], { type: 'image/svg+xml' }), `${this.fileName()}.svg`));
     byId('export-png').addEventListener('click', async () => save(await pngOf(viewer), `${this.fileName()}.png`));
     byId('copy-link').addEventListener('click', () => this.copyLink());
-    byId('help').addEventListener('click', () => /** @type {HTMLDialogElement} */ (byId('help-dialog')).showModal());
+    byId('help').addEventListener('click', () => this.openHelp());
     byId('crumbs').addEventListener('click', (event) => {
       const button = /** @type {HTMLElement} */ (event.target).closest('button');
       if (button) viewer.zoomTo(viewer.activeTree(), Number(button.dataset.node));
@@ -133,12 +133,17 @@ export class Controls {
       '/': () => input('search').focus(),
       n: () => this.viewer.stepMatch(1),
       N: () => this.viewer.stepMatch(-1),
-      '?': () => /** @type {HTMLDialogElement} */ (byId('help-dialog')).showModal(),
+      '?': () => this.openHelp(),
     };
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
     action();
+  }
+
+  openHelp() {
+    this.explain();
+    /** @type {HTMLDialogElement} */ (byId('help-dialog')).showModal();
   }
 
   fileName() {
@@ -156,13 +161,6 @@ export class Controls {
       byId('copy-link').textContent = 'In the address bar';
     }
     setTimeout(() => { byId('copy-link').textContent = 'Link'; }, 2000);
-  }
-
-  toggleFilters() {
-    const filters = byId('filters');
-    filters.hidden = !filters.hidden;
-    byId('filters-toggle').setAttribute('aria-expanded', String(!filters.hidden));
-    this.viewer.redrawSoon();
   }
 
   readFactor() {
@@ -200,10 +198,15 @@ export class Controls {
 
   remarks() {
     const { meta } = this.viewer.analysis.profile;
-    const { analysis } = this.viewer;
     const remarks = [...meta.notes];
     if (meta.pruned) remarks.push(meta.pruned.text);
     byId('remarks').textContent = remarks.join(' · ');
+  }
+
+  /** How to read the picture, for what is shown now. */
+  explain() {
+    const { analysis } = this.viewer;
+    const { meta } = analysis.profile;
     const reading = [];
     if (analysis.differential) reading.push(`Orange frames cost more in B, blue ones less; grey means that the difference is not significant. ${this.viewer.methodText()}`);
     if (analysis.differential) reading.push('A frame of one side only is marked + (only in B) or − (only in A). With |Δ| as width, a frame is as wide as the differences of itself and of all below it, so that more and less do not cancel out.');
@@ -220,8 +223,6 @@ export class Controls {
     }
     const out = new Set(state.threads.split('\n'));
     for (const check of byId('threads').querySelectorAll('input')) check.checked = !out.has(check.dataset.thread ?? '');
-    const used = state.focus || state.hide || state.merge || state.threads || state.small || state.least;
-    if (used && byId('filters').hidden) this.toggleFilters();
   }
 
   /** Brings every control in line with the state. */
@@ -232,6 +233,10 @@ export class Controls {
     }
     for (const id of /** @type {const} */ (['norm', 'width', 'colour'])) input(id).value = state[id];
     input('width').disabled = state.split;
+    const used = [state.focus, state.hide, state.merge, state.threads, state.small, state.least].filter(Boolean).length;
+    byId('filters').hidden = !state.filters;
+    byId('filters-toggle').setAttribute('aria-expanded', String(state.filters));
+    byId('filters-toggle').textContent = used ? `Filters (${used})` : 'Filters';
     input('factor').hidden = state.norm !== 'factor';
     input('level').value = String(stepOf(LEVELS, state.level));
     input('small').value = String(stepOf(SHARES, state.small));

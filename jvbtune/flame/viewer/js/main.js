@@ -13,7 +13,7 @@ async function start() {
   const decoded = performance.now();
   const viewer = new Viewer(profile);
   // For tests and for the curious in the console; nothing of the page reads it.
-  /** @type {any} */ (window).jvbtune = { viewer, svg: () => svgOf(viewer), png: () => pngOf(viewer), timing: { began, decoded, ready: performance.now() } };
+  /** @type {any} */ (window).jvbtune = { viewer, drawn: () => viewer.panes.drawn(), svg: () => svgOf(viewer), png: () => pngOf(viewer), timing: { began, decoded, ready: performance.now() } };
   document.documentElement.dataset.ready = 'true';
 }
 

@@ -1,6 +1,7 @@
-// How sure a difference is. The same tests as the comparison's own (jvbtune/flame/compare/significance.py), so that they
-// hold for another normalisation and under filters too: from slices a Welch test, without slices sampling noise alone
-// (Poisson), which is a lower bound on the noise. Corrected for all tests by Benjamini and Hochberg.
+// How sure a difference is, for what the comparison (jvbtune/flame/compare) did not test itself: another normalisation,
+// a filtered tree, a sandwich. From slices a Welch test of each row by itself, which finds less than the comparison's, in
+// which rows lend each other what they have in common; without slices sampling noise alone (Poisson), a lower bound on
+// the noise, as there. Corrected for all tests by Benjamini and Hochberg.
 
 import { normalQuantile, poissonP, studentP, studentQuantile } from './statistics.js';
 
@@ -13,8 +14,9 @@ import { normalQuantile, poissonP, studentP, studentQuantile } from './statistic
  * @typedef {{row: Int32Array | null, p: Float32Array, q: Float32Array, low: Float32Array, high: Float32Array}} Judged
  */
 
-/** Below this many samples on both sides together no test is made: it could hardly find anything. */
+/** Below this many samples on both sides together, or this share of them, no test is made: it could hardly find anything. */
 const FEWEST_SAMPLES = 16;
+const SMALLEST_SHARE = 0.001;
 
 export class Noise {
   /** @param {Profile} profile @param {Normalisation} normalised */
@@ -24,6 +26,7 @@ export class Noise {
     const { sides, test } = profile.meta;
     this.method = sides.length < 2 ? 'none' : profile.slices.every((slices) => slices.length >= 2) ? 'slices' : 'poisson';
     this.perSample = sides.map((/** @type {any} */ side) => side.units_per_sample);
+    this.fewest = Math.max(FEWEST_SAMPLES, SMALLEST_SHARE * profile.tree.total.reduce((sum, values, side) => sum + values[0] / this.perSample[side], 0));
     this.confidence = 1 - (test?.level ?? 0.05);
   }
 
@@ -64,7 +67,7 @@ export class Noise {
     for (let i = 0; i < out.p.length; i++) {
       const a = this.#samples(values[0], 0, i);
       const b = this.#samples(values[1], 1, i);
-      if (!(a + b >= FEWEST_SAMPLES)) continue;
+      if (!(a + b >= this.fewest)) continue;
       const key = a < 1e6 && b < 1e6 && Number.isInteger(a) && Number.isInteger(b) ? a * 1e6 + b : -1;
       let p = known.get(key);
       if (p === undefined || key < 0) {
@@ -78,12 +81,12 @@ export class Noise {
 
   /** @param {Float64Array[]} values @param {Float64Array[][]} slices @param {Judged} out */
   #slices(values, slices, out) {
-    const { scales, slices: sliceScales } = this.normalised;
-    const squares = slices.map((measured, side) => squaredErrors(measured, sliceScales[side]));
+    const { scales, exposures } = this.normalised;
+    const squares = slices.map((measured, side) => squaredErrors(measured, values[side], exposures[side]));
     const [na, nb] = slices.map((measured) => measured.length);
     for (let i = 0; i < out.p.length; i++) {
-      if (!(this.#samples(values[0], 0, i) + this.#samples(values[1], 1, i) >= FEWEST_SAMPLES)) continue;
-      const [a, b] = [squares[0][i], squares[1][i]];
+      if (!(this.#samples(values[0], 0, i) + this.#samples(values[1], 1, i) >= this.fewest)) continue;
+      const [a, b] = [scales[0] ** 2 * squares[0][i], scales[1] ** 2 * squares[1][i]];
       const error = Math.sqrt(a + b);
       if (!(error > 0)) continue;
       const freedom = (a + b) ** 2 / (a ** 2 / (na - 1) + b ** 2 / (nb - 1));
@@ -94,20 +97,18 @@ export class Noise {
   }
 }
 
-/** Squared standard error of the mean of the scaled slices. @param {Float64Array[]} slices @param {number[]} scales */
-function squaredErrors(slices, scales) {
-  const count = slices.length;
-  const mean = new Float64Array(slices[0].length);
-  const square = new Float64Array(slices[0].length);
+/**
+ * Squared standard error of the sum of slices, from their scatter about what their exposure lets expect.
+ * @param {Float64Array[]} slices @param {Float64Array} sums @param {number[]} exposure
+ */
+function squaredErrors(slices, sums, exposure) {
+  const out = new Float64Array(sums.length);
   slices.forEach((values, number) => {
-    for (let i = 0; i < mean.length; i++) {  // Welford
-      const off = values[i] * scales[number] - mean[i];
-      mean[i] += off / (number + 1);
-      square[i] += off * (values[i] * scales[number] - mean[i]);
-    }
+    for (let i = 0; i < out.length; i++) out[i] += (values[i] - sums[i] * exposure[number]) ** 2;
   });
-  for (let i = 0; i < square.length; i++) square[i] /= (count - 1) * count;
-  return square;
+  const rest = 1 - exposure.reduce((sum, e) => sum + e * e, 0);
+  for (let i = 0; i < out.length; i++) out[i] /= rest;
+  return out;
 }
 
 /**

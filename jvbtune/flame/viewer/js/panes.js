@@ -185,6 +185,32 @@ export class Panes {
     });
   }
 
+  /** What was drawn, frame by frame, in pixels of the window: for tests. Runs of narrow frames have no path. */
+  drawn() {
+    return this.list.map(({ which, mode, picture }) => {
+      const { scene, boxes } = picture;
+      if (!scene || !boxes) return { which, mode, frames: [] };
+      const at = picture.canvas.getBoundingClientRect();
+      const pathOf = (/** @type {number} */ node) => {
+        const path = [];
+        for (let i = node; i >= 0; i = scene.tree.parent[i]) path.unshift(this.viewer.analysis.nameOf(scene.tree.frame[i]));
+        return path;
+      };
+      return {
+        which,
+        mode,
+        width: at.width,
+        frames: Array.from({ length: boxes.count }, (_, i) => ({
+          path: boxes.node[i] < 0 ? null : pathOf(boxes.node[i]),
+          left: boxes.left[i],
+          width: boxes.width[i],
+          top: picture.topOf(boxes.row[i]) - picture.host.scrollTop,
+          fill: scene.swatches[boxes.node[i] < 0 ? scene.runSwatch : scene.swatchOf(boxes.node[i])].fill,
+        })),
+      };
+    });
+  }
+
   /** A side may have nothing of what the other is zoomed into. @param {Pane} pane */
   emptyText({ which, mode }) {
     const { analysis, state } = this.viewer;

@@ -15,6 +15,7 @@ export function outermostMarks(tree, frames) {
     path[level] = frame[i];
     if (active[frame[i]]++ === 0) marks[i] = 1;
   }
+  marks[0] = 0;  // the root is no frame of the program
   return marks;
 }
 
@@ -24,7 +25,7 @@ export function outermostMarks(tree, frames) {
  */
 export function sumByFrame(tree, frames, marks, values) {
   const sums = new Float64Array(frames);
-  for (let i = 0; i < tree.size; i++) if (marks === null || marks[i]) sums[tree.frame[i]] += values[i];
+  for (let i = 1; i < tree.size; i++) if (marks === null || marks[i]) sums[tree.frame[i]] += values[i];
   return sums;
 }
 

@@ -28,6 +28,7 @@
  * @property {string} rows          all, new, removed, changed
  * @property {boolean} matching     only the rows that match the search
  * @property {boolean} table        whether the table is shown
+ * @property {boolean} filters      whether the panel of filters is open
  * @property {number} tableWidth    in percent of the window
  * @property {'' | 'dark' | 'light'} theme  empty: as the system has it
  */
@@ -39,7 +40,7 @@ export function defaults(meta) {
     view: 'flame', split: false, width: differential ? 'sum' : 'a', norm: meta.normalisation, factor: '1:1',
     colour: meta.colour, search: '', hide: '', focus: '', merge: '', threads: '',
     level: 0.05, least: 0, small: 0, zoom: 0, zoomCallers: 0, zoomCallees: 0, pane: 'main', node: -1, frame: '', marked: '',
-    sort: meta.sort, ascending: false, bySize: true, rows: 'all', matching: false, table: true, tableWidth: 42, theme: '',
+    sort: meta.sort, ascending: false, bySize: true, rows: 'all', matching: false, table: true, filters: false, tableWidth: 42, theme: '',
   };
 }
 
@@ -60,7 +61,7 @@ export function toFragment(state, base) {
 export function fromFragment(fragment, base, words) {
   const state = /** @type {any} */ ({ ...base });
   for (const [key, text] of new URLSearchParams(fragment.replace(/^#/, ''))) {
-    if (!(key in base)) continue;
+    if (!Object.hasOwn(base, key)) continue;
     const usual = /** @type {any} */ (base)[key];
     if (typeof usual === 'boolean') state[key] = text === '1';
     else if (typeof usual === 'number') state[key] = Number.isFinite(Number(text)) && text !== '' ? Number(text) : usual;

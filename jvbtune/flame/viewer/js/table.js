@@ -39,10 +39,6 @@ export class FrameTable {
     host.addEventListener('scroll', () => this.fill(), { passive: true });
     this.body.addEventListener('keydown', (event) => this.onKey(event));
     this.body.addEventListener('click', (event) => this.onClick(event));
-    this.body.addEventListener('dblclick', (event) => {
-      const row = /** @type {HTMLElement} */ (event.target).closest('tr');
-      if (row?.dataset.index) this.handlers.onOpen(this.frames[Number(row.dataset.index)]);
-    });
     this.head.addEventListener('click', (event) => {
       const button = /** @type {HTMLElement} */ (event.target).closest('button');
       if (button) handlers.onSort(/** @type {string} */ (button.dataset.column));
@@ -189,6 +185,8 @@ export class FrameTable {
     const row = /** @type {HTMLElement} */ (event.target).closest('tr');
     if (!row?.dataset.index) return;
     this.moveTo(Number(row.dataset.index));
-    this.handlers.onPick(this.frames[this.current]);
+    // Not by "dblclick": the row that was clicked is replaced before that event comes.
+    if (event.detail === 2) this.handlers.onOpen(this.frames[this.current]);
+    else this.handlers.onPick(this.frames[this.current]);
   }
 }

@@ -141,13 +141,14 @@ export class Viewer {
   render() {
     this.useTheme();
     document.documentElement.style.setProperty('--tables', `${this.state.tableWidth}%`);
+    byId('tables').hidden = byId('splitter').hidden = !this.state.table;
+    this.controls.show();  // first: a panel that opens leaves less room for the pictures
     this.panes.arrange();
     this.drawPictures();
     showSums(this, byId('sums'));
     showLegend(this, byId('legend'));
     showCrumbs(this, byId('crumbs'));
     this.showDetails();
-    this.controls.show();
     this.showTable();
   }
 
@@ -248,8 +249,6 @@ export class Viewer {
 
   showTable() {
     const { state, analysis } = this;
-    byId('tables').hidden = !state.table;
-    byId('splitter').hidden = !state.table;
     if (!state.table) return;
     const columns = columnsOf(this);
     const { frames, counts } = orderedFrames(this, columns);
@@ -299,9 +298,11 @@ export class Viewer {
 
   methodText() {
     const { noise, profile } = this.analysis;
-    const given = profile.meta.test && profile.meta.test.normalisation === this.state.norm ? ` ${profile.meta.test.note}` : '';
-    if (noise.method === 'slices') return `Welch's test over the slices of each side, false-discovery rate by Benjamini and Hochberg.${given}`;
-    return `Sampling noise alone (Poisson), for want of slices: a lower bound on the noise.${given}`;
+    const correction = 'corrected for the number of tests by Benjamini and Hochberg';
+    if (this.analysis.asTested) return `${profile.meta.test.note} p-values are ${correction}.`;
+    if (noise.method === 'poisson') return `Sampling noise alone (Poisson), for want of slices: a lower bound on the noise; ${correction}.`;
+    const rowByRow = `Welch's test over the slices of each side, row by row; ${correction}.`;
+    return profile.meta.test ? `${rowByRow} What the comparison tested itself, ${profile.meta.test.normalisation === 'packets' ? 'per packet' : `by ${profile.meta.test.normalisation}`} and without filters, rests on more.` : rowByRow;
   }
 
   widthText() {
@@ -377,7 +378,7 @@ export class Viewer {
   sandwich(frame) {
     const root = this.analysis.profile.names.length - 1;
     if (frame === root) return;
-    this.update({ view: 'sandwich', frame: this.analysis.keyOf(frame), pane: 'callees', node: -1 });
+    this.update({ view: 'sandwich', frame: this.analysis.keyOf(frame), marked: '', pane: 'callees', node: -1 });
     this.say(`Sandwich of ${this.analysis.nameOf(frame)}`);
   }
 
@@ -385,7 +386,7 @@ export class Viewer {
   filterBy(key, frame) {
     if (frame >= this.analysis.profile.names.length - 1) return;
     const exact = `^${this.analysis.nameOf(frame).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`;
-    this.update({ [key]: this.state[key] && key !== 'focus' ? `${this.state[key]}|${exact}` : exact });
+    this.update({ filters: true, [key]: this.state[key] && key !== 'focus' ? `${this.state[key]}|${exact}` : exact });
     this.controls.read();
     this.say(`${key} ${this.analysis.nameOf(frame)}`);
   }

@@ -1,0 +1,135 @@
+"""What the page says of noise, held against scipy; and that it never contradicts the comparison that it shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jvbtune.flame import model
+from jvbtune.flame.model import Significance
+from tests.flame_viewer import reference
+from tests.flame_viewer.conftest import Open, Shown
+from tests.flame_viewer.trees import tree_of
+
+pytestmark = pytest.mark.browser
+
+A = [reference.random_side(seed) for seed in (41, 42, 43)]
+B = [reference.random_side(seed) for seed in (51, 52, 53, 54)]
+PACKETS = [[1000.0] * 3, [1300.0] * 4]
+
+
+def judged_rows(shown: Shown) -> dict[str, dict[str, float]]:
+    rows: list[list[Any]] = shown.js(
+        """(() => {
+            const { analysis } = jvbtune.viewer;
+            const { judged, present } = analysis.rows;
+            return Array.from(present, (there, f) => there && [analysis.nameOf(f), {
+                p: judged.p[f], q: judged.q[f], low: judged.low[f], high: judged.high[f],
+            }]).filter(Boolean);
+        })()"""
+    )
+    return dict(rows)
+
+
+def test_without_slices_a_poisson_test(show: Open) -> None:
+    sides = [reference.summed(A), reference.summed(B)]
+    shown = show(tree_of([[sides[0]], [sides[1]]], packets=[[1000.0], [1300.0]]))
+    found = judged_rows(shown)
+    expected = {}
+    for name, ((a, b), _) in reference.table(sides).items():
+        if a + b < 16:
+            assert np.isnan(found[name]["p"])
+            continue
+        # Given the sum, B is binomial: under no difference B's part of the samples is that of its packets.
+        part = 1300 / 2300
+        tails = stats.binom.sf(b - 1, a + b, part), stats.binom.cdf(b, a + b, part)
+        expected[name] = min(1.0, 2 * min(tails))
+        assert found[name]["p"] == pytest.approx(expected[name], rel=1e-5, abs=1e-30)
+        half = stats.norm.ppf(0.975) * np.sqrt(a / 1000**2 + b / 1300**2) * 1000
+        delta = (b / 1300 - a / 1000) * 1000
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((delta - half, delta + half), rel=1e-5)
+    assert len(expected) > 10
+    adjusted = stats.false_discovery_control(list(expected.values()))
+    assert [found[name]["q"] for name in expected] == pytest.approx(adjusted.tolist(), rel=1e-5)
+    shown.page.click("#help")
+    assert "lower bound on the noise" in shown.page.inner_text("#reading")
+
+
+def test_from_slices_welch(show: Open) -> None:
+    shown = show(tree_of([A, B], packets=PACKETS))
+    found = judged_rows(shown)
+    slices = [reference.table(A), reference.table(B)]
+    for name in slices[0] & slices[1].keys():
+        if sum(map(sum, (slices[0][name][0], slices[1][name][0]))) < 16:
+            continue
+        per_packet = [
+            [1000 * count / packets for count, packets in zip(slices[s][name][0], PACKETS[s], strict=True)]
+            for s in (0, 1)
+        ]
+        test = stats.ttest_ind(per_packet[1], per_packet[0], equal_var=False)
+        assert found[name]["p"] == pytest.approx(test.pvalue, rel=1e-5), name
+        interval = test.confidence_interval(0.95)
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx(interval, rel=1e-5)
+    shown.page.click("#help")
+    assert "Welch" in shown.page.inner_text("#reading")
+
+
+def test_the_comparisons_own_verdict_is_shown(show: Open) -> None:
+    tree = tree_of([A, B], packets=PACKETS)
+    r = np.random.default_rng(3)
+
+    def verdict(size: int) -> Significance:
+        q = r.uniform(0, 0.2, size)
+        q[::7] = np.nan
+        return Significance(q / 3, q, q <= 0.05, r.normal(-5, 1, size), r.normal(5, 1, size))
+
+    nodes, frames = verdict(len(tree)), verdict(len(tree.frames))
+    tree = dataclasses.replace(
+        tree,
+        significance=nodes,
+        table=dataclasses.replace(tree.table, significance=frames),
+        test=model.TestInfo("welch", 0.05, "packets", "as the comparison says"),
+    )
+    shown = show(tree)
+    found = judged_rows(shown)
+    for f, name in enumerate(tree.frames.names[1:], 1):
+        for key, values in (("p", frames.p_value), ("q", frames.q_value), ("low", frames.low), ("high", frames.high)):
+            assert found[name][key] == pytest.approx(values[f], rel=1e-6, nan_ok=True)
+    for level in (0.01, 0.05, 0.1):
+        shown.state(level=level, view="icicle")
+        grey = shown.js("jvbtune.viewer.palette.swatches[jvbtune.viewer.palette.grey].fill")
+        places = {path: i for i, path in enumerate(paths_of(tree))}
+        for frame in shown.drawn()[0]["frames"]:
+            if frame["path"] is None:
+                continue
+            significant = nodes.q_value[places[tuple(frame["path"])]] <= level
+            a, b = tree.total[:, places[tuple(frame["path"])]]
+            unchanged = a / 3000 == b / 5200
+            assert (frame["fill"] == grey) != significant or unchanged, frame["path"]
+        changed = sum(q <= level for q in frames.q_value[1:])
+        assert shown.page.inner_text("#rows button[data-value=changed]") == f"Changed {changed}"
+    shown.state(norm="samples")
+    assert judged_rows(shown) != found  # what was not tested by the comparison is tested here
+    shown.state(level=1)
+    assert "no value" in shown.page.inner_text("#legend")
+
+
+def paths_of(tree: Any) -> list[tuple[str, ...]]:
+    paths: list[tuple[str, ...]] = []
+    for frame, parent in zip(tree.frame, tree.parent, strict=True):
+        paths.append((*(paths[parent] if parent >= 0 else ()), tree.frames.names[frame]))
+    return paths
+
+
+def test_small_differences_are_greyed(show: Open) -> None:
+    sides = [{("a",): 1000.0, ("b",): 1000.0}, {("a",): 2000.0, ("b",): 1400.0}]
+    shown = show(tree_of([[side] for side in sides]))
+    shown.state(norm="samples")
+    grey = shown.js("jvbtune.viewer.palette.swatches[jvbtune.viewer.palette.grey].fill")
+    for small, expected in ((0, {"all": False, "a": False, "b": False}), (20, {"all": False, "a": False, "b": True})):
+        shown.state(norm="samples", small=small)
+        assert {f["path"][-1]: f["fill"] == grey for f in shown.drawn()[0]["frames"]} == expected
