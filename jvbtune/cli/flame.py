@@ -7,7 +7,10 @@ import click
 from jvbtune.cli import LazyGroup
 
 #: subcommand name -> ("module:attribute", short help), as ``jvbtune.cli.COMMANDS``.
-SUBCOMMANDS: dict[str, tuple[str, str]] = {}
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "view": ("jvbtune.cli.flame_view:command", "Show a profile as a flamegraph."),
+    "diff": ("jvbtune.cli.flame_diff:command", "Compare two profiles: what became dearer, what is only noise."),
+}
 
 
 @click.group("flame", cls=LazyGroup, table=SUBCOMMANDS)

@@ -30,6 +30,9 @@ Places = npt.NDArray[np.int64]
 
 LEVEL = 0.05
 
+#: Totals further apart than this are rather of unlike things than of unlike loads.
+UNLIKELY_RATIO = 100.0
+
 NOTE_SLICES = (
     "The noise is that between the slices of each side, and rows lend each other what they have in common. Slices of "
     "one capture follow one another in one JVM: what differs between restarts of the bridge is not in them, nor all of "
@@ -68,6 +71,10 @@ def merge(
             "Nothing says how long the captures were or what they did meanwhile: samples are compared as they are. "
             "--normalise share compares shares."
         )
+    if permitted[0].name == "samples" and (apart := _apart(whole)) > UNLIKELY_RATIO:
+        notes.append(
+            f"The totals are {apart:.3g}-fold apart: the files may count different things, say samples and ns."
+        )
     profiles = [profile for slices in sides for profile in slices]
     table, weighted = sort_stacks(profiles)
     trie = build(table)
@@ -102,6 +109,11 @@ def merge(
         rules=tuple(rules),
         notes=tuple(notes),
     )
+
+
+def _apart(sides: Sequence[Side]) -> float:
+    totals = [side.total for side in sides]
+    return max(totals) / min(totals) if min(totals) > 0 else 1.0
 
 
 def label_of(slices: Sequence[Profile], label: str, index: int) -> str:

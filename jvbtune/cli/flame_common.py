@@ -1,0 +1,88 @@
+"""What the commands on profiles share: how names and threads are read, and where a page goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from jvbtune.cli.common import captures_dir_option, runs_dir_option, say
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def reading_options(command: Command) -> Command:
+    """``--no-rule``, ``--threads``, and where runs and captures are kept."""
+    for option in (
+        captures_dir_option,
+        runs_dir_option,
+        click.option(
+            "--threads",
+            type=click.Choice(["split", "merge", "drop"]),
+            default="merge",
+            show_default=True,
+            help="A first frame for each thread, for each pool of threads, or none.",
+        ),
+        click.option(
+            "--no-rule",
+            "no_rules",
+            multiple=True,
+            metavar="RULE",
+            help="Leave out a rule that makes names comparable (lambda-numbers, …; all: every one). Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def page_options(default: str) -> Callable[[Command], Command]:
+    """``-o`` and ``--no-open``."""
+
+    def add(command: Command) -> Command:
+        command = click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")(command)
+        return click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"Where it is written; default: {default} here for HTML, else stdout.",
+        )(command)
+
+    return add
+
+
+def reader_of(threads: str, no_rules: tuple[str, ...], runs_dir: Path | None, captures_dir: Path | None) -> Any:
+    """How sides are found and read. Raises UsageError for a rule that does not exist."""
+    from jvbtune.flame.names import RULE_NAMES, NameRules
+    from jvbtune.flame.sources import Reader
+
+    off = frozenset(name for rule in no_rules for name in (RULE_NAMES if rule == "all" else (rule,)))
+    return Reader(NameRules(off), threads, runs_dir, captures_dir)
+
+
+def write_page(text: str, path: Path, *, no_open: bool) -> None:
+    """Write a page whole or not at all, print its path, and open it where somebody sits in front of it."""
+    write_text(text, path)
+    click.echo(path)
+    if not no_open and sys.stdout.isatty() and _has_display() and not webbrowser.open(path.resolve().as_uri()):
+        say("no browser could be opened")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Raises UsageError where the path cannot be written."""
+    from jvbtune.errors import UsageError
+    from jvbtune.store.atomic import write_bytes
+
+    try:
+        write_bytes(path, text.encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _has_display() -> bool:
+    """Without one, a browser of the terminal would take the terminal over."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

@@ -1,0 +1,40 @@
+"""``jvbtune flame view``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jvbtune.cli.common import say
+from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page
+
+DEFAULT_PAGE = "flame.html"
+
+
+@click.command("view")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@page_options(DEFAULT_PAGE)
+@reading_options
+def command(
+    files: tuple[str, ...],
+    output: Path | None,
+    no_open: bool,
+    threads: str,
+    no_rules: tuple[str, ...],
+    runs_dir: Path | None,
+    captures_dir: Path | None,
+) -> None:
+    """Show one profile as a flamegraph: one HTML file, offline.
+
+    FILE is a file, a capture's directory or id, or RUN:CAPTURE; several are added up.
+    """
+    from jvbtune.flame.compare import merge
+    from jvbtune.flame.viewer import render_html
+
+    reader = reader_of(threads, no_rules, runs_dir, captures_dir)
+    label, profiles = reader.side(files)
+    tree = merge([profiles], labels=(label,), rules=reader.sentences)
+    for note in tree.notes:
+        say(note)
+    write_page(render_html(tree, title=label), output or Path(DEFAULT_PAGE), no_open=no_open)
