@@ -41,6 +41,7 @@ class Setting:
     verified_by: str
     note: str = ""
     ascending: bool = False  #: of several numbers, none may be below the one before it
+    never_lowered: bool = False  #: a value below the one found on arrival would hurt the whole host
 
     @property
     def count(self) -> int:
@@ -59,6 +60,15 @@ class Setting:
                 raise ValueError(f"{self.name}: {number} is not within {self.minimum}..{self.maximum} ({self.unit})")
         if self.ascending and numbers != sorted(numbers):
             raise ValueError(f"{self.name}: {value!r} must ascend (low, pressure, high)")
+
+    def refuse_lowered(self, value: Any, found: Any) -> None:
+        """Raise ValueError where a number of ``value`` is below that of ``found``, the one in force, and must not be."""
+        wanted, present = ([int(part) for part in canonical(self.name, each).split()] for each in (value, found))
+        if self.never_lowered and any(new < old for new, old in zip(wanted, present, strict=True)):
+            raise ValueError(
+                f"{self.name}: {canonical(self.name, value)} is below {canonical(self.name, found)}, which is in "
+                "force: it is never lowered, since all of the host would drop"
+            )
 
     def normalise(self, value: Any) -> int | str:
         """The value as jvbtune keeps it: a number, or numbers joined by one blank. Raises ValueError."""
@@ -155,6 +165,7 @@ CATALOGUE: dict[str, Setting] = {
             note="Never lower it: above `high` every UDP socket of the host drops. Some kernels skip a number "
             "that is out of range without an error, which is why it is read back.",
             ascending=True,
+            never_lowered=True,
         ),
         Setting(
             name="net.ipv4.udp_rmem_min",

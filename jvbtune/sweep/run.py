@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import BridgeBusyError, Interrupted, JvbtuneError, LoadError, TuningError
+from jvbtune.errors import BridgeBusyError, Interrupted, JvbtuneError, LoadError, TuningError, UsageError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import HostEntry
 from jvbtune.load import expire_leftover, open_generator
 from jvbtune.load.base import Generator
-from jvbtune.settings.catalogue import expected_rcvbuf_bytes
+from jvbtune.settings.catalogue import CATALOGUE, expected_rcvbuf_bytes
 from jvbtune.settings.tuning import Tuning
 from jvbtune.store import Run, RunWriter, create_run
 from jvbtune.sweep.experiment import Experiment
@@ -279,7 +279,9 @@ def open_sweep(
         bridge = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         for event in writer.run.events("generator"):
             expire_leftover(bridge, event["prefix"])  # of this run, before it was killed
-        writer.write_provenance("before", _provenance(agent, bridge, found))
+        provenance = _provenance(agent, bridge, found)
+        writer.write_provenance("before", provenance)
+        _refuse_lowered(experiment, provenance.get("sysctl") or {})
         stack.callback(lambda: writer.write_provenance("after", _provenance_after(agent)))
         observe("found", {"bridge": found})
 
@@ -350,6 +352,19 @@ def _refuse_leftover(entry: HostEntry, agent: AgentClient) -> None:
             f"run {leftover.get('run_id', 'unknown')})",
             hint=f"Put it back first: jvbtune revert --host {entry.name}",
         )
+
+
+def _refuse_lowered(experiment: Experiment, found: Mapping[str, Any]) -> None:
+    """Before anything is changed. Raises UsageError for a value that would hurt the host."""
+    for section in experiment.settings:
+        for name, value in [*((section.name, value) for value in section.values), *section.together_with.items()]:
+            if name in found:
+                try:
+                    CATALOGUE[name].refuse_lowered(value, found[name])
+                except ValueError as error:
+                    raise UsageError(
+                        str(error), hint="Nothing was changed. Sweep values from the one in force up."
+                    ) from error
 
 
 def _provenance(agent: AgentClient, bridge: BridgeClient, found: Mapping[str, Any]) -> dict[str, Any]:
