@@ -62,7 +62,7 @@ class Setting:
             raise ValueError(f"{self.name}: {value!r} must ascend (low, pressure, high)")
 
     def refuse_lowered(self, value: Any, found: Any) -> None:
-        """Raise ValueError where a number of ``value`` is below that of ``found``, the one in force, and must not be."""
+        """Raise ValueError where a number of ``value`` is below the one in force (``found``), and may not be."""
         wanted, present = ([int(part) for part in canonical(self.name, each).split()] for each in (value, found))
         if self.never_lowered and any(new < old for new, old in zip(wanted, present, strict=True)):
             raise ValueError(
