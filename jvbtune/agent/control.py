@@ -12,7 +12,7 @@ from typing import Any
 from jvbtune.agent.bridge import container_engine, find_pid, run
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.procfs import start_ticks
-from jvbtune.agent.sockdiag import sockets_of
+from jvbtune.agent.sockdiag import mark_receivers, sockets_of
 
 HTTP_TIMEOUT_SECONDS = 5.0
 #: systemd gives a unit that does not stop 90 s before it kills it (TimeoutStopSec): a hung bridge takes that long.
@@ -137,13 +137,9 @@ class Bridge:
         return None if started is None else (pid, started)
 
     def media_sockets(self) -> list[dict[str, Any]]:
-        """The sockets on the media port: that of the arguments, else the one with the most sockets."""
-        found = [entry for entry in sockets_of(self.pid()) if entry["port"]]
-        port = self.arguments.get("media_port")
-        if port is None and found:
-            ports = [entry["port"] for entry in found]
-            port = 10000 if 10000 in ports else max(set(ports), key=ports.count)
-        return [entry for entry in found if entry["port"] == port]
+        """The sockets that receive on the media port: one for each address that the bridge takes media on."""
+        marked = mark_receivers(sockets_of(self.pid()), self.arguments.get("media_port"))
+        return [entry for entry in marked if entry["receives"]]
 
 
 def kill(pid: int, started: int) -> None:

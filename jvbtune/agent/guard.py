@@ -7,6 +7,7 @@ controller sends heartbeats. An agent that is stopped, or hangs with the lock, i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ from jvbtune.agent.control import kill
 from jvbtune.agent.journal import Journal
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back
+from jvbtune.agent.rundir import tidy
 
 POLL_SECONDS = 0.25
 LOCK_PATIENCE_SECONDS = 3.0
@@ -115,17 +117,23 @@ def _revert(journal: Journal, lease: Lease, pid: int, started: int, boot_id: str
     try:
         with journal.locked(LOCK_PATIENCE_SECONDS):
             report = put_back(journal, boot_id, why)
+            tidy(journal)
     except TimeoutError:
         kill(pid, started)
         with journal.locked(60.0):
             report = put_back(journal, boot_id, why)
+            tidy(journal)
     for text in report.get("failed", ()):
         sys.stderr.write(text + "\n")
     return 0 if report.get("complete", True) else 1
 
 
 def _once(journal: Journal, lease: Lease, pid: int, started: int, boot_id: str) -> int:
-    """For the timer that stands behind the guard: nothing while the lease lives."""
-    if not os.path.exists(journal.path) or lease.remaining() > 0:
+    """For the timer that stands behind the guard: nothing while the lease lives; the timer ends with the journal."""
+    if lease.remaining() > 0:
+        return 0
+    if not os.path.exists(journal.path):
+        with contextlib.suppress(TimeoutError), journal.locked(0.0):  # held: somebody begins, or puts back
+            tidy(journal)
         return 0
     return _revert(journal, lease, pid, started, boot_id, "the timer: the lease ended")

@@ -13,11 +13,10 @@ import os
 import re
 
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.journal import RUN_DIRECTORY, own_directory
+from jvbtune.agent.rundir import DIRECTORY
 
 MS_BIND = 4096
 MNT_DETACH = 2
-DIRECTORY = own_directory(RUN_DIRECTORY)
 MARK = "# added by jvbtune for the time of a sweep; the file below this mount is untouched"
 
 

@@ -16,12 +16,13 @@ from jvbtune.agent import procfs
 from jvbtune.agent.bridge import find_pid
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.hsperf import HsPerf
-from jvbtune.agent.sockdiag import SockDiag, inodes_of
+from jvbtune.agent.sockdiag import SockDiag, inodes_of, mark_receivers
 
 #: The one thread that reads the media socket (ice4j's AbstractUdpListener); the kernel keeps 15 characters of a name.
 RECEIVE_THREAD_PREFIX = "org.ice4j.ice.h"
 #: Cores whose clock is read: on a machine of many, some tell enough.
 MAX_CLOCKS = 8
+SOCKET_FIELDS = ("port", "inode", "receives", "rmem_bytes", "rcvbuf_bytes", "wmem_bytes", "sndbuf_bytes", "drops")
 #: Names of threads, and which sockets are the bridge's, are looked up anew this often.
 SLOW_SECONDS = 5.0
 
@@ -49,11 +50,11 @@ class OpenFile:
 class BridgeWatch:
     """What is sampled of one bridge process. Ends with an OSError when the process does."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, media_port: int | None = None) -> None:
         started = procfs.start_ticks(pid)
         if started is None:
             raise ProcessLookupError(pid)
-        self.pid, self.start_ticks = pid, started
+        self.pid, self.start_ticks, self._media_port = pid, started, media_port
         self._stat = OpenFile(f"/proc/{pid}/stat")
         self._snmp = OpenFile(f"/proc/{pid}/net/snmp")
         self._dev = OpenFile(f"/proc/{pid}/net/dev")
@@ -92,9 +93,10 @@ class BridgeWatch:
             "udp": procfs.parse_snmp_udp(self._snmp.text()),
             "interfaces": procfs.parse_net_dev(self._dev.text()),
             "sockets": [
-                {name: entry[name] for name in ("port", "inode", "rmem_bytes", "rcvbuf_bytes", "wmem_bytes", "drops")}
-                for entry in self._diag.udp_sockets()
-                if entry["inode"] in self._inodes
+                {name: entry[name] for name in SOCKET_FIELDS}
+                for entry in mark_receivers(
+                    [entry for entry in self._diag.udp_sockets() if entry["inode"] in self._inodes], self._media_port
+                )
             ],
             "cgroup": self._throttling(),
             "gc": self._gc.read() if self._gc is not None else {},
@@ -216,7 +218,7 @@ class Sampler(threading.Thread):
 
     def _watch(self) -> BridgeWatch:
         if self._bridge is None:
-            self._bridge = BridgeWatch(find_pid(self._arguments))
+            self._bridge = BridgeWatch(find_pid(self._arguments), self._arguments.get("media_port"))
             self._agent.emit("bridge", {"pid": self._bridge.pid, "start_ticks": self._bridge.start_ticks})
         return self._bridge
 

@@ -141,6 +141,31 @@ def inodes_of(pid: int) -> set[int]:
     return found
 
 
+def mark_receivers(entries: list[dict[str, Any]], media_port: int | None = None) -> list[dict[str, Any]]:
+    """The same sockets, each with ``receives``: whether the kernel gives the media port's packets to it.
+
+    ice4j binds a pool of sockets to each address of the media port with SO_REUSEADDR (AbstractUdpListener,
+    SocketPool); it asks for a receive buffer on the last one alone, and that is the one which receives: bind(2) puts
+    a socket at the head of its hash chain, a lookup takes the first of equals (net/ipv4/udp.c), and sock_diag dumps
+    the chain in that order. A queue or drops show it, too. ``media_port``: None for 10000, else the commonest.
+    """
+    ports = [entry["port"] for entry in entries if entry["port"]]
+    if media_port is None and ports:
+        media_port = 10000 if 10000 in ports else max(set(ports), key=ports.count)
+    receiver: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if entry["port"] != media_port:
+            continue
+        known = receiver.setdefault(entry["address"], entry)
+        if _has_received(entry) and not _has_received(known):
+            receiver[entry["address"]] = entry
+    return [{**entry, "receives": receiver.get(entry["address"]) is entry} for entry in entries]
+
+
+def _has_received(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("drops") or entry.get("rmem_bytes"))
+
+
 def sockets_of(pid: int, diag: SockDiag | None = None) -> list[dict[str, Any]]:
     """The UDP sockets of a process, in its own network namespace."""
     own = diag or SockDiag(pid)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,11 +22,12 @@ from jvbtune.agent.guard import Lease
 from jvbtune.agent.journal import VERSION, Journal, Record
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back, summary
+from jvbtune.agent.rundir import DIRECTORY, LEASE_PATH, TIMER_UNIT, own_archive, stop_timer, systemd, tidy
 from jvbtune.agent.settings import SETTINGS
 
-RUN_DIRECTORY = overlay.DIRECTORY
 GUARD_READY_SECONDS = 15.0
-TIMER_UNIT = "jvbtune-guard"
+#: A bridge that hangs is restarted within RESTART_TIMEOUT_SECONDS + HEALTHY_TIMEOUT_SECONDS of ``control``.
+PUT_BACK_SECONDS = 300.0
 #: How long a bridge's stats may still show participants that have left: they are refreshed every 5 s.
 STALE_STATS_SECONDS = 6.0
 
@@ -37,18 +37,18 @@ class Tuning:
 
     def __init__(self, agent: Any, journal: Journal, lease_seconds: float, boot_id: str) -> None:
         self.agent, self.journal, self.lease_seconds, self.boot_id = agent, journal, lease_seconds, boot_id
-        self.lease = Lease(os.path.join(RUN_DIRECTORY, "lease"))
+        self.lease = Lease(LEASE_PATH)
         self.guard: subprocess.Popen[bytes] | None = None
         self.timer = False
         self._ended = threading.Event()
 
     def start_guard(self) -> None:
         """Start the guard, and wait until it says that it is ready."""
-        argv = [sys.executable, "-I", "-B", _own_archive(), "guard", *self._guard_arguments()]
-        if _systemd():
+        argv = [sys.executable, "-I", "-B", own_archive(), "guard", *self._guard_arguments()]
+        if systemd():
             # Out of the ssh session's scope, which logind may kill with the session (KillUserProcesses=yes).
             argv = ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "--", *argv]
-        with open(os.path.join(RUN_DIRECTORY, "guard.log"), "ab") as log:
+        with open(os.path.join(DIRECTORY, "guard.log"), "ab") as log:
             self.guard = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
@@ -60,7 +60,7 @@ class Tuning:
         finally:
             watchdog.cancel()
         if ready != b"ready\n":
-            raise AgentFault("tuning", f"the guard did not start; see {RUN_DIRECTORY}/guard.log")
+            raise AgentFault("tuning", f"the guard did not start; see {DIRECTORY}/guard.log")
 
     def _guard_arguments(self) -> list[str]:
         started = start_ticks(os.getpid()) or 0
@@ -68,11 +68,19 @@ class Tuning:
 
     def start_timer(self) -> None:
         """Behind the guard, where systemd is there: a timer that looks at the lease, should both die at once."""
-        if not _systemd():
+        if not systemd():
             return
+        stop_timer()  # one that was left over has the unit's name
         every = f"{max(10, int(self.lease_seconds))}s"
-        argv = ["systemd-run", "--quiet", f"--unit={TIMER_UNIT}", f"--on-active={every}", f"--on-unit-active={every}"]
-        argv += ["--timer-property=AccuracySec=1s", "--", sys.executable, "-I", "-B", _own_archive(), "guard", "--once"]
+        argv = [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={TIMER_UNIT}",
+            f"--on-active={every}",
+            f"--on-unit-active={every}",
+        ]
+        argv += ["--timer-property=AccuracySec=1s", "--", sys.executable, "-I", "-B", own_archive(), "guard", "--once"]
         done = subprocess.run([*argv, *self._guard_arguments()], capture_output=True, text=True, timeout=15)
         self.timer = done.returncode == 0
         if not self.timer:
@@ -110,16 +118,17 @@ class Tuning:
         """Put the host back; its report, also where the guard was first."""
         record = self.journal.read()
         run_id = record["run_id"] if record else ""
-        with self.journal.locked(180.0):
+        with self.journal.locked(PUT_BACK_SECONDS):
+            if os.path.exists(self.journal.path):
+                self.lease.renew(PUT_BACK_SECONDS)  # no heartbeat comes any more, and the guard is not to step in
             report = put_back(self.journal, self.boot_id, by)
-        self.finish()
+            self.finish()
         return report or self.journal.last_report(run_id) or {}
 
     def finish(self) -> None:
+        """The guard ends, and nothing is left where all was put back; the caller holds the lock."""
         self._ended.set()
         self.lease.end()
-        if self.timer:
-            subprocess.run(["systemctl", "stop", f"{TIMER_UNIT}.timer"], capture_output=True, timeout=15)
         if self.guard is not None:
             if self.guard.stdout is not None:
                 self.guard.stdout.close()
@@ -127,8 +136,7 @@ class Tuning:
                 self.guard.wait(5)  # it ends by itself when the journal is gone
             except subprocess.TimeoutExpired:
                 pass
-        if not os.path.exists(self.journal.path):
-            shutil.rmtree(RUN_DIRECTORY, ignore_errors=True)
+        tidy(self.journal)
 
 
 def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             bridge.controlled_by()
             drain_found = bridge.draining()
         tuning = Tuning(agent, journal, float(arguments["lease_seconds"]), _boot_id())
-        os.makedirs(RUN_DIRECTORY, mode=0o755, exist_ok=True)
+        os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
         record: Record = {
             "version": VERSION,
             "run_id": str(arguments["run_id"]),
@@ -351,7 +359,7 @@ def status(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     record = Journal().read()
     if record is None:
         return {"pending": False}
-    lease = Lease(os.path.join(RUN_DIRECTORY, "lease")).remaining()
+    lease = Lease(LEASE_PATH).remaining()
     owner = record["agent"]
     live = lease > 0 and start_ticks(owner["pid"]) == owner["start_ticks"]
     now: dict[str, str] = {}
@@ -373,11 +381,10 @@ def revert(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             "tuning", f"a sweep is under way: {found['owner']}, run {found['run_id']}", "End it, or use --force."
         )
     journal = Journal()
-    Lease(os.path.join(RUN_DIRECTORY, "lease")).end()
-    with journal.locked(180.0):
+    Lease(LEASE_PATH).end()
+    with journal.locked(PUT_BACK_SECONDS):
         report = put_back(journal, _boot_id(), "by hand")
-    if report.get("complete"):
-        shutil.rmtree(RUN_DIRECTORY, ignore_errors=True)
+        tidy(journal)
     return report or journal.last_report(found["run_id"]) or {}
 
 
@@ -387,7 +394,7 @@ def hello(agent: Any) -> dict[str, Any]:
         record = Journal().read()
     except AgentFault as fault:
         return {"leftover_journal": {"owner": "unknown", "run_id": "unknown", "damaged": fault.message}}
-    return {"leftover_journal": None if record is None else summary(record), "systemd": _systemd()}
+    return {"leftover_journal": None if record is None else summary(record), "systemd": systemd()}
 
 
 def _tuning(agent: Any) -> Tuning:
@@ -397,23 +404,9 @@ def _tuning(agent: Any) -> Tuning:
     return tuning  # type: ignore[no-any-return]
 
 
-def _systemd() -> bool:
-    """sd_booted(3)."""
-    return os.path.isdir("/run/systemd/system")
-
-
 def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
-
-
-def _own_archive() -> str:
-    """A copy of the archive that this agent runs from, where nobody tidies up while the guard may need it."""
-    copy = os.path.join(RUN_DIRECTORY, "agent.pyz")
-    source = os.path.abspath(sys.argv[0])
-    if not os.path.exists(copy) or os.path.getmtime(copy) < os.path.getmtime(source):
-        shutil.copyfile(source, copy)
-    return copy
 
 
 OPERATIONS = {

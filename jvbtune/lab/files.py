@@ -29,6 +29,8 @@ ice4j.harvest {{
   use-ipv6 = false
   mapping.aws.enabled = false
   allowed-addresses = ["{address}"]
+  # As on a machine of four cores: of the sockets that share the media port one receives, the others only send.
+  udp.socket-pool-size = 4
 }}
 """
 

@@ -111,9 +111,11 @@ def _drops(first: Sample, last: Sample) -> dict[str, Any]:
     if now:
         drops = {s["inode"]: int(s["drops"]) - int(before[s["inode"]]["drops"]) for s in now}
         fields["socket_drops"] = sum(drops.values())
-        # Of the sockets that share the media port only the last one bound receives (linux-udp facts): it is the one
-        # whose queue or drops ever move. Their buffers are all asked for alike, so the smallest is the honest figure.
-        fields["socket_rcvbuf_bytes"] = min(int(s["rcvbuf_bytes"]) for s in now)
+        # Of the pool that shares the media port one socket receives, for each address; where there are several of
+        # these, the smallest buffer is the honest figure.
+        receiving = [int(s["rcvbuf_bytes"]) for s in now if s.get("receives", True)]
+        if receiving:
+            fields["socket_rcvbuf_bytes"] = min(receiving)
     return fields
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ from pyroute2 import DiagSocket
 
 from jvbtune.agent import procfs
 from jvbtune.agent.overlay import with_assignments
-from jvbtune.agent.sockdiag import sockets_of
+from jvbtune.agent.sockdiag import mark_receivers, sockets_of
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.local import LocalHost
 from jvbtune.lab import Lab
@@ -83,6 +84,39 @@ def test_an_overflowing_socket_is_seen_with_its_buffer_and_drops() -> None:
                 if message["idiag_sport"] == port
             )
         assert other["idiag_inode"] == found["inode"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("size", [2, 4, 16])
+def test_the_one_socket_of_a_pool_that_receives_is_known_before_it_does(address: str, size: int) -> None:
+    """A pool as ice4j binds it; whether the mark is right is for the kernel to say, by where the packets go."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        pool: list[socket.socket] = []
+        for number in range(size):
+            opened = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((address, pool[0].getsockname()[1] if number else 0))
+            pool.append(opened)
+        pool[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        port = pool[0].getsockname()[1]
+        marked = [entry for entry in mark_receivers(sockets_of(os.getpid()), port) if entry["receives"]]
+        assert [entry["rcvbuf_bytes"] for entry in marked] == [16384]
+        sender = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sender.sendto(bytes(400), ("127.0.0.1", port))
+        [holds] = [entry for entry in sockets_of(os.getpid()) if entry["port"] == port and entry["rmem_bytes"]]
+        assert holds["inode"] == marked[0]["inode"]
+
+
+def test_packets_tell_which_socket_receives_where_the_order_does_not() -> None:
+    entries = [
+        {"port": 10000, "address": "192.0.2.1", "inode": inode, "drops": drops, "rmem_bytes": 0}
+        for inode, drops in ((1, 0), (2, 5), (3, 0))
+    ]
+    assert [entry["inode"] for entry in mark_receivers(entries) if entry["receives"]] == [2]
+    assert [entry["receives"] for entry in mark_receivers(entries, 10001)] == [False, False, False]
 
 
 _ZERO = "00000000 " * 8

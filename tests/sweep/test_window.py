@@ -30,8 +30,8 @@ def _sample(second: float, **overrides: Any) -> dict[str, Any]:
         "udp": {"RcvbufErrors": int(3 * second), "MemErrors": 0, "SndbufErrors": 0},
         "softnet": [{"cpu": 0, "dropped": int(second), "squeezed": int(4 * second)}, {"cpu": 1, "dropped": 5}],
         "sockets": [
-            {"inode": 1, "port": 10000, "drops": 0, "rcvbuf_bytes": 425984},
-            {"inode": 2, "port": 10000, "drops": int(3 * second), "rcvbuf_bytes": 425984},
+            {"inode": 1, "port": 10000, "drops": 0, "rcvbuf_bytes": 212992, "receives": False},
+            {"inode": 2, "port": 10000, "drops": int(3 * second), "rcvbuf_bytes": 425984, "receives": True},
         ],
         "interfaces": {"eth0": {"rx_dropped": int(2 * second), "rx_missed": 1}},
         "gc": {"young_count": int(second), "young_seconds": 0.01 * second},
