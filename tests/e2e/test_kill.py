@@ -22,6 +22,7 @@ from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.lab import Lab
 from jvbtune.lab.processes import children
 from jvbtune.settings.tuning import Tuning
+from jvbtune.store import open_run
 from jvbtune.sweep.run import bridge_arguments
 
 pytestmark = [pytest.mark.lab, pytest.mark.kernel]
@@ -38,6 +39,7 @@ from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import load_inventory
 from jvbtune.settings.tuning import Tuning
+from jvbtune.store import open_run
 from jvbtune.sweep.run import bridge_arguments
 entry = load_inventory(Path(sys.argv[1])).host(sys.argv[2])
 with connect(entry) as host, AgentClient(host) as agent:
@@ -246,3 +248,29 @@ def test_a_host_in_a_namespace_of_its_own_says_what_it_cannot_set(lab_root: Path
             tuning.apply({NAME: 8192}, restart=False)
             assert sysctl(NAME) == BASELINE  # that of the initial namespace is another one
         assert tuning.report["restored"] == {NAME: BASELINE}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_sweep_that_is_interrupted_puts_the_host_back(
+    lab: Lab, sysctl: Callable[[str], str], tmp_path: Path, number: int, status: int
+) -> None:
+    experiment = tmp_path / "interrupted.toml"
+    experiment.write_text(
+        'name = "interrupted"\nblocks = 1\n[load]\npacket_rates_pps = [3000]\n'
+        "[durations]\nwarm_up_seconds = 0\nsettle_seconds = 0\ntrial_seconds = 8\nextend_seconds = 0\n"
+        f'[[settings]]\nname = "{NAME}"\nvalues = [8192, 12288]\n'
+    )
+    argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, str(experiment), "--runs-dir", str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 120
+        while sysctl(NAME) == BASELINE:
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(number)
+        _, error = running.communicate(timeout=60)
+    assert running.returncode == status
+    assert (f"{lab.name} was put back" in error) == (number == signal.SIGINT), error
+    _wait_until_put_back(sysctl, BASELINE, 20)
+    assert not _draining(lab)
+    assert open_run("latest", tmp_path).status() == "interrupted"
