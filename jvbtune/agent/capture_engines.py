@@ -142,7 +142,21 @@ class _AsyncProfiler:
         return text
 
     def metrics(self) -> dict[str, int]:
-        return {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", self.ask("metrics"), re.M)}
+        found = {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", self.ask("metrics"), re.M)}
+        if "samples_total" not in found:
+            raise AgentFault("capture", f"async-profiler cannot write into {self.out}: the target's disk is full")
+        return found
+
+    def check_whole(self, content: bytes, metrics: dict[str, int]) -> None:
+        """A full disk cuts the profiler's output without a word of it: the counts are held against its own metrics."""
+        counted = sum(int(line.rpartition(b" ")[2]) for line in content.splitlines() if line)
+        taken = metrics["samples_total"] - metrics["samples_skipped_total"]
+        lost = taken - metrics.get("calltracestorage_overflows_total", 0) - counted
+        if lost > max(2, 0.01 * taken) or (content and not content.endswith(b"\n")):
+            raise AgentFault(
+                "capture",
+                f"the result in {self.out} is incomplete, {counted} of {taken} samples: the target's disk is full",
+            )
 
     def refuse_foreign(self) -> None:
         """Somebody else's session is asked for, and never touched."""
@@ -231,7 +245,9 @@ def async_profiler(session: Session) -> None:
         profiler.arm(False)
         if late:
             raise AgentFault("capture", "the host was too busy: a slice was ended by its own time-out")
-        session.files[name] = session.inside.read_file(f"{profiler.out}/{name}")
+        content = session.files[name] = session.inside.read_file(f"{profiler.out}/{name}")
+        if not counter:
+            profiler.check_whole(content, measured["profiler"])
         session.inside.call("remove", path=f"{profiler.out}/{name}")
         measured["file"] = name
         session.finished(measured)
