@@ -20,6 +20,8 @@ from jvbtune.cli.common import (
     say,
 )
 
+PAGE = "flamegraph.html"
+
 
 @click.command("profile")
 @host_option()
@@ -50,8 +52,12 @@ from jvbtune.cli.common import (
 @click.option("--cost", is_flag=True, help="Measure what profiling costs: a window without before each slice.")
 @click.option("--probe", is_flag=True, help="Only say what could be had on this host.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the flamegraph goes (HTML)."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the flamegraph is written; default: with the capture.",
 )
+@click.option("--no-open", is_flag=True, help="Do not open the flamegraph in a browser.")
 @captures_dir_option
 @inventory_option
 @json_option
@@ -66,6 +72,7 @@ def command(
     cost: bool,
     probe: bool,
     output: Path | None,
+    no_open: bool,
     captures_dir: Path | None,
     inventory: Path | None,
     as_json: bool,
@@ -73,7 +80,8 @@ def command(
     """Profile a live bridge without a restart, and write its flamegraph.
 
     Nothing of the bridge is drained, restarted or left changed; the profiler stops by itself where the link is cut. It
-    says which engine it takes, what that costs and what it cannot see. The capture's directory goes to stdout.
+    says which engine it takes, what that costs and what it cannot see. The paths of the capture and its flamegraph go to
+    stdout.
     """
     from jvbtune.bridge.client import BridgeClient
     from jvbtune.errors import JvbtuneError
@@ -119,11 +127,31 @@ def command(
     if as_json:
         listed = [{"path": str(path), **document} for path, document in zip(paths, documents, strict=True)]
         print_json({"schema_version": 1, "host": host_name, "captures": listed})
-    for path, document in zip(paths, documents, strict=True):
+    for index, (path, document) in enumerate(zip(paths, documents, strict=True)):
         _tell(document)
         if not as_json:
             click.echo(path)
+        page = output if output is not None and index == 0 else path / PAGE
+        _draw(path, page, no_open=no_open or as_json or index > 0, echo=not as_json)
     return 0
+
+
+def _draw(path: Path, page: Path, *, no_open: bool, echo: bool) -> None:
+    """The capture as a flamegraph."""
+    from jvbtune.cli.flame_common import reader_of, write_page, write_text
+    from jvbtune.flame.captures import load_capture
+    from jvbtune.flame.compare import merge
+    from jvbtune.flame.viewer import render_html
+
+    reader = reader_of("merge", (), None, None)
+    capture = load_capture(path)
+    if not any(one.samples != 0 for one in capture.slices):
+        return
+    html = render_html(merge([reader.capture(capture)], rules=reader.sentences), title=capture.title)
+    if echo:
+        write_page(html, page, no_open=no_open)
+    else:
+        write_text(html, page)
 
 
 def _observe(slices: int) -> Any:
@@ -162,7 +190,7 @@ def _tell(document: Mapping[str, Any]) -> None:
     if document.get("cost"):
         from jvbtune.flame.capture.cost import Cost
 
-        say(f"profiling cost {Cost(**{k: v for k, v in document['cost'].items() if k != 'significant'})}")
+        say(f"profiling cost {Cost.from_json(document['cost'])}")
 
 
 _SHARES = {"unresolved_ratio": "of the leaves unresolved", "kernel_ratio": "in the kernel"}

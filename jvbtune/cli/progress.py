@@ -88,6 +88,21 @@ class Progress:
     def _on_trial_extended(self, data: Mapping[str, Any]) -> None:
         self._say(f"    extended: {'; '.join(data['because'])}")
 
+    def _on_chosen(self, data: Mapping[str, Any]) -> None:
+        choice = data["choice"]
+        self._say(f"    profiling by {choice.engine} ({choice.native_event}): {choice.because}")
+        for text in choice.lost:
+            self._say(f"    lost with it: {text}")
+
+    def _on_captured(self, data: Mapping[str, Any]) -> None:
+        if data["cost"] is not None:
+            from jvbtune.flame.capture.cost import Cost
+
+            self._say(f"    profiling cost {Cost.from_json(data['cost'])}")
+
+    def _on_capture_failed(self, data: Mapping[str, Any]) -> None:
+        self._say(f"    NOT PROFILED: {data['message']}")
+
     def _on_trial_finished(self, row: Mapping[str, Any]) -> None:
         self._done += row["kind"] != "probe"
 
@@ -102,7 +117,7 @@ class Progress:
             f"loss {figure('loss_ratio', '.1e', '')}",
             f"drops {drops}" if drops is not None else "",
             f"p99 {figure('delay_p99_ms', '.1f', ' ms')}",
-            "bursts" if row["kind"] == "burst" else "probe" if row["kind"] == "probe" else "",
+            "bursts" if row["kind"] == "burst" else row["kind"] if row["kind"] in ("probe", "profiled") else "",
             f"left {self._left()}",
         ]
         note = "" if row["valid"] else "   NOT USED: " + "; ".join(row["invalid_because"])

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from jvbtune.cli.common import json_option, print_json, run_argument, runs_dir_option
+from jvbtune.flame.capture.cost import Cost
 from jvbtune.report.result import result_of
 from jvbtune.store import open_run
+from jvbtune.sweep.profiled import captures_of
 
 
 @click.command("show")
@@ -23,11 +25,19 @@ def command(run: str, with_trials: bool, runs_dir: Path | None, as_json: bool) -
 
     RUN is an id, the beginning of one, a path, or latest. Exit code 5 where there is no trustworthy recommendation.
     """
-    result = result_of(open_run(run, runs_dir))
+    opened = open_run(run, runs_dir)
+    result = result_of(opened)
+    captures = captures_of(opened.path)
     if as_json:
-        print_json(result)
+        keys = ("path", "id", "engine", "event", "step", "settings", "intended_pps", "kernel_frames", "lost", "cost")
+        print_json({**result, "captures": [{key: one.get(key) for key in keys} for one in captures]})
     else:
         click.echo(text_of(result, with_trials=with_trials))
+        if captures:
+            click.echo("\nProfiles")
+        for one in captures:
+            price = "" if one["cost"] is None else f"; profiling cost {Cost.from_json(one['cost'])}"
+            click.echo(f"  {one['step']} at {one['intended_pps']:.0f} pps: {one['path']}{price}")
     return 0 if result["recommendation"] is not None else 5
 
 

@@ -131,13 +131,16 @@ def _dry_run(experiment: Experiment, host_name: str, seed: int | None, as_json: 
     return 0
 
 
+_KINDS = {"burst": " bursts", "profiled": " profiled"}
+
+
 def _print_plan(plan: Plan, experiment: Experiment, seconds: float, found_on_host: bool) -> None:
     if found_on_host:
         click.echo("The packet rates are found on the host; these are an example.")
     for step in plan.steps:
         values = ", ".join(f"{name} = {value}" for name, value in step.values.items()) or "the values found on arrival"
         click.echo(f"block {step.block + 1}  {values}{'  (restart)' if step.restart else ''}")
-        loads = ", ".join(f"{t.load.packet_rate_pps:.0f}{' bursts' if t.kind == 'burst' else ''}" for t in step.trials)
+        loads = ", ".join(f"{t.load.packet_rate_pps:.0f}{_KINDS.get(t.kind, '')}" for t in step.trials)
         click.echo(f"         pps: {loads}")
     changed = ", ".join(experiment.touched_settings()) or "nothing"
     click.echo(f"Changes, and puts back: {changed}. Restarts of the bridge: {plan.restarts + 1}.")

@@ -218,6 +218,10 @@ CATALOGUE: dict[str, Setting] = {
 }
 
 
+#: Who may profile: no packet takes notice of them, so they are never swept.
+PERF_SETTINGS = ("kernel.perf_event_paranoid", "kernel.kptr_restrict")
+
+
 def expected_rcvbuf_bytes(values: Mapping[str, Any]) -> int | None:
     """What sock_diag must show on the bridge's receiving socket under these values: 2 x min(asked, rmem_max).
 

@@ -17,7 +17,7 @@ TRIAL_SCHEMA: dict[str, pl.DataType] = {
     "step": pl.String(),  # "baseline": the values found on arrival
     "settings": pl.String(),  # JSON object of what the step changes
     "trial": pl.String(),
-    "kind": pl.String(),  # steady | burst | probe
+    "kind": pl.String(),  # steady | burst | probe | profiled
     "order": pl.Int64(),  # 0-based, in order of execution
     "intended_pps": pl.Float64(),
     "offered_pps": pl.Float64(),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from jvbtune.errors import ConfigError
 from jvbtune.load.base import Mix
-from jvbtune.settings.catalogue import CATALOGUE
+from jvbtune.settings.catalogue import CATALOGUE, PERF_SETTINGS
 from jvbtune.toml import load_toml
 
 SettingValue = int | str
@@ -101,8 +101,9 @@ class SettingSection(_Strict):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in CATALOGUE:
-            raise ValueError(f"unknown setting {name!r}; known are {', '.join(sorted(CATALOGUE))}")
+        swept = sorted(known for known in CATALOGUE if known not in PERF_SETTINGS)
+        if name not in swept:
+            raise ValueError(f"unknown setting {name!r}; known are {', '.join(swept)}")
         return name
 
     @model_validator(mode="after")
@@ -116,6 +117,22 @@ class SettingSection(_Strict):
         if len({str(value) for value in self.values}) < len(self.values):
             raise ValueError("values has the same value twice")
         return self
+
+
+class ProfileSection(_Strict):
+    """Profiled trials: in the last ``blocks`` blocks, after each step's measured trials. Their figures enter no fit."""
+
+    at: Annotated[tuple[Literal["lowest", "highest", "all"] | PositiveFloat, ...], Field(min_length=1)] = (
+        "lowest",
+        "highest",
+    )  #: of the packet rates that are swept; or packet rates of their own
+    engine: Literal["auto", "async-profiler", "perf", "jfr"] = "auto"
+    event: Literal["cpu", "ctimer", "wall", "alloc", "lock"] = "cpu"
+    slices: Annotated[int, Field(ge=2, le=100)] = 6
+    slice_seconds: Annotated[float, Field(ge=1, le=300)] = 10
+    interval_ms: Annotated[float, Field(ge=1, le=1000)] = 10
+    blocks: Annotated[int, Field(ge=1, le=50)] = 1
+    cost: bool = True  #: a window without the profiler before each slice: the profile takes twice as long
 
 
 class LimitsSection(_Strict):
@@ -139,6 +156,7 @@ class Experiment(_Strict):
     load: LoadSection
     durations: Durations = Durations()
     settings: tuple[SettingSection, ...] = ()
+    profile: ProfileSection | None = None
     limits: LimitsSection = LimitsSection()
 
     @model_validator(mode="after")
@@ -147,6 +165,18 @@ class Experiment(_Strict):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"{sorted(twice)[0]} is swept by two [[settings]] tables: put all values into one")
+        return self
+
+    @model_validator(mode="after")
+    def _profile_within_the_sweep(self) -> Experiment:
+        if self.profile is None:
+            return self
+        rates = [rate for rate in self.profile.at if not isinstance(rate, str)]
+        above = [rate for rate in rates if rate > self.load.max_packet_rate_pps]
+        if above:
+            raise ValueError(f"profile.at has {above[0]:g}, above max_packet_rate_pps")
+        if self.profile.blocks > self.blocks:
+            raise ValueError(f"profile.blocks = {self.profile.blocks} is more than blocks = {self.blocks}")
         return self
 
     def touched_settings(self) -> tuple[str, ...]:

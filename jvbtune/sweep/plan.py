@@ -28,7 +28,7 @@ class Trial:
     """One load to be held once."""
 
     id: str
-    kind: str  #: steady | burst
+    kind: str  #: steady | burst | profiled
     load: IntendedLoad
     duration_seconds: float
     level: int  #: index of the packet rate, ascending; burst: the level below it
@@ -102,6 +102,7 @@ def make_plan(experiment: Experiment, packet_rates_pps: Sequence[float], seed: i
         for name, values in in_block:
             trials = _trials(experiment, rates, f"b{block}-{name}")
             order.shuffle(trials)
+            trials += _profiled(experiment, rates, f"b{block}-{name}", block)
             steps.append(Step(block, name, values, restart, tuple(trials)))
     return Plan(seed, rates, tuple(steps))
 
@@ -118,6 +119,22 @@ def _trials(experiment: Experiment, rates: Sequence[float], step_id: str) -> lis
         load = IntendedLoad.for_packet_rate(burst.packet_rate_pps, section.mix.mix(burst.burst_packets))
         level = sum(rate < burst.packet_rate_pps for rate in rates)
         trials.append(Trial(f"{step_id}-burst", "burst", load, burst.trial_seconds or seconds, level))
+    return trials
+
+
+def _profiled(experiment: Experiment, rates: Sequence[float], step_id: str, block: int) -> list[Trial]:
+    """Behind the measured trials of a step, so that no profiler was in the JVM of one; in the last blocks."""
+    section = experiment.profile
+    if section is None or block < experiment.blocks - section.blocks:
+        return []
+    named = {"lowest": rates[:1], "highest": rates[-1:], "all": rates}
+    chosen = sorted({rate for at in section.at for rate in (named[at] if isinstance(at, str) else (at,))})
+    seconds = section.slices * section.slice_seconds * (2 if section.cost and section.engine != "jfr" else 1)
+    trials = []
+    for number, rate in enumerate(chosen):
+        load = IntendedLoad.for_packet_rate(rate, experiment.load.mix.mix())
+        level = sum(other < rate for other in rates)
+        trials.append(Trial(f"{step_id}-profile{number}", "profiled", load, seconds, level))
     return trials
 
 

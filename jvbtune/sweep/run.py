@@ -29,6 +29,7 @@ from jvbtune.sweep.experiment import Experiment
 from jvbtune.sweep.plan import Plan, Step, Trial, estimate_seconds, make_plan
 from jvbtune.sweep.poller import BridgePoller
 from jvbtune.sweep.probe import find_levels
+from jvbtune.sweep.profiled import hold_profiled
 from jvbtune.sweep.trial import Context, Measured, measure
 
 #: How long a bridge's stats may still show participants that are gone: refreshed every 5 s, and some margin.
@@ -95,8 +96,12 @@ class Sweep:
             for trial in missing:
                 self.refuse_live_calls()
                 self.observe("trial_started", {"trial": trial.id, "intended_pps": trial.load.packet_rate_pps})
-                measured = self.hold(step, trial, order, expected)
-                self.finish(measured)
+                if trial.kind == "profiled":
+                    self.observe(
+                        "trial_finished", hold_profiled(self, step, trial, order, bridge_arguments(self.entry))
+                    )
+                else:
+                    self.finish(self.hold(step, trial, order, expected))
                 order += 1
 
     def begin_step(self, step: Step) -> int | None:

@@ -1,4 +1,4 @@
-"""The perf sysctls: changed for a capture that may, under the guard, the bridge left alone; put back however it ends."""
+"""The perf sysctls: changed for a capture that may, under the guard, without the bridge; put back however it ends."""
 
 from __future__ import annotations
 

@@ -29,6 +29,10 @@ class Cost:
     def significant(self) -> bool:
         return not self.low <= 1 <= self.high
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Cost:
+        return cls(**{name: value for name, value in data.items() if name != "significant"})
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "significant": self.significant}
 
