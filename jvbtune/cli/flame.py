@@ -10,6 +10,7 @@ from jvbtune.cli import LazyGroup
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "view": ("jvbtune.cli.flame_view:command", "Show a profile as a flamegraph."),
     "diff": ("jvbtune.cli.flame_diff:command", "Compare two profiles: what became dearer, what is only noise."),
+    "convert": ("jvbtune.cli.flame_convert:command", "Convert profiles, or add several up into one file."),
 }
 
 

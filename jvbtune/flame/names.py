@@ -56,27 +56,30 @@ _DOTTED = re.compile(
     r"(?:\$\$Lambda\S*|[./+]0x[0-9a-f]+\S*)?\.(?:[\w$]+|<init>|<clinit>)$"
 )
 _UNPACKAGED = re.compile(_RETURNS + r"[A-Z][\w$]*\.(?:[a-z_$][\w$]*|<init>|<clinit>)$")
-_PYTHON = re.compile(r"^[^\s(]+ \([^()]*\.pyx?(?::\d+)?\)$|^<module> \(|^<\w+> \([^()]*:\d+\)$")
-_CPP = re.compile(r"::|^[-+]\[|^operator[ (]|^non-virtual thunk to |^_ZN?[A-Z0-9]")
+_PYTHON = re.compile(r"[^\s(]+ \((?:[^()]*\.pyx?|<[^()]*>)(?::\d+)?\)$")
+_CPP = re.compile(r"[-+]\[|operator[ (]|non-virtual thunk to |_ZN?[A-Z0-9]")
+_NOTHING = frozenset({"", "[unknown]", "[no stack]", "[not_walkable]", "[deoptimization]"})
 
 
 def kind_of(name: str) -> Kind:
     """What a frame is by its name alone, where no suffix tells it."""
-    if not name or name in {"[unknown]", "[no stack]", "[not_walkable]", "[deoptimization]"}:
-        return Kind.OTHER
-    if _GC_THREAD.match(name):
-        return Kind.GC
-    if _JIT_THREAD.match(name):
-        return Kind.JIT
-    if _CPP.search(name):
-        if _GC_FRAME.match(name):
+    if "::" not in name:
+        if "/" in name and _SLASHED.match(name):
+            return Kind.JAVA
+        if "." in name and (_DOTTED.match(name) or _UNPACKAGED.match(name)):
+            return Kind.JAVA
+        if "(" in name and _PYTHON.match(name):
+            return Kind.PYTHON
+        if _GC_THREAD.match(name):
             return Kind.GC
-        return Kind.JIT if _JIT_FRAME.match(name) else Kind.CPP
-    if _SLASHED.match(name) or _DOTTED.match(name) or _UNPACKAGED.match(name):
-        return Kind.JAVA
-    if _PYTHON.match(name):
-        return Kind.PYTHON
-    return Kind.OTHER if name.startswith("0x") else Kind.NATIVE
+        if _JIT_THREAD.match(name):
+            return Kind.JIT
+        if name in _NOTHING or name.startswith("0x"):
+            return Kind.OTHER
+        return Kind.CPP if _CPP.match(name) else Kind.NATIVE
+    if _GC_FRAME.match(name):
+        return Kind.GC
+    return Kind.JIT if _JIT_FRAME.match(name) else Kind.CPP
 
 
 def split_suffix(name: str) -> tuple[str, Kind]:
@@ -96,13 +99,22 @@ def with_suffix(name: str, kind: Kind) -> str:
     return name + SUFFIX_OF_KIND.get(kind, "")
 
 
+def with_needed_suffix(name: str, kind: Kind) -> str:
+    """The name for a format that knows no kinds: with its suffix where the kind does not follow from the name."""
+    return name if kind_of(name) is kind and name[-4:] not in KIND_OF_SUFFIX else with_suffix(name, kind)
+
+
 @dataclass(frozen=True)
 class Rule:
-    """One rule: a name to switch it off by, and a sentence for the user."""
+    """One rule: a name to switch it off by, and a sentence for the user.
+
+    ``apply`` is asked only for names that have one of ``marks`` in them, if there are any: most names have none.
+    """
 
     name: str
     sentence: str
     apply: Callable[[str, Kind], tuple[str, Kind]]
+    marks: tuple[str, ...] = ()
 
 
 def _java(*substitutions: tuple[str, str]) -> Callable[[str, Kind], tuple[str, Kind]]:
@@ -121,6 +133,19 @@ def _tiers(name: str, kind: Kind) -> tuple[str, Kind]:
     return name, Kind.JAVA if kind in JAVA_KINDS else kind
 
 
+_NUMBERED = re.compile(r"\$\$Lambda|[./+]0x[0-9a-f]+")
+
+
+def _slashes(name: str, kind: Kind) -> tuple[str, Kind]:
+    if kind not in JAVA_KINDS or not _DOTTED.match(name):
+        return name, kind
+    returned, space, owner = name.rpartition(" ")
+    owner, dot, method = owner.rpartition(".")
+    numbered = _NUMBERED.search(owner)
+    end = numbered.start() if numbered else len(owner)
+    return returned + space + owner[:end].replace(".", "/") + owner[end:] + dot + method, kind
+
+
 _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|lto_priv|llvm|localalias)(?:\.\d+)*)+$")
 
 
@@ -135,24 +160,11 @@ def _symbol_versions(name: str, kind: Kind) -> tuple[str, Kind]:
     return (_VERSION.sub("", name) or name if kind is Kind.NATIVE else name), kind
 
 
-_ADDRESS = re.compile(r"^\[?0x[0-9a-f]+\]?$")
+_ADDRESS = re.compile(r"\[?0x[0-9a-f]+\]?$")
 
 
 def _addresses(name: str, kind: Kind) -> tuple[str, Kind]:
     return ("[unknown]", kind) if _ADDRESS.match(name) else (name, kind)
-
-
-_NUMBERED = re.compile(r"\$\$Lambda|[./+]0x[0-9a-f]+")
-
-
-def _slashes(name: str, kind: Kind) -> tuple[str, Kind]:
-    if kind not in JAVA_KINDS or not _DOTTED.match(name):
-        return name, kind
-    returned, space, owner = name.rpartition(" ")
-    owner, dot, method = owner.rpartition(".")
-    numbered = _NUMBERED.search(owner)
-    end = numbered.start() if numbered else len(owner)
-    return returned + space + owner[:end].replace(".", "/") + owner[end:] + dot + method, kind
 
 
 RULES: tuple[Rule, ...] = (
@@ -165,22 +177,31 @@ RULES: tuple[Rule, ...] = (
         "return-types",
         "The type that a method returns, which the JVM's perf map puts before its name, is left out.",
         _java((r"^[\w$./]+(?:\[\])* (?=\S+$)", "")),
+        marks=(" ",),
     ),
-    Rule("package-slashes", "Packages are written with slashes, whichever way the profiler writes them.", _slashes),
+    Rule(
+        "package-slashes",
+        "Packages are written with slashes, whichever way the profiler writes them.",
+        _slashes,
+        (".",),
+    ),
     Rule(
         "lambda-numbers",
         "Lambdas lose the number and address that the JVM gave their class; those that one class makes are one.",
         _java((r"\$\$Lambda(?:[$/.+](?:0x[0-9a-f]+|\d+))+", "$$Lambda")),
+        marks=("$$Lambda",),
     ),
     Rule(
         "lambda-forms",
         "Method-handle glue (LambdaForm$MH, $DMH and their like) loses its numbers.",
         _java((r"(LambdaForm\$[A-Za-z]+)\d*(?:[/.+](?:0x[0-9a-f]+|\d+))*(?=\.)", r"\1")),
+        marks=("LambdaForm$",),
     ),
     Rule(
         "hidden-classes",
         "Hidden classes lose the address in their names.",
-        _java((r"(?:[/.+]0x[0-9a-f]{4,}|/\d{6,})+(?=\.)", "")),
+        _java((r"[/.+]0x[0-9a-f]{4,}(?:/\d+)?(?=\.)", "")),
+        marks=("0x",),
     ),
     Rule(
         "generated-classes",
@@ -191,16 +212,18 @@ RULES: tuple[Rule, ...] = (
             (r"(\$\$(?:FastClassBy|EnhancerBy|KeyFactoryBy)\w*?CGLIB\$\$)[0-9a-f]+", r"\1"),
             (r"(\$ByteBuddy\$)\w+", r"\1"),
         ),
+        marks=("$Proxy", "jdk/proxy", "Accessor", "CGLIB", "ByteBuddy"),
     ),
     Rule(
         "compiler-clones",
         "A function that the C compiler cloned or split (.isra.0, .constprop.0, .part.0, .cold) is the function.",
         _clones,
+        marks=(".",),
     ),
-    Rule("symbol-versions", "Symbols of libraries lose their version (@@GLIBC_2.17).", _symbol_versions),
-    Rule("addresses", "An address without a symbol is [unknown].", _addresses),
+    Rule("symbol-versions", "Symbols of libraries lose their version (@@GLIBC_2.17).", _symbol_versions, ("@",)),
+    Rule("addresses", "An address without a symbol is [unknown].", _addresses, ("0x",)),
 )
-_TID = re.compile(r" tid=\d+$")
+_TID = re.compile(r" tid=\w+$")
 THREAD_RULE = Rule(
     "thread-ids",
     "A thread's name goes without the id that the system gave the thread.",
@@ -242,7 +265,8 @@ class NameRules:
     def frame(self, name: str, kind: Kind) -> tuple[str, Kind]:
         """A frame's identity: what is one frame has one (name, kind)."""
         for rule in self.rules:
-            name, kind = rule.apply(name, kind)
+            if not rule.marks or any(mark in name for mark in rule.marks):
+                name, kind = rule.apply(name, kind)
         return name, kind
 
     def thread(self, label: str) -> str:

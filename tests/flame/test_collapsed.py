@@ -162,6 +162,7 @@ def test_whatever_the_size_of_a_read_the_sums_are_the_files(
     lines: list[tuple[list[str], float]], chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "READ_BYTES", chunk)
+    monkeypatch.setattr(streams, "HEAD_BYTES", 1)
     path = write(tmp_path / "f", "".join(f"{';'.join(stack)} {weight!r}\n" for stack, weight in lines))
     (profile,) = read([path], NameRules.none())
     expected: dict[str, float] = {}

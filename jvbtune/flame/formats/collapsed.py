@@ -1,7 +1,8 @@
 """Collapsed stacks: one line a stack, ``frame;frame;frame weight``, root first.
 
 Written by async-profiler (with ``-a``: frames end in ``_[j] _[i] _[k] _[0] _[1]``; with ``-t``: the first frame is
-``[thread name tid=N]``), py-spy (``--format raw``), Brendan Gregg's stackcollapse scripts, inferno, and jvbtune.
+``[thread name tid=N]``), py-spy (``--format raw``), Brendan Gregg's stackcollapse scripts, inferno, and jvbtune. Where
+perf's samples of a JVM were collapsed, the first frame is the thread's name too, and is taken for that.
 
 A pair of files of 139 MB is read in about a second. A stack's frames are told apart only when it is new: the second
 file of a pair mostly repeats the first's, and is looked up line by line.
@@ -13,13 +14,16 @@ import gc
 import math
 import re
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
 from jvbtune.errors import FormatError
 from jvbtune.flame.formats.streams import Input
-from jvbtune.flame.formats.table import Rows, StackTable, Threads
+from jvbtune.flame.formats.table import THREAD_STARTS, Rows, StackTable, Threads
 from jvbtune.flame.formats.text import shown
+from jvbtune.flame.model import Kind, Profile
+from jvbtune.flame.names import with_suffix
 
 #: Bytes of stacks that are remembered as they stand, so that another file's are found without being taken apart.
 REMEMBERED_BYTES = 192 << 20
@@ -27,6 +31,20 @@ REMEMBERED_BYTES = 192 << 20
 _WEIGHT = re.compile(rb"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _TWO_WEIGHTS = re.compile(rb".* \d+(?:\.\d+)? \d+(?:\.\d+)?\s*", re.DOTALL)
 _IN_WEIGHTS = b"0123456789.eE+-\r"
+
+
+#: Threads of every JVM, as perf's stackcollapse scripts write the name of the kernel (``comm``, at most 15 bytes).
+_JVM_COMM = re.compile(rb"(?:java|C[12]_CompilerThre|VM_Thread|VM_Periodic_Tas|GC_Thread#\d+|G1_\w+.*)")
+_COMM = re.compile(rb"[^();\[\]]{1,15}")
+
+
+def _first_frames_are_threads(lines: list[bytes]) -> bool:
+    """Whether these are stacks of a JVM as perf's scripts collapse them: each begins with the name of a thread."""
+    firsts = {line.partition(b";")[0] for line in lines if b";" in line}
+    return all(map(_COMM.fullmatch, firsts)) and any(map(_JVM_COMM.fullmatch, firsts))
+
+
+_TID = re.compile(r" tid=\d+$")
 
 
 class _Known(dict[bytes, int]):
@@ -37,12 +55,16 @@ class _Known(dict[bytes, int]):
         self.stack_of = table.stack
         self.number_of = table.names.__getitem__
         self.threads = threads
+        self.comm_first = False
         self.room_bytes = REMEMBERED_BYTES if remember else 0
 
     def __missing__(self, raw: bytes) -> int:
         frames = raw.split(b";")
         thread = -1
-        if raw.startswith(b"["):
+        if self.comm_first:
+            thread = self.threads.named(frames[0])
+            del frames[0]
+        elif raw.startswith(THREAD_STARTS):
             thread = self.threads[frames[0]]
             if thread >= 0:
                 del frames[0]
@@ -73,6 +95,7 @@ class CollapsedReader:
         keys: list[int] = []
         counts: list[float] = []
         first_line = 1
+        self._known.comm_first = False
         for lines in _lines(stream):
             if first_line == 1 and all(map(_TWO_WEIGHTS.fullmatch, lines)):
                 raise FormatError(
@@ -81,11 +104,16 @@ class CollapsedReader:
                     line=1,
                     hint="Give the two files that it was made of.",
                 )
+            if first_line == 1 and _first_frames_are_threads(lines):
+                self._known.clear()
+                self._known.comm_first = True
             try:
                 self._count(lines, keys, counts)
             except ValueError:
                 self._count(_checked(lines, first_line, stream), keys, counts)
             first_line += len(lines)
+        if self._known.comm_first:
+            self._known.clear()
         both = np.array(keys, dtype=np.int64)
         return Rows(
             (both & 0xFFFFFFFF).astype(np.int32),
@@ -107,6 +135,25 @@ class CollapsedReader:
             raise ValueError("a weight that is no plain number")
         keys += new_keys
         counts += values
+
+
+def write(profile: Profile, out: BinaryIO) -> None:
+    """One line for each stack and thread, annotated as async-profiler's ``-a`` does; heaviest rows are not first: the
+    order is that of the profile. A name's own ``;`` and line ends cannot be told from the format's, and are replaced.
+    """
+    stacks = profile.stacks
+    names = [
+        with_suffix(name, Kind(kind)).replace(";", ":").replace("\n", " ").replace("\r", " ")
+        for name, kind in zip(stacks.frames.names, stacks.frames.kinds, strict=True)
+    ]
+    threads = [f"[{label if _TID.search(label) else label + ' tid=0'}]".replace(";", ":") for label in profile.threads]
+    for stack, thread, count in zip(profile.stack, profile.thread, profile.counts.tolist(), strict=True):
+        frames = [names[i] for i in stacks.flat[stacks.offsets[stack] : stacks.offsets[stack + 1]]]
+        if thread >= 0:
+            frames.insert(0, threads[thread])
+        weight = int(count) if count.is_integer() else count
+        line = f"{';'.join(frames) or '[no stack]'} {weight}\n"
+        out.write(line.encode(errors="backslashreplace"))
 
 
 def _lines(stream: Input) -> Iterator[list[bytes]]:

@@ -5,9 +5,9 @@ The format (perf-script(1)) is a block a sample, ended by a blank line: a header
 ``address symbol+0xoffset (module)``.
 
 This is the hottest loop of the package: a capture of a minute is a hundred megabytes. Three things keep it fast.
-Callers repeat from sample to sample, so that all of a block but its leaf is looked up as a whole; frames come from
-a bounded number of call sites, so that each distinct line is parsed once; a stack is counted by its parts, which
-are shared, and is put together at the end. Nothing here imports numpy, so that folding starts at once.
+Callers repeat from sample to sample, so that all of a block but its leaf is looked up as a whole, or at least the part
+of it next to the root; frames come from a bounded number of call sites, so that each distinct line is parsed once; a
+frame is four bytes from there on, and a stack is their concatenation.
 """
 
 from __future__ import annotations
@@ -16,195 +16,267 @@ import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
+
+import numpy as np
 
 from jvbtune.errors import FormatError
+from jvbtune.flame.formats.streams import Input
+from jvbtune.flame.formats.table import Rows, StackTable, text_of, thread_label
 from jvbtune.flame.formats.text import shown
+from jvbtune.flame.model import Kind, Meta
+from jvbtune.flame.names import kind_of
 
-CHUNK_BYTES = 4 << 20
 #: Bytes of callers and number of lines that are remembered; far above a real program's, they bound memory on all else.
-REMEMBERED_BYTES = 48 << 20
+REMEMBERED_BYTES = 64 << 20
 REMEMBERED_LINES = 400_000
+#: Callers that are new are looked up by this many bytes next to the root, before they are parsed line by line.
+ROOT_BYTES = 1024
 
 HEADER = re.compile(
-    rb"\s*(?P<comm>\S.*?)\s+(?P<pid>-?\d+)(?:/(?P<tid>-?\d+))?\s+(?:\[\d+\]\s+)?(?:\S+\s+)?(?P<time>\d+\.\d+):\s+"
+    rb"\s*(?P<comm>\S.*?)\s+(?:(?P<pid>-?\d+)/)?(?P<tid>-?\d+)\s+(?:\[\d+\]\s+)?(?:\S+\s+)?(?P<time>\d+\.\d+):\s+"
     rb"(?:(?P<period>\d+)\s+)?(?P<event>\S+?)(?::[a-zA-Z]*)?:(?:\s|$)"
 )
-ADDRESS_OF_KERNEL = 0xFFFF800000000000
+KERNEL_ADDRESS = b"ffff8"  # and above, of sixteen digits
 USER_PSEUDO_MODULES = (b"[vdso]", b"[vsyscall]", b"[heap]", b"[stack]", b"[anon]", b"[unknown]", b"[uprobes]")
+CPU_EVENTS = ("cpu-clock", "task-clock", "cycles", "cpu-cycles", "cpu_core/cycles/", "cpu_atom/cycles/")
 
 
-Parts = tuple[bytes, bytes, bytes]  # thread name, callers (root first, "" or ending in ";"), leaf
+def looks_like(head: bytes) -> bool:
+    """Whether a file that begins so is output of perf script."""
+    for line in head.split(b"\n", 200):
+        if line.strip() and not line.startswith(b"#"):
+            return HEADER.match(line) is not None
+    return False
 
 
 @dataclass
-class Folded:
+class _Event:
     """Samples of one event. Weights are the sums of the samples' periods, or their number where none is recorded."""
 
-    event: str
-    weights: dict[Parts, int] = field(default_factory=dict)
-    samples: int = 0
-    periods: set[bytes] = field(default_factory=set)  # the first two that differ
+    name: str
+    weights: dict[int, int] = field(default_factory=dict)  # by thread << 32 | stack
+    periods: set[int] = field(default_factory=set)  # the first two that differ
+    without_period: int = 0  # number of samples
+
+    def add(self, key: int, period: int) -> None:
+        self.weights[key] = self.weights.get(key, 0) + period
+        if len(self.periods) < 2:
+            self.periods.add(period)
 
     @property
-    def unit(self) -> str:
+    def meta(self) -> Meta:
         """What the weights are: the clock events count nanoseconds."""
-        if self.periods == {b""}:
-            return "samples"
-        return "ns" if self.event.endswith(("cpu-clock", "task-clock")) else self.event
-
-    def lines(self) -> Iterator[bytes]:
-        """The collapsed file, a line at a time."""
-        for (comm, callers, leaf), weight in self.weights.items():
-            yield b"%b;%b%b %d\n" % (comm, callers, leaf, weight)
-
-
-def annotation(address: int, module: bytes) -> bytes:
-    """The suffix that tells a frame's kind, as async-profiler writes it."""
-    if module == b"inlined":
-        return b"_[i]"
-    if module.startswith(b"/tmp/perf-") and module.endswith(b".map"):
-        return b"_[j]"
-    if address >= ADDRESS_OF_KERNEL:
-        return b"_[k]"
-    if module.startswith(b"[") and module not in USER_PSEUDO_MODULES:
-        return b"_[k]"
-    if module.endswith((b"vmlinux", b".ko")):
-        return b"_[k]"
-    return b""
+        clock = self.name.endswith(("cpu-clock", "task-clock"))
+        period = next(iter(self.periods)) if len(self.periods) == 1 else None
+        return Meta(
+            engine="perf",
+            event="cpu" if self.name.endswith(CPU_EVENTS) else self.name,
+            unit="samples" if self.without_period else "ns" if clock else self.name,
+            interval_ns=float(period) if clock and period else None,
+        )
 
 
-def frame_name(line: bytes) -> bytes:
-    """``address symbol+0xoffset (module)`` as an annotated name. Raises ValueError where the line is something else."""
+def parts_of(line: bytes) -> tuple[bytes, bytes, bool]:
+    """Symbol, module and whether the address is the kernel's, of ``address symbol+0xoffset (module)``.
+
+    Raises ValueError where the line is something else.
+    """
     address, space, rest = line.strip().partition(b" ")
-    end = rest.rfind(b" (")
-    if not space or end < 1 or not rest.endswith(b")"):
+    symbol, found, module = rest.rpartition(b" (")
+    if not space or not found or not symbol or module[-1:] != b")":
         raise ValueError(line)
-    symbol, module = rest[:end], rest[end + 2 : -1]
-    offset = symbol.rfind(b"+0x")
-    if offset > 0:
-        symbol = symbol[:offset]
-    if symbol == b"[unknown]" and module not in (b"[unknown]", b""):
-        symbol = b"[" + module.rpartition(b"/")[2].strip(b"[]") + b"]"
-    return symbol.replace(b";", b":") + annotation(int(address, 16), module)
+    int(address, 16)
+    before, _, _ = symbol.rpartition(b"+0x")
+    return before or symbol, module[:-1], len(address) == 16 and address >= KERNEL_ADDRESS
 
 
-class _Names(dict[bytes, bytes]):
-    """Frame lines to annotated names; a line that is new is parsed."""
+def frame_of(symbol: bytes, module: bytes, in_kernel: bool) -> tuple[str, Kind]:
+    """Name and kind of a symbol in a module."""
+    name = text_of(symbol)
+    if name == "[unknown]" and module not in (b"[unknown]", b""):
+        name = f"[{text_of(module.rpartition(b'/')[2].strip(b'[]'))}]"
+    if in_kernel or module.endswith((b"vmlinux", b".ko")):
+        return name, Kind.KERNEL
+    if module.startswith(b"[") and module not in USER_PSEUDO_MODULES:
+        return name, Kind.KERNEL
+    kind = kind_of(name)
+    if module == b"inlined" and kind is Kind.JAVA:
+        return name, Kind.INLINED
+    return name, kind
+
+
+class _Lines(dict[bytes, bytes]):
+    """Lines of frames to the frames' numbers; a line that is new is parsed."""
+
+    def __init__(self, table: StackTable) -> None:
+        super().__init__()
+        self.table = table
+        self.known: dict[tuple[bytes, bytes, bool], bytes] = {}
 
     def __missing__(self, line: bytes) -> bytes:
-        name = frame_name(line)
         if len(self) >= REMEMBERED_LINES:
             self.clear()
-        self[line] = name
-        return name
+        number = self[line] = self.parse(line)
+        return number
+
+    def parse(self, line: bytes) -> bytes:
+        parts = parts_of(line)
+        number = self.known.get(parts)
+        if number is None:
+            number = self.known[parts] = self.table.frame(*frame_of(*parts))
+        return number
 
 
 class _Callers(dict[bytes, bytes]):
-    """All lines of a block above its leaf to the folded callers, ending in ``;``."""
+    """All lines of a block above its leaf, to the stack of their frames, root first."""
 
-    def __init__(self) -> None:
-        self.names = _Names()
-        self.interned: dict[bytes, bytes] = {}
-        self.held_bytes = 0
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__()
+        self.number_of = lines.__getitem__
+        self.roots: dict[bytes, bytes] = {}
+        self.room_bytes = REMEMBERED_BYTES
 
-    def __missing__(self, lines: bytes) -> bytes:
-        names = list(map(self.names.__getitem__, lines.split(b"\n")))
-        names.reverse()
-        names.append(b"")
-        folded = b";".join(names)
-        folded = self.interned.setdefault(folded, folded)
-        self.held_bytes += len(lines)
-        if self.held_bytes > REMEMBERED_BYTES:
+    def __missing__(self, above: bytes) -> bytes:
+        cut = above.find(b"\n", len(above) - ROOT_BYTES) if len(above) > ROOT_BYTES else -1
+        if cut < 0:
+            stack = self.parse(above)
+        else:
+            root = above[cut + 1 :]
+            rooted = self.roots.get(root)
+            if rooted is None:
+                rooted = self.roots[root] = self.parse(root)
+                self.room_bytes -= len(root)
+            stack = rooted + self.parse(above[:cut])
+        self.room_bytes -= len(above)
+        if self.room_bytes < 0:
             self.clear()
-            self.held_bytes = len(lines)
-        self[lines] = folded
-        return folded
+            self.roots.clear()
+            self.room_bytes = REMEMBERED_BYTES - len(above)
+        self[above] = stack
+        return stack
+
+    def parse(self, lines: bytes) -> bytes:
+        numbers = list(map(self.number_of, lines.split(b"\n")))
+        numbers.reverse()
+        return b"".join(numbers)
 
 
-def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
-    """The file's samples in order, a chunk of them at a time."""
+def _blocks(stream: Input) -> Iterator[list[bytes]]:
+    """The file's samples in order, some hundreds at a time."""
     rest = b""
-    while chunk := stream.read(CHUNK_BYTES):
-        chunk = rest + chunk
-        end = chunk.rfind(b"\n\n")
-        if end < 0:
-            rest = chunk
-            continue
-        rest = chunk[end + 2 :]
-        yield chunk[:end].split(b"\n\n")
+    while chunk := stream.read():
+        if rest.endswith(b"\n") and chunk.startswith(b"\n"):
+            chunk, rest = rest + chunk, b""
+        blocks = chunk.split(b"\n\n")
+        blocks[0] = rest + blocks[0]
+        rest = blocks.pop()
+        if blocks:
+            yield blocks
     if rest.strip():
-        yield rest.rstrip(b"\n").split(b"\n\n")
+        yield [rest.rstrip(b"\n")]
 
 
-def fold(stream: BinaryIO, *, event: str | None = None, file: str | None = None) -> Folded:
-    """All samples of one event, folded.
+class PerfReader:
+    """Reads one file of perf script. ``event`` says which, where a file holds several."""
 
-    Raises FormatError with the number and content of a line that is neither header nor frame, and where the file holds
-    several events and ``event`` does not say which.
-    """
-    collecting = gc.isenabled()
-    gc.disable()  # no cycles are made here, and the collector would walk every remembered line
-    try:
-        by_event = _fold(stream, file)
-    finally:
-        if collecting:
-            gc.enable()
-    return _chosen(by_event, event, file)
+    def __init__(self, table: StackTable, event: str | None = None) -> None:
+        self.table = table
+        self.event = event
+        self.lines = _Lines(table)
+        self.callers = _Callers(self.lines)
+        self.events: dict[bytes, _Event] = {}  # by name
+        self.events_as_written: dict[bytes, _Event] = {}  # ``cpu-clock:pppH:``
+        self.threads: dict[str, int] = {}  # label -> index << 32
+        self.threads_as_written: dict[bytes, int] = {}  # ``comm  pid/tid  [cpu]``
+
+    def read(self, stream: Input) -> Rows:
+        """Raises FormatError with the number and content of a line that is neither header nor frame."""
+        collecting = gc.isenabled()
+        gc.disable()  # no cycles are made here, and the collector would walk every remembered line
+        try:
+            self._fold(stream)
+        finally:
+            if collecting:
+                gc.enable()
+        chosen = self._chosen(stream)
+        keys = np.fromiter(chosen.weights, np.int64, len(chosen.weights))
+        counts = np.fromiter(chosen.weights.values(), np.float64, len(keys))
+        return Rows(
+            (keys & 0xFFFFFFFF).astype(np.int32),
+            counts,
+            (keys >> 32).astype(np.int32),
+            tuple(self.threads),
+            chosen.meta,
+        )
+
+    def _fold(self, stream: Input) -> None:
+        stack_of, callers, number_of = self.table.stack, self.callers, self.lines.parse
+        events, threads = self.events_as_written, self.threads_as_written
+        line_number = 1
+        for blocks in _blocks(stream):
+            for index, block in enumerate(blocks):
+                try:
+                    header, leaf, above = block.split(b"\n", 2)
+                    where, _, what = header.partition(b": ")
+                    where, _, time = where.rpartition(b" ")
+                    period, _, name = what.strip().partition(b" ")
+                    event = events[name]
+                    key = threads[where] | stack_of(callers[above] + number_of(leaf))
+                    if not period.isdigit() or not time.replace(b".", b"", 1).isdigit():
+                        raise ValueError(header)
+                    event.add(key, int(period))
+                except (KeyError, ValueError):
+                    try:
+                        self._unusual(block)
+                    except ValueError:
+                        _refuse(blocks, index, line_number, stream)
+            line_number += sum(block.count(b"\n") for block in blocks) + 2 * len(blocks)
+
+    def _unusual(self, block: bytes) -> None:
+        """A block of any form: the first of a thread or an event, one of few frames, or with comments before it."""
+        lines = block.split(b"\n")
+        while lines and lines[0][:1] in (b"#", b""):  # the comments of `perf script --header`
+            del lines[0]
+        if not lines:
+            return
+        found = HEADER.match(lines[0])
+        if found is None:
+            raise ValueError(lines[0])
+        name, period = found["event"], found["period"]
+        event = self.events.setdefault(name, _Event(text_of(name)))
+        label = thread_label(found["comm"], found["tid"])
+        thread = self.threads.setdefault(label, len(self.threads) << 32)
+        frames = b"".join(map(self.lines.parse, reversed(lines[1:])))
+        if not frames:
+            frames = self.table.frame("[no stack]", Kind.OTHER)
+        key = thread | self.table.stack(frames)
+        if period:
+            event.add(key, int(period))
+        else:
+            event.weights[key] = event.weights.get(key, 0) + 1
+            event.without_period += 1
+        where, _, what = lines[0].partition(b": ")
+        if found.end("time") == len(where) and found.start("event") > found.start("period") > 0:
+            self.threads_as_written[where.rpartition(b" ")[0]] = thread
+            self.events_as_written[what.strip().partition(b" ")[2]] = event
+
+    def _chosen(self, stream: Input) -> _Event:
+        file = stream.path
+        if not self.events:
+            raise FormatError("no sample is in this output of perf script", file=file)
+        there = ", ".join(sorted(map(text_of, self.events)))
+        if self.event is None and len(self.events) > 1:
+            raise FormatError(f"samples of several events: {there}", file=file, hint="Choose one with --event.")
+        chosen = next(iter(self.events.values())) if self.event is None else self.events.get(self.event.encode())
+        if chosen is None:
+            raise FormatError(f"no sample of event {self.event}; there are: {there}", file=file)
+        if chosen.periods and chosen.without_period:
+            raise FormatError(f"some samples of event {chosen.name} have a period and some have none", file=file)
+        return chosen
 
 
-def _fold(stream: BinaryIO, file: str | None) -> dict[bytes, Folded]:
-    by_event: dict[bytes, Folded] = {}
-    callers = _Callers()
-    lookup_callers = callers.__getitem__
-    match_header = HEADER.match
-    comms: dict[bytes, bytes] = {}
-    line_number = 1
-    for blocks in _blocks(stream):
-        for number, block in enumerate(blocks):
-            header, _, frames = block.partition(b"\n")
-            while header[:1] in (b"#", b"") and frames:  # the comments of `perf script --header`
-                header, _, frames = frames.partition(b"\n")
-            found = match_header(header)
-            if found is None:
-                if header[:1] in (b"#", b""):
-                    continue
-                _refuse(blocks, number, line_number, file)
-            comm, period, name = found.group(1, 5, 6)  # _refuse raises where nothing is found
-            folded = by_event.get(name)
-            if folded is None:
-                folded = by_event[name] = Folded(name.decode(errors="replace"))
-            if len(folded.periods) < 2:
-                folded.periods.add(period or b"")
-            leaf, _, above = frames.partition(b"\n")
-            comm = comms.get(comm) or comms.setdefault(comm, comm.replace(b" ", b"_").replace(b";", b":"))
-            try:
-                parts = (comm, lookup_callers(above) if above else b"", frame_name(leaf) if leaf else b"[no stack]")
-            except ValueError:
-                _refuse(blocks, number, line_number, file)
-            weights = folded.weights
-            weights[parts] = weights.get(parts, 0) + (int(period) if period else 1)
-            folded.samples += 1
-        line_number += sum(block.count(b"\n") for block in blocks) + 2 * len(blocks)
-    return by_event
-
-
-def _chosen(by_event: dict[bytes, Folded], event: str | None, file: str | None) -> Folded:
-    if not by_event:
-        raise FormatError("no sample is in this output of perf script", file=file)
-    events = ", ".join(sorted(name.decode(errors="replace") for name in by_event))
-    if event is None and len(by_event) > 1:
-        raise FormatError(f"samples of several events: {events}", file=file, hint="Choose one with --event.")
-    name = next(iter(by_event)) if event is None else event.encode()
-    if name not in by_event:
-        raise FormatError(f"no sample of event {event}; there are: {events}", file=file)
-    folded = by_event[name]
-    if b"" in folded.periods and len(folded.periods) > 1:
-        raise FormatError(f"some samples of event {folded.event} have a period and some have none", file=file)
-    return folded
-
-
-def _refuse(blocks: list[bytes], number: int, first_line: int, file: str | None) -> NoReturn:
+def _refuse(blocks: list[bytes], number: int, first_line: int, stream: Input) -> NoReturn:
     """Finds and names the line of block ``number`` that is malformed."""
     line_number = first_line + sum(block.count(b"\n") + 2 for block in blocks[:number])
     seen_header = False
@@ -212,13 +284,14 @@ def _refuse(blocks: list[bytes], number: int, first_line: int, file: str | None)
         if not seen_header and line[:1] not in (b"#", b""):
             seen_header = True
             if HEADER.match(line) is None:
-                raise FormatError(f"no header of a sample of perf script: {shown(line)}", file=file, line=line_number)
+                raise FormatError(
+                    f"no header of a sample of perf script: {shown(line)}", file=stream.path, line=line_number
+                )
         elif seen_header:
             try:
-                frame_name(line)
+                parts_of(line)
             except ValueError:
-                raise FormatError(
-                    f"no frame of perf script, address symbol (module): {shown(line)}", file=file, line=line_number
-                ) from None
+                why = f"no frame of perf script, address symbol (module): {shown(line)}"
+                raise FormatError(why, file=stream.path, line=line_number) from None
         line_number += 1
     raise AssertionError("every line of the block is well-formed")

@@ -12,13 +12,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from jvbtune.errors import FormatError
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 READ_BYTES = 256 << 10  # small enough to stay in a core's own cache until its lines are counted
+
+HEAD_BYTES = 64 << 10  # by these a format is told
 
 
 class _Decompressor(Protocol):
@@ -39,7 +41,9 @@ class Input:
         self.path = path
         try:
             self._raw: BinaryIO = path.open("rb", buffering=0)
-            head = self._raw.read(READ_BYTES) or b""
+            head = b""
+            while len(head) < HEAD_BYTES and (more := self._raw.read(READ_BYTES)):  # a pipe gives it in pieces
+                head += more
         except OSError as error:
             raise FormatError(f"cannot be read: {error.strerror}", file=path) from None
         self.compression = "gzip" if head.startswith(GZIP_MAGIC) else "zstd" if head.startswith(ZSTD_MAGIC) else ""
@@ -100,18 +104,18 @@ class Input:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that appears under its name only when it is whole; ``.gz`` and ``.zst`` are compressed.
+def writing(path: Path, *, compress: bool = True) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name only when it is whole; ``.gz`` and ``.zst`` are compressed, if at all.
 
     The same content gives the same bytes: no name and no time is stored.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as raw:
-            if path.suffix == ".gz":
+            if compress and path.suffix == ".gz":
                 with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
-                    yield packed  # type: ignore[misc]
-            elif path.suffix == ".zst":
+                    yield cast(BinaryIO, packed)
+            elif compress and path.suffix == ".zst":
                 import zstandard
 
                 with zstandard.ZstdCompressor(level=9).stream_writer(raw, closefd=False) as stream:

@@ -11,7 +11,9 @@ import numpy as np
 from jvbtune.flame.model import Float64, Frames, Int32, Kind, Meta, Profile, Stacks
 from jvbtune.flame.names import NameRules, split_suffix
 
-_THREAD = re.compile(rb"\[(.*) tid=(\d+)\]", re.DOTALL)
+_THREAD = re.compile(rb"\[(?P<name>.*) tid=(?P<tid>\d+)\]|thread \((?P<tid2>\w+)\)(?:: (?P<name2>.+))?", re.DOTALL)
+#: How the first frame of a stack begins where it is a thread: async-profiler's, and py-spy's with --threads.
+THREAD_STARTS = (b"[", b"thread (")
 
 
 def text_of(name: bytes) -> str:
@@ -69,11 +71,13 @@ class StackTable:
         return Stacks(frames, flat, offsets)
 
 
-class Threads(dict[bytes, int]):
-    """The first frames of stacks: to the index of the thread they name, or to -1 where it is an ordinary frame.
+def thread_label(name: bytes, tid: bytes) -> str:
+    """A thread as async-profiler calls it, without the brackets: ``Global IO pool-12 tid=4242``. An id of 0 is none."""
+    return text_of(name) if tid == b"0" else f"{text_of(name)} tid={text_of(tid)}"
 
-    A thread is called as async-profiler writes it, without the brackets: ``Global IO pool-12 tid=4242``.
-    """
+
+class Threads(dict[bytes, int]):
+    """The first frames of stacks: to the index of the thread they name, or to -1 where it is an ordinary frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,9 +85,18 @@ class Threads(dict[bytes, int]):
 
     def __missing__(self, first: bytes) -> int:
         index = -1
-        if _THREAD.fullmatch(first):
-            index = self.add(text_of(first[1:-1]))
+        found = _THREAD.fullmatch(first)
+        if found:
+            name, tid = found["name"] or found["name2"] or b"thread", found["tid"] or found["tid2"]
+            index = self.add(thread_label(name, tid))
         self[first] = index
+        return index
+
+    def named(self, name: bytes) -> int:
+        """The index of a thread that stands in a file by its bare name."""
+        index = self.get(name, -1)
+        if index < 0:
+            index = self[name] = self.add(text_of(name))
         return index
 
     def add(self, label: str) -> int:

@@ -1,0 +1,177 @@
+"""pprof's profile.proto (https://github.com/google/pprof/blob/main/proto/profile.proto), always gzipped on disk.
+
+pprof knows no kinds: where a frame's kind does not follow from its name, the name carries the suffix that it has in
+collapsed stacks. The thread is the sample's label ``thread``. Values are whole numbers.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from jvbtune.errors import FormatError
+from jvbtune.flame.formats import protobuf
+from jvbtune.flame.formats.protobuf import Value, field, packed
+from jvbtune.flame.formats.streams import Input
+from jvbtune.flame.formats.table import Rows, StackTable
+from jvbtune.flame.model import Kind, Meta, Profile
+from jvbtune.flame.names import split_suffix, with_needed_suffix
+
+# Field numbers of profile.proto.
+SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRINGS, PERIOD_TYPE, PERIOD, DEFAULT_TYPE = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    11,
+    12,
+    14,
+)
+THREAD_LABELS = ("thread", "thread_name", "thread name")
+UNITS = {
+    "count": "samples",
+    "nanoseconds": "ns",
+    "microseconds": "us",
+    "milliseconds": "ms",
+    "seconds": "s",
+    "bytes": "bytes",
+}
+NAMES_OF_UNITS = {unit: name for name, unit in UNITS.items()}
+
+
+class _Message:
+    """The fields of one message, by number."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fields: dict[int, list[Value]] = {}
+        for number, value in protobuf.fields(data):
+            self.fields.setdefault(number, []).append(value)
+
+    def integer(self, number: int) -> int:
+        value = self.fields.get(number, [0])[-1]
+        if not isinstance(value, int):
+            raise ValueError(f"field {number} should be a number")
+        return value
+
+    def integers(self, number: int) -> list[int]:
+        return [one for value in self.fields.get(number, []) for one in protobuf.repeated(value)]
+
+    def bytes(self, number: int) -> list[bytes]:
+        values = self.fields.get(number, [])
+        if not all(isinstance(value, bytes) for value in values):
+            raise ValueError(f"field {number} should be bytes")
+        return [value for value in values if isinstance(value, bytes)]
+
+    def messages(self, number: int) -> list[_Message]:
+        return [_Message(value) for value in self.bytes(number)]
+
+
+class PprofReader:
+    """Reads one profile. Of several types of values, the default is read, else the last, as pprof itself does."""
+
+    def __init__(self, table: StackTable, event: str | None = None) -> None:
+        self.table = table
+        self.event = event
+
+    def read(self, stream: Input) -> Rows:
+        try:
+            return self._read(_Message(stream.read_all()), stream)
+        except (ValueError, IndexError, KeyError) as error:
+            why = f"this is no profile of pprof, or a damaged one: {error}"
+            raise FormatError(why, file=stream.path) from None
+
+    def _read(self, message: _Message, stream: Input) -> Rows:
+        self.strings = [text.decode(errors="backslashreplace") for text in message.bytes(STRINGS)]
+        types = [(self.strings[one.integer(1)], self.strings[one.integer(2)]) for one in message.messages(SAMPLE_TYPE)]
+        if not types or not self.strings or self.strings[0]:
+            raise ValueError("sample types or strings are missing")
+        names = [name for name, _ in types]
+        wanted = self.event or self.strings[message.integer(DEFAULT_TYPE)] or names[-1]
+        if wanted not in names:
+            raise FormatError(f"no values of {wanted}; there are: {', '.join(names)}", file=stream.path)
+        column = names.index(wanted)
+        unit = UNITS.get(types[column][1], types[column][1])
+        period_type = message.messages(PERIOD_TYPE)
+        period_unit = self.strings[period_type[-1].integer(2)] if period_type else ""
+        locations = self._locations(message)
+        threads: dict[str, int] = {}
+        rows: list[tuple[int, int, int]] = []
+        for number, sample in enumerate(message.messages(SAMPLE)):
+            values = sample.integers(2)
+            if len(values) != len(types):
+                raise ValueError(f"sample {number} has {len(values)} values, and there are {len(types)} types of them")
+            value = protobuf.signed(values[column])
+            if value < 0:
+                raise ValueError(f"sample {number} has the value {value}: a difference, not a profile")
+            stack = b"".join(locations[location] for location in reversed(sample.integers(1)))
+            label = self._thread(sample)
+            thread = -1 if label is None else threads.setdefault(label, len(threads))
+            rows.append((self.table.stack(stack), thread, value))
+        period = message.integer(PERIOD)
+        return Rows(
+            [stack for stack, _, _ in rows],
+            [value for _, _, value in rows],
+            [thread for _, thread, _ in rows],
+            tuple(threads),
+            Meta(unit=unit, interval_ns=float(period) if period_unit == "nanoseconds" and period else None),
+        )
+
+    def _thread(self, sample: _Message) -> str | None:
+        for label in sample.messages(3):
+            if self.strings[label.integer(1)] in THREAD_LABELS and label.integer(2):
+                return self.strings[label.integer(2)]
+        return None
+
+    def _locations(self, message: _Message) -> dict[int, bytes]:
+        """The frames of each location, root first: the last of its lines is the caller of those inlined into it."""
+        functions = {one.integer(1): self.strings[one.integer(2)] for one in message.messages(FUNCTION)}
+        mappings = {one.integer(1): self.strings[one.integer(5)] for one in message.messages(MAPPING)}
+        found = {}
+        for location in message.messages(LOCATION):
+            names = [functions[line.integer(1)] for line in reversed(location.messages(4))]
+            if not any(names):
+                file = mappings.get(location.integer(2), "").rpartition("/")[2].strip("[]")
+                names = [f"[{file}]" if file else f"0x{location.integer(3):x}"]
+            found[location.integer(1)] = b"".join(
+                self.table.frame(*split_suffix(name or "[unknown]")) for name in names
+            )
+        return found
+
+
+class _Strings(dict[str, int]):
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self)
+        return number
+
+
+def write(profile: Profile, out: BinaryIO) -> None:
+    """One type of value: the profile's own unit, or ``samples/count``. Raises FormatError for fractional weights."""
+    if (profile.counts % 1).any() or (profile.counts >= 2**63).any():
+        raise FormatError(
+            "pprof holds whole numbers only, and this profile has fractional weights",
+            hint="Write it as speedscope or as collapsed stacks.",
+        )
+    strings = _Strings({"": 0})
+    meta, stacks = profile.meta, profile.stacks
+    value_type = field(1, strings[meta.event or ("samples" if meta.unit == "samples" else "cpu")])
+    value_type += field(2, strings[NAMES_OF_UNITS.get(meta.unit, meta.unit)])
+    parts = [field(SAMPLE_TYPE, value_type)]
+    thread_key = strings["thread"]
+    used: dict[int, None] = {}
+    for stack, thread, count in zip(profile.stack, profile.thread, profile.counts, strict=True):
+        frames = stacks.flat[stacks.offsets[stack] : stacks.offsets[stack + 1]].tolist()
+        used.update(dict.fromkeys(frames))
+        sample = packed(1, [frame + 1 for frame in reversed(frames)]) + packed(2, [int(count)])
+        if thread >= 0:
+            sample += field(3, field(1, thread_key) + field(2, strings[profile.threads[thread]]))
+        parts.append(field(SAMPLE, sample))
+    for frame in used:  # a location and a function for each frame
+        name = strings[with_needed_suffix(stacks.frames.names[frame], Kind(stacks.frames.kinds[frame]))]
+        parts.append(field(LOCATION, field(1, frame + 1) + field(4, field(1, frame + 1))))
+        parts.append(field(FUNCTION, field(1, frame + 1) + field(2, name) + field(3, name)))
+    if meta.interval_ns:
+        parts.append(field(PERIOD_TYPE, field(1, strings["cpu"]) + field(2, strings["nanoseconds"])))
+        parts.append(field(PERIOD, round(meta.interval_ns)))
+    parts += [field(STRINGS, text.encode(errors="backslashreplace")) for text in strings]
+    out.write(b"".join(parts))
