@@ -25,7 +25,8 @@ from jvbtune.flame.names import RULE_NAMES, NameRules
 @click.option("--event", help="Which event to read, where a file holds several (perf script, JFR, pprof).")
 @click.option("--normalise-names", is_flag=True, help="Take numbers out of names, as comparisons do.")
 @click.option(
-    "--keep",
+    "--no-rule",
+    "switched_off",
     multiple=True,
     type=click.Choice(RULE_NAMES),
     help="With --normalise-names: a rule that is not applied. May be repeated.",
@@ -36,7 +37,7 @@ def command(
     to: str | None,
     event: str | None,
     normalise_names: bool,
-    keep: tuple[str, ...],
+    switched_off: tuple[str, ...],
 ) -> None:
     """Convert profiles, or add several up into one file.
 
@@ -49,7 +50,7 @@ def command(
     jvbtune flame convert flamegraphs/ID/slice-*.gz -o bridge.svg
     """
     format_ = to or format_of_name(output)
-    rules = NameRules.without(keep) if normalise_names else NameRules.none()
+    rules = NameRules.without(switched_off) if normalise_names else NameRules.none()
     profile = together(read(files, rules, event=event))
     write(profile, output, format_)
     rows = f"{len(profile)} rows, total {profile.total:,.12g} {profile.meta.unit}"

@@ -31,7 +31,7 @@ FRAMES = (
     "run (jvbtune/load/worker.py:12)",
     "[unknown]",
     "främe “with” <all> & 'sorts'",
-    "12 13",
+    "12 x",
 )
 THREADS = ("main tid=1", "Global IO pool-12 tid=4242", "no id", "ü; tid=7".replace(";", ","))
 FILES = ("p.collapsed", "p.collapsed.gz", "p.folded.zst", "p.speedscope.json", "p.json.gz", "p.pb.gz", "p.pprof")
