@@ -5,12 +5,12 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 LAB_HOME := jvbtune/lab/bridge/target/home/jitsi-videobridge.jar
 
-.PHONY: demo test lint format bench clean system browser
+.PHONY: demo test lint format bench clean system browser profiler
 
 demo: $(STAMP) system $(LAB_HOME)
 	@$(PYTHON) -m jvbtune.lab.demo
 
-test: $(STAMP) system browser $(LAB_HOME)
+test: $(STAMP) system browser profiler $(LAB_HOME)
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
@@ -22,7 +22,7 @@ format: $(STAMP)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP) system $(LAB_HOME)
+bench: $(STAMP) system profiler $(LAB_HOME)
 	@status=0; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || status=1; done; exit $$status
 
 # Python packages: exactly those of the lock file, then this project.
@@ -38,6 +38,9 @@ system:
 
 browser:
 	@tools/system-packages chromium
+
+profiler:
+	@tools/system-packages linux-perf
 
 $(LAB_HOME): $(shell find jvbtune/lab/bridge/src -type f 2>/dev/null) jvbtune/lab/bridge/pom.xml
 	@echo "Building the lab's bridge (Maven)…" >&2

@@ -283,6 +283,7 @@ def perf(session: Session) -> None:
     if stale:
         session.log += f"a stale {map_path} was deleted\n"
     session.inside.call("arm", stop=[], files=[map_path])
+    session.version = str(session.arguments.get("perf_version") or "")
     session.told = f"-e cpu-clock -c {interval} -g"
     maps = []
     for _ in range(session.count):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +81,15 @@ def target(pid: int) -> Target:
 def machine(pid: int) -> dict[str, Any]:
     """What of perf is to be had by this agent."""
     perf = shutil.which("perf", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin")
+    version = _perf_version(perf) if perf else None
     return {
         "machine": os.uname().machine,
         "perf_event_paranoid": _number("kernel/perf_event_paranoid"),
         "kptr_restrict": _number("kernel/kptr_restrict"),
         "perf_events": _perf_events(pid),
         "kernel_symbols": _kernel_symbols(),
-        "perf": perf,
+        "perf": perf if version else None,
+        "perf_version": version,
         "root": os.geteuid() == 0,
     }
 
@@ -124,6 +127,15 @@ def foreign_profiler(jvm: Target, ours: str) -> dict[str, Any]:
 def _number(name: str) -> int | None:
     text = read_text(f"/proc/sys/{name}")
     return int(text) if text is not None and text.strip().lstrip("-").isdigit() else None
+
+
+def _perf_version(perf: str) -> str | None:
+    """None where it does not run: Ubuntu's is a script that looks for the running kernel's own."""
+    try:
+        done = subprocess.run([perf, "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip().replace("perf version ", "") or None if done.returncode == 0 else None
 
 
 def _perf_events(pid: int) -> str | None:

@@ -80,7 +80,7 @@ def command(
     """Profile a live bridge without a restart, and write its flamegraph.
 
     Nothing of the bridge is drained, restarted or left changed; the profiler stops by itself where the link is cut. It
-    says which engine it takes, what that costs and what it cannot see. The paths of the capture and its flamegraph go to
+    says which engine it takes, what that costs and what it cannot see. The paths of the capture and of its page go to
     stdout.
     """
     from jvbtune.bridge.client import BridgeClient

@@ -25,11 +25,16 @@ JAVA = ("-XX:+PreserveFramePointer", "-XX:+UseSerialGC", "-Xmx64m")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = [program for program in ("java", "javac", "perf", "setpriv", "unshare") if shutil.which(program) is None]
+    missing = [program for program in ("java", "javac", "setpriv", "unshare") if shutil.which(program) is None]
     why = "needs root" if os.getuid() != 0 else f"needs {', '.join(missing)}" if missing else ""
+    perf = (
+        shutil.which("perf") is not None and subprocess.run(["perf", "--version"], capture_output=True).returncode == 0
+    )
     for item in items:
         if why and item.get_closest_marker("jvm"):
             item.add_marker(pytest.mark.skip(reason=why))
+        if not perf and item.get_closest_marker("perf"):
+            item.add_marker(pytest.mark.skip(reason="needs a perf that fits the running kernel"))
 
 
 @dataclass

@@ -109,6 +109,7 @@ def test_agent_and_helper_killed_at_once_it_ends_by_its_own_time_out_and_the_nex
     assert "Spin.main" in document["stacks"]
 
 
+@pytest.mark.perf
 def test_perf_is_not_left_running_by_a_killed_agent(start_jvm: StartJvm, tmp_path: Path) -> None:
     jvm = start_jvm()
     capture_ = Running(jvm, tmp_path, engine="perf")

@@ -27,7 +27,7 @@ def _counted_cpu(document: dict[str, Any]) -> float:
     return samples * document["interval_ns"] * 1e-9 / sum(one["cpu_seconds"] for one in document["slices"])
 
 
-@pytest.mark.parametrize("engine", ["async-profiler", "perf"])
+@pytest.mark.parametrize("engine", ["async-profiler", pytest.param("perf", marks=pytest.mark.perf)])
 def test_java_and_kernel_frames_are_resolved_and_samples_are_cpu_time(engine: str, jvm: Jvm, take: Take) -> None:
     (document,) = take(jvm, engine=engine)
     leaves = _leaves(document)

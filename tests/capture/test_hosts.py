@@ -52,7 +52,7 @@ def test_a_jvm_of_another_user_shows_kernel_frames_without_any_right_of_its_own(
     assert jvm.leftovers() == []
 
 
-@pytest.mark.parametrize("engine", ["async-profiler", "perf", "jfr"])
+@pytest.mark.parametrize("engine", ["async-profiler", pytest.param("perf", marks=pytest.mark.perf), "jfr"])
 def test_a_container_with_a_read_only_root_and_a_noexec_tmp(engine: str, start_jvm: StartJvm, take: Take) -> None:
     jvm = start_jvm(uid=NOBODY, mounts=CONTAINER)
     (document,) = take(jvm, engine=engine, slices=1)
@@ -68,6 +68,7 @@ def test_the_place_of_the_library_is_one_that_it_can_be_mapped_from(start_jvm: S
     assert probe["own_pid"] != probe["pid"]
 
 
+@pytest.mark.perf
 def test_a_host_where_no_library_can_be_mapped_is_told_why_and_perf_is_taken(start_jvm: StartJvm, take: Take) -> None:
     jvm = start_jvm(mounts=_read_only("mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp"))
     with pytest.raises(CaptureError, match=r"/tmp is mounted noexec.*/run is read-only"):
@@ -86,6 +87,7 @@ class WithoutJcmd(LocalHost):
         return super().stream(["unshare", "--mount", "sh", "-c", script, jcmd, *argv], sudo=sudo)
 
 
+@pytest.mark.perf
 def test_no_jcmd_is_needed_on_the_host(jvm: Jvm, tmp_path: Path) -> None:
     with WithoutJcmd() as host, AgentClient(host) as agent:
         for engine in ("async-profiler", "perf"):
@@ -168,6 +170,7 @@ def test_a_socket_that_an_earlier_jvm_of_this_pid_left_is_no_obstacle(start_jvm:
     assert stale.stat().st_ino != before  # the JVM put its own there
 
 
+@pytest.mark.perf
 def test_a_stale_perf_map_names_nothing(jvm: Jvm, take: Take) -> None:
     stale = Path(f"/tmp/perf-{jvm.pid}.map")
     stale.write_text("1000 ffffffffffff wrong.Name.of_all()\n")

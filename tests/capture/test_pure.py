@@ -30,6 +30,7 @@ PROBE = {
     "perf_events": None,
     "kernel_symbols": True,
     "perf": "/usr/bin/perf",
+    "perf_version": "6.1",
     "root": True,
     "jvm_version": "17.0.15+6",
     "jvm_flags": ["-XX:+PreserveFramePointer"],

@@ -71,6 +71,7 @@ def capture(
                 "event": choice.native_event,
                 "transfer": choice.transfer,
                 "perf": probe["perf"],
+                "perf_version": probe["perf_version"],
                 "interval_ns": request.interval_ns,
                 "slices": request.slices,
                 "slice_seconds": request.slice_seconds,
