@@ -18,6 +18,7 @@ from jvbtune import __version__
 #: command name -> ("module:attribute", short help). A test holds each against its command.
 COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("jvbtune.cli.sweep:command", "Sweep settings of a host under controlled load; the main job."),
+    "capacity": ("jvbtune.cli.capacity:command", "Find a host's NDR, PDR and max packet rate by adaptive trials."),
     "load": ("jvbtune.cli.load:command", "Hold one load on a bridge, and report what was offered and lost."),
     "profile": ("jvbtune.cli.profile:command", "Profile a live bridge, and write its flamegraph."),
     "revert": ("jvbtune.cli.revert:command", "Put a host back to the values found on arrival."),

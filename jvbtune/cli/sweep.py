@@ -68,6 +68,8 @@ def command(
 
     resumed = open_run(resume, runs_dir) if resume else None
     if resumed is not None:
+        if resumed.experiment_name == "capacity-search":
+            raise click.UsageError(f"run {resumed.id} is a capacity search: begin a new one with jvbtune capacity")
         loaded = read_experiment(resumed.manifest["experiment"])
         if resumed.host != host_name:
             raise click.UsageError(f"run {resumed.id} is of the host {resumed.host}, not {host_name}")

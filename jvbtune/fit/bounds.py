@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy import stats
 
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
@@ -18,8 +20,13 @@ from jvbtune.fit.scaled import ScaledCurve, fit_crossing
 
 #: A CPU this full no longer grows with load: such trials say that the host is saturated, not what a packet costs.
 SATURATED_RATIO = 0.95
+#: Saturated as well, from this CPU on: a packet rate a quarter higher that takes no more CPU than 2 % on top.
+FLAT_FROM_RATIO = 0.7
+FLAT_RATE_RATIO = 1.25
+FLAT_GROWTH = 1.02
 MIN_LEVELS = 3
-ONE_IN_20 = 1.645
+#: No figure beyond this multiple of the highest steady load: a curve says nothing of what was never run.
+MAX_EXTRAPOLATION = 1.15
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Bound:
     name: str  #: cpu | rx_thread | gc | loss | delay
     limit: float
     unit: str
-    estimate_pps: float  #: inf where the limit is not met within 3 × the highest tested rate
+    estimate_pps: float  #: inf where the limit is not met up to ``MAX_EXTRAPOLATION`` × the highest tested rate
     low_pps: float
     high_pps: float
     restart_low_pps: float  #: what 19 of 20 restarts carry at least
@@ -38,6 +45,8 @@ class Bound:
         "none"  #: of the quantity to the curve's y: none | log_us (of microseconds) | log1p (of loss / floor)
     )
     floor: float = 0.0
+    beyond_pps: float = np.inf  #: where it would be met, by a curve that is followed too far: for advice alone
+    note: str = ""  #: what else has to be known of it
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,20 +77,26 @@ def _finite(value: float) -> float | None:
     return round(value, 1) if np.isfinite(value) else None
 
 
-def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
-    """One for every limit whose quantity was measured at 3 packet rates or more.
+def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = False) -> list[Bound]:
+    """One for every limit whose quantity was measured at 3 packet rates or more; ``Unplaced`` where CPU was, but too
+    few of them lie below saturation. ``force``: also bounds that lie far beyond the highest packet rate tested.
 
     ``rows``: steady, valid, of one host and of settings that are alike; columns of ``prepare`` with ``plot`` and
     ``block`` indices, and ``equivalent_pps`` (packets of the mean mix that cost the same). ``scale``: the highest
     packet rate tested.
     """
     found: list[Bound] = []
+    lost = pl.col("loss_ratio").fill_null(0.0).clip(0.0, 0.99)
+    rows = rows.with_columns(offered_equivalent_pps=pl.col("equivalent_pps") / (1 - lost))
     cpu = _rows(rows, "equivalent_pps", "cpu_ratio")
     if cpu is not None:
-        found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, unsaturated(cpu), scale))
+        sent = _rows(rows, "offered_equivalent_pps", "cpu_ratio")
+        below = _below(cpu, "cpu", limits.cpu_ratio, None if sent is None else sent.x)
+        found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, below, scale))
     rx = _rows(rows, "bridge_pps", "rx_thread_ratio")
     if rx is not None:
-        found.append(_rising("rx_thread", "of one core", limits.rx_thread_ratio, unsaturated(rx), scale))
+        below = _below(rx, "rx_thread", limits.rx_thread_ratio)
+        found.append(_rising("rx_thread", "of one core", limits.rx_thread_ratio, below, scale))
     gc = _rows(rows, "bridge_pps", "gc_ratio")
     if gc is not None and np.max(gc.y) > 0:
         found.append(_rising("gc", "of the time", limits.gc_ratio, gc, scale))
@@ -104,23 +119,79 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float) -> list[Bound]:
         found.append(
             _crossing("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, DELAY_FORMS, scale, "log_us")
         )
-    return found
+    return found if force else [_within_reach(bound, scale) for bound in found]
 
 
-def unsaturated(data: Data) -> Data:
-    """Without the loads at which CPU is full: from the least packet rate at which the running median is saturated."""
+class Unplaced(Exception):
+    """A quantity was measured, but its curve cannot be drawn where its limit lies."""
+
+
+def _below(data: Data, name: str, limit: float, offered: Floats | None = None) -> Data:
+    """The unsaturated part; raises Unplaced where it is less than two packet rates, or two that do not bracket it."""
+    part = unsaturated(data, offered)
+    count = levels(part.x)
+    if count >= MIN_LEVELS:
+        return part
+    rates, medians = _medians(data)
+    if count == 2 and medians[0] < limit <= medians[1]:
+        return part
+    raise Unplaced(
+        f"{name}: saturated from {rates[count]:.0f} pps on, and {count} of {rates.size} packet rates lie below it: "
+        f"where it is at {limit:g} cannot be told; run at least 3 packet rates below {rates[count]:.0f} pps"
+    )
+
+
+def _within_reach(bound: Bound, scale: float) -> Bound:
+    if bound.estimate_pps <= MAX_EXTRAPOLATION * scale:
+        return bound
+    kept = min(scale, bound.low_pps)
+    restart = min(kept, bound.restart_low_pps)
+    return replace(
+        bound,
+        estimate_pps=np.inf,
+        low_pps=kept,
+        high_pps=np.inf,
+        restart_low_pps=restart,
+        beyond_pps=bound.estimate_pps,
+    )
+
+
+def unsaturated(data: Data, offered: Floats | None = None) -> Data:
+    """Without the loads at which CPU no longer grows with load: the host is saturated from there on.
+
+    Saturated is the least packet rate whose median CPU is full. Where other work shares the cores the bridge never
+    reaches all of them: then it is the least one from which on a rate a quarter higher takes no more. Nobody can tell
+    whether the first of such a plateau was still on the slope, so it is left out too. May leave nothing.
+
+    ``offered``: (rows,) what was sent; a saturated bridge carries less, and its packet rate stops growing as well.
+    """
+    load = data if offered is None else replace(data, x=np.maximum(data.x, offered))
+    return _subset(data, load.x < saturated_from(load) * 0.975)
+
+
+def saturated_from(data: Data) -> float:
+    """The least saturated packet rate; inf where there is none."""
+    rates, medians = _medians(data)
+    for index, (rate, level) in enumerate(zip(rates, medians, strict=True)):
+        below = medians[:index][rates[:index] <= rate / FLAT_RATE_RATIO]
+        if below.size and below.max() >= FLAT_FROM_RATIO and level <= below.max() * FLAT_GROWTH:
+            return float(rates[int(np.argmax(medians[:index] >= level / FLAT_GROWTH))])
+        if level >= SATURATED_RATIO:
+            return float(rate)
+    return float("inf")
+
+
+def _medians(data: Data) -> tuple[Floats, Floats]:
+    """Packet rates (means of what lies within 5 %), ascending, and the median quantity at each."""
     order = np.argsort(data.x, kind="stable")
-    y = data.y[order]
-    width = max(3, y.size // 12) | 1
-    if y.size <= width:
-        return data
-    padded = np.pad(y, width // 2, mode="edge")
-    running = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
-    full = np.flatnonzero(running >= SATURATED_RATIO)
-    if full.size == 0:
-        return data
-    keep = data.x < data.x[order][full[0]]
-    return _subset(data, keep) if levels(data.x[keep]) >= MIN_LEVELS else data
+    x, y = data.x[order], data.y[order]
+    starts, last = [0], x[0] if x.size else 0.0
+    for index, value in enumerate(x):
+        if value > last * 1.05:
+            starts.append(index)
+            last = value
+    parts = [slice(a, b) for a, b in zip(starts, [*starts[1:], x.size], strict=True)]
+    return np.array([x[part].mean() for part in parts]), np.array([np.median(y[part]) for part in parts])
 
 
 def _subset(data: Data, keep: npt.NDArray[np.bool_]) -> Data:
@@ -148,18 +219,24 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
         half = float(spread_of_mean(pseudo, data.block_of_plot()).half_width())
         half = float(np.hypot(half, 1.96 * curve.form_sd(limit)))
         low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
-        restart = _restart_low(curve, limit, float(logs[0]), half)
+        restart = min(low, _restart_low(curve, limit, float(logs[0])))
         if high >= top:
             high = np.inf
     return Bound(name, limit, unit, float(rates[0]), low, high, restart, curve)
 
 
-def _restart_low(curve: Curve, limit: float, log_estimate: float, half: float) -> float:
-    """The packet rate that the one restart in 20 with the highest cost still carries within the limit."""
-    worse = limit * np.exp(-ONE_IN_20 * curve.restart_sd)
+def next_restart_quantile(plots: int) -> float:
+    """Standard deviations below the mean of ``plots`` restarts above which 19 of 20 further ones lie (prediction
+    bound: Hahn & Meeker, "Statistical Intervals", 1991, section 4.8)."""
+    return float(stats.t.ppf(0.95, plots - 1)) * math.sqrt(1 + 1 / plots)
+
+
+def _restart_low(curve: Curve, limit: float, log_estimate: float) -> float:
+    """The packet rate that 19 of 20 further restarts carry within the limit."""
+    worse = limit * np.exp(-next_restart_quantile(curve.data.plots) * curve.restart_sd)
     rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
     distance = max(0.0, log_estimate - np.log(rate))
-    return float(np.exp(log_estimate - np.hypot(distance, half)))
+    return float(np.exp(log_estimate - np.hypot(distance, 1.96 * curve.form_sd(limit))))
 
 
 def _crossing(
@@ -176,8 +253,16 @@ def _crossing(
     found = fit_crossing(data, forms, goal, scale=scale)
     if not np.isfinite(found.estimate):
         kept = found.lowest_seen
-        return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor)
-    restart = np.exp(found.estimate - np.hypot(ONE_IN_20 * found.curve.restart_sd, found.curve.half_width))
+        some, plots = found.broken
+        note = ""
+        if some:
+            note = (
+                f"{name}: above its limit in {some} of {plots} restarts, at {found.broken_from:.0f} pps at least: "
+                "too few to place it, too many to forget; run more blocks"
+            )
+        return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor, note=note)
+    plots = max(2, found.broken[1])
+    restart = np.exp(min(found.low, found.estimate - next_restart_quantile(plots) * found.curve.restart_sd))
     high = float(np.exp(min(found.high, 700)))
     return Bound(
         name,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from jvbtune.fit.forms import Form, FormFit, fit_form
+from jvbtune.fit.forms import FROM_NOTHING, Form, FormFit, fit_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 
 Floats = npt.NDArray[np.float64]
@@ -126,7 +126,8 @@ def _residual(data: Data, fitted: Floats) -> Floats:
 def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) -> Curve:
     """Choose among ``forms`` and fit. At least 2 rows; deterministic.
 
-    A form needs more packet rates than it has parameters: three rates carry a line, and nothing that bends.
+    A form needs more packet rates than it has parameters: three rates carry a line, and nothing that bends. Between
+    two rates the line is a chord; how far a power law from 0 through the same rates lies off it is added to the doubt.
     """
     count = levels(data.x)
     forms = [form for form in forms if form.parameters < count] or list(forms[:1])
@@ -142,6 +143,8 @@ def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) 
     fitted = fit_form(chosen, x, prior.adjusted, sets * prior.row_weights)
     level = prior.shrink * _mean_without(prior.effect)
     near = [f for f in forms if f is not chosen and scores[f.name] < RIVAL * scores[chosen.name]]
+    if count == 2 and data.relative:
+        near.append(FROM_NOTHING)
     rivals = tuple(fit_form(form, x, prior.adjusted, prior.row_weights[None]) for form in near)
     curve = Curve(
         data, scale, fitted, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores, rivals

@@ -17,7 +17,7 @@ import polars as pl
 from scipy import stats
 
 from jvbtune.fit.bounds import unsaturated
-from jvbtune.fit.curve import Data, fit_curve
+from jvbtune.fit.curve import Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ class Contrast:
         if self.error == 0:
             return 1.0 if self.difference == 0 else 2.0 ** (1 - len(self.within_blocks))
         by_t = float(2 * stats.t.sf(abs(self.difference) / self.error, self.degrees))
-        if len(self.within_blocks) < 8:  # below it the permutation test cannot reach the levels that are asked for
+        if len(self.within_blocks) < 11:  # below it the permutation test cannot reach the levels that are asked for
             return by_t
         return max(by_t, sign_flip_p(np.array(self.within_blocks)))
 
@@ -140,6 +140,8 @@ def _cpu(rows: pl.DataFrame) -> pl.DataFrame:
     full = rows.with_columns(ratio=ratio)
     nothing = np.zeros(full.height, dtype=np.int64)
     data = unsaturated(Data(full["bridge_pps"].to_numpy(), full["ratio"].to_numpy(), nothing, nothing))
+    if levels(data.x) < 2:  # all of them saturated: CPU is full whatever a packet costs
+        return rows.clear()
     curve = fit_curve(data, SQRT_LINEAR)
     kept = full.filter(pl.col("bridge_pps") <= float(data.x.max()))
     expected = curve.mean(kept["bridge_pps"].to_numpy())

@@ -119,6 +119,15 @@ def softplus(x: Floats) -> Floats:
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
+#: Beside the line where only two packet rates are left: both pass through both, what lies between them is the doubt.
+FROM_NOTHING = Form(
+    "power law from 0",
+    "a·x^k",
+    lambda x, k: _stack(np.maximum(x, 0) ** k),
+    _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+    2,
+)
+
 CAPACITIES = np.geomspace(0.2, 1.6, 72).tolist()
 WIDTHS = (0.003, 0.01, 0.03, 0.08)
 

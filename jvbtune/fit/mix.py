@@ -130,9 +130,11 @@ def _weights(packets: Floats, cpu: Floats, shares: Floats) -> tuple[Floats, floa
     keep = np.isfinite(cpu) & (cpu > 0)
     nothing = np.zeros(int(keep.sum()), dtype=np.int64)
     total = packets[keep].sum(axis=1)
-    below = float(unsaturated(Data(total, cpu[keep], nothing, nothing)).x.max())
+    below = float(np.max(unsaturated(Data(total, cpu[keep], nothing, nothing)).x, initial=0.0))
     keep &= packets.sum(axis=1) <= below
     packets, cpu = packets[keep], cpu[keep]
+    if cpu.size < 6:
+        return None
     steps = np.geomspace(1 / 30, 30, 61)
     grid = [np.array([1.0, *others]) for others in product(steps, repeat=packets.shape[1] - 1)]
     if len(grid) > 61:  # three directions: a coarse grid first, a fine one around its best

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from jvbtune.fit.bounds import Bound, bounds
+from jvbtune.fit.bounds import MAX_EXTRAPOLATION, Bound, Unplaced, bounds
 from jvbtune.fit.columns import CONSEQUENCES, Prepared, prepare
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.mix import PacketMix, packet_mix
 from jvbtune.fit.recommendation import Recommendation, floored, none
 
-#: No figure beyond this multiple of the highest steady load: a curve says nothing of what was never run.
-MAX_EXTRAPOLATION = 1.15
-#: An interval wider than this (high / low) is no recommendation.
-MAX_INTERVAL_FACTOR = 4.0
+#: An interval wider than this (high / low) is no recommendation: nobody buys machines by half or double.
+MAX_INTERVAL_FACTOR = 2.5
 #: A CPU figure of a shorter trial is a few scheduler ticks.
 MIN_SECONDS = 2.0
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
@@ -57,14 +55,18 @@ def _one_host(
     usable = usable_rows(rows)
     if usable.height == 0:
         return none(host, limits, [*_why_none_usable(rows), *notes], missing=missing)
-    chosen = _choose_steps(usable, steps)
+    chosen = _choose_steps(rows.filter(pl.col("valid")), usable, steps)
     usable = usable.filter(pl.col("step").is_in(chosen))
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
     indexed = with_plots(usable)
     mix = packet_mix(indexed)
     equivalent = indexed["bridge_pps"].to_numpy() if mix is None else mix.equivalent(indexed)
     indexed = indexed.with_columns(equivalent_pps=pl.Series(equivalent))
-    found = bounds(indexed, limits, scale)
+    unplaced: list[str] = []
+    try:
+        found = bounds(indexed, limits, scale, force=force)
+    except Unplaced as why:
+        found, unplaced = [], [str(why)]
     facts = {
         "highest_tested_pps": scale,
         "steps": tuple(chosen),
@@ -73,7 +75,7 @@ def _one_host(
         "bounds": tuple(found),
         "mix": mix,
     }
-    problems = _problems(indexed, found, "block" in missing)
+    problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
         return none(host, limits, [*problems, *notes], missing=missing, **facts)
     ordered = sorted(found, key=lambda bound: bound.estimate_pps)
@@ -81,24 +83,39 @@ def _one_host(
     problems = _untrustworthy(binding, ordered, scale, force)
     if problems:
         return none(host, limits, [*problems, *notes], missing=missing, **facts)
-    low = min(bound.low_pps for bound in ordered if bound.estimate_pps <= MAX_EXTRAPOLATION * scale)
-    behind = next((bound for bound in ordered[1:] if np.isfinite(bound.estimate_pps)), None)
+    behind = min(ordered[1:], key=_distance, default=None)
     rate = floored(binding.estimate_pps)
+    low, high = _interval(ordered)
     return Recommendation(
         host,
         limits,
         max_packet_rate_pps=rate,
-        interval_pps=(round(min(low, rate), 1), round(max(min(b.high_pps for b in ordered), rate), 1)),
+        interval_pps=(round(min(low, rate), 1), round(max(high, rate), 1)),
         binding_limit=binding.name,
         next_limit=behind.name if behind else None,
-        next_limit_pps=round(behind.estimate_pps, 1) if behind else None,
+        next_limit_pps=round(behind.estimate_pps, 1) if behind and np.isfinite(behind.estimate_pps) else None,
         model=binding.curve.form.name,
-        restart_low_pps=round(min(binding.restart_low_pps, rate), 1),
+        restart_low_pps=round(min(rate, *(_restart_low(bound, mix) for bound in ordered)), 1),
         extrapolated=binding.estimate_pps > scale,
-        reasons=(*_remarks(binding, scale, indexed, mix), *notes),
+        reasons=(*_remarks(binding, ordered, scale, indexed, mix), *notes),
         missing_columns=missing,
         **facts,  # type: ignore[arg-type]
     )
+
+
+def _distance(bound: Bound) -> tuple[float, float]:
+    """Of limits that were not met, the one that would be met first comes first."""
+    return bound.estimate_pps, bound.beyond_pps
+
+
+def _interval(ordered: Sequence[Bound]) -> tuple[float, float]:
+    """Of the least of the rates: any limit's low end may be the one that counts, and the least high end ends it."""
+    return min(bound.low_pps for bound in ordered), min(bound.high_pps for bound in ordered)
+
+
+def _restart_low(bound: Bound, mix: PacketMix | None) -> float:
+    """What 19 of 20 restarts carry, with the dearest mix of packets that was seen, where its cost is known."""
+    return bound.restart_low_pps * (mix.worst_rate_ratio if mix is not None and bound.name == "cpu" else 1.0)
 
 
 def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:
@@ -115,13 +132,14 @@ def with_plots(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _choose_steps(usable: pl.DataFrame, steps: Sequence[str] | None) -> list[str]:
+def _choose_steps(valid: pl.DataFrame, usable: pl.DataFrame, steps: Sequence[str] | None) -> list[str]:
+    """``valid`` has the bursts as well: a step that drops more of them is another host, whatever its CPU."""
     there = sorted(usable["step"].unique().to_list())
     if steps is not None:
         return [name for name in there if name in steps] or there
     from jvbtune.fit.effects import alike_steps
 
-    return alike_steps(usable, there)
+    return alike_steps(valid, there)
 
 
 def _why_none_usable(rows: pl.DataFrame) -> list[str]:
@@ -160,23 +178,30 @@ def _untrustworthy(binding: Bound, ordered: Sequence[Bound], scale: float, force
     if binding.estimate_pps <= 0:
         return [f"{binding.name}: above its limit of {binding.limit:g} {binding.unit} even at the least load"]
     if not np.isfinite(binding.estimate_pps) or (binding.estimate_pps > MAX_EXTRAPOLATION * scale and not force):
-        first = f"; {binding.name} would be first, at perhaps {binding.estimate_pps:.0f} pps"
+        nearest = min(ordered, key=_distance)
+        at = nearest.estimate_pps if np.isfinite(nearest.estimate_pps) else nearest.beyond_pps
+        first = f"; {nearest.name} would be first, at perhaps {at:.0f} pps"
         return [
             f"no limit was reached: all of them held at the highest steady load, {scale:.0f} pps"
-            + (first if np.isfinite(binding.estimate_pps) else ""),
+            + (first if np.isfinite(at) else ""),
             f"run loads above {scale:.0f} pps until a limit is met",
         ]
-    if binding.high_pps > MAX_INTERVAL_FACTOR * binding.low_pps:
-        high = f"{binding.high_pps:.0f}" if np.isfinite(binding.high_pps) else "no upper end"
+    low, high = _interval(ordered)
+    if high > MAX_INTERVAL_FACTOR * low:
+        widest = min(ordered, key=lambda bound: bound.low_pps)
+        end = f"{high:.0f}" if np.isfinite(high) else "no upper end"
         return [
-            f"{binding.name}: the interval is too wide to mean anything ({binding.low_pps:.0f} to {high} pps)",
-            "run more blocks",
+            f"the interval is too wide to mean anything: {low:.0f} ({widest.name}) to {end} pps ({binding.name} would "
+            f"bind, at perhaps {binding.estimate_pps:.0f} pps)",
+            "run more blocks, and longer trials on a quiet host",
         ]
     return []
 
 
-def _remarks(binding: Bound, scale: float, rows: pl.DataFrame, mix: PacketMix | None) -> list[str]:
-    remarks: list[str] = []
+def _remarks(
+    binding: Bound, ordered: Sequence[Bound], scale: float, rows: pl.DataFrame, mix: PacketMix | None
+) -> list[str]:
+    remarks = [bound.note for bound in ordered if bound.note]
     if mix is not None and mix.weights is None and len(mix.shares) > 1:
         remarks.append(mix.explanation)
     if binding.estimate_pps > scale:

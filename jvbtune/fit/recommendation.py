@@ -18,9 +18,10 @@ STEP_PPS = 250.0
 class Recommendation:
     """Of one host. ``max_packet_rate_pps`` None: no recommendation, and ``reasons`` say why and what to run.
 
-    ``interval_pps`` is the 95 % confidence interval of the rate at which the average restart meets its limit;
-    ``restart_low_pps`` is what 19 of 20 restarts carry at least. ``export_pps`` never lies above the highest load that
-    was really tested, whatever the curve says.
+    ``max_packet_rate_pps`` is where the average restart meets its first limit, and ``interval_pps`` the 95 % confidence
+    interval of that. ``restart_low_pps`` is what 19 of 20 restarts carry at least within every limit, and
+    ``export_pps`` is that, as a threshold: half of all restarts break a limit at the max packet rate itself. It never
+    lies above the highest load that was really tested.
     """
 
     host: str
@@ -45,9 +46,9 @@ class Recommendation:
     @property
     def export_pps(self) -> float | None:
         """What may be written into a configuration."""
-        if self.max_packet_rate_pps is None or self.highest_tested_pps is None:
-            return self.max_packet_rate_pps
-        return min(self.max_packet_rate_pps, floored(self.highest_tested_pps))
+        if self.max_packet_rate_pps is None or self.restart_low_pps is None or self.highest_tested_pps is None:
+            return None
+        return floored(min(self.restart_low_pps, self.highest_tested_pps))
 
     def bound(self, name: str) -> Bound | None:
         return next((bound for bound in self.bounds if bound.name == name), None)

@@ -86,6 +86,8 @@ class Crossing:
     low: float
     high: float
     lowest_seen: float  #: packets per second that kept the limit at least
+    broken: tuple[int, int] = (0, 0)  #: restarts that met it at some load, of how many
+    broken_from: float = np.inf  #: the least packet rate at which one did
 
 
 def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float) -> Crossing:
@@ -103,9 +105,11 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
     values = np.where(known, np.log(np.clip(place, 1e-6, TOP)) - best.shift, np.log(top))
     enough = known.sum() >= max(2, data.plots / 3) and reached.any() if data.plots > 1 else bool(reached.any())
     kept = float(np.min(top[~reached])) * scale if (~reached).any() else 0.0
+    broken = (int(reached.sum()), data.plots)
+    broken_from = float(data.x[data.y >= goal].min()) if reached.any() else np.inf
     if not enough:
         curve = _curve(data, scale, best, 0.0, np.inf, 0.0, scores)
-        return Crossing(curve, np.inf, float(np.log(max(kept, 1e-6))), np.inf, kept)
+        return Crossing(curve, np.inf, float(np.log(max(kept, 1e-6))), np.inf, kept, broken, broken_from)
     mean, sd, error, degrees = censored_mean(values, known)
     half = error * float(stats.t.ppf(0.975, degrees)) if data.plots > 1 else np.inf
     others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
@@ -113,7 +117,7 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
         half = float(np.hypot(half, 1.96 * np.std(np.log(np.clip(others, 1e-6, TOP)))))
     curve = _curve(data, scale, best, mean - float(np.log(place)), half, sd, scores)
     estimate = mean + float(np.log(scale))
-    return Crossing(curve, estimate, estimate - half, estimate + half, kept)
+    return Crossing(curve, estimate, estimate - half, estimate + half, kept, broken, broken_from)
 
 
 @dataclass(frozen=True)

@@ -196,10 +196,17 @@ class Options:
     command: tuple[str, ...] = ()
 
 
-def sweep(entry: HostEntry, experiment: Experiment, options: Options, observe: Observer) -> Run:
+#: Leads an open sweep through its trials.
+Lead = Callable[["Sweep", Options, int], None]
+
+
+def sweep(
+    entry: HostEntry, experiment: Experiment, options: Options, observe: Observer, *, lead: Lead | None = None
+) -> Run:
     """Execute an experiment on a host, and leave the host as it was found. Returns the finished run.
 
-    Raises JvbtuneError; Interrupted on the user's interrupt, after the host was put back. The run directory holds
+    ``lead`` chooses the trials instead of the experiment's plan; such a run cannot be resumed. Raises JvbtuneError;
+    Interrupted on the user's interrupt, after the host was put back. The run directory holds
     whatever was measured until then, and ``options.resume`` goes on with it.
     """
     seed = _seed(experiment, options)
@@ -216,13 +223,14 @@ def sweep(entry: HostEntry, experiment: Experiment, options: Options, observe: O
         observe("run_started", {"run": run.id, "path": str(run.path)})
         status, message = "failed", ""
         try:
-            _execute(entry, experiment, options, writer, seed, observe)
+            with open_sweep(entry, experiment, options, writer, observe) as opened:
+                (lead or follow_plan)(opened, options, seed)
             status = "done"
         except KeyboardInterrupt as error:
             status, message = "interrupted", "by the user"
             raise Interrupted(
                 f"interrupted; {entry.name} was put back",
-                hint=f"Go on with: jvbtune sweep --host {entry.name} --resume {run.id}",
+                hint=None if lead else f"Go on with: jvbtune sweep --host {entry.name} --resume {run.id}",
             ) from error
         except JvbtuneError as error:
             message = error.message
@@ -244,14 +252,12 @@ def _seed(experiment: Experiment, options: Options) -> int:
     return experiment.seed if experiment.seed is not None else random.SystemRandom().randrange(2**32)
 
 
-def _execute(
-    entry: HostEntry, experiment: Experiment, options: Options, writer: RunWriter, seed: int, observe: Observer
-) -> None:
-    with open_sweep(entry, experiment, options, writer, observe) as opened:
-        plan = _plan(opened, options, seed)
-        done = {str(event["row"]["trial"]) for event in writer.run.finished_trials()}
-        observe("planned", {"plan": plan, "seconds": estimate_seconds(plan, experiment), "done": len(done)})
-        opened.execute(plan, done)
+def follow_plan(opened: Sweep, options: Options, seed: int) -> None:
+    """Every trial of the experiment's plan that is not done yet."""
+    plan = _plan(opened, options, seed)
+    done = {str(event["row"]["trial"]) for event in opened.writer.run.finished_trials()}
+    opened.observe("planned", {"plan": plan, "seconds": estimate_seconds(plan, opened.experiment), "done": len(done)})
+    opened.execute(plan, done)
 
 
 def _plan(opened: Sweep, options: Options, seed: int) -> Plan:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jvbtune.fit import SettingVerdict, compare_settings
@@ -92,6 +92,7 @@ def test_invalid_trials_are_not_used() -> None:
     assert by_name(spoilt)[RMEM].verdict == "unresolved"
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 50))
 def test_the_order_of_rows_changes_no_verdict(seed: int) -> None:
     trials = quick(3)

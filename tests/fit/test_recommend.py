@@ -178,3 +178,56 @@ def test_two_mixes_tell_what_a_packet_costs_and_one_does_not() -> None:
 def test_limits_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="cpu_ratio"):
         Limits(cpu_ratio=1.2)
+
+
+def test_a_threshold_is_what_19_of_20_restarts_carry() -> None:
+    shares = []
+    for seed in range(40):
+        found = one(run(seed, blocks=8))
+        assert found.export_pps is not None
+        assert found.max_packet_rate_pps is not None
+        assert found.export_pps < found.max_packet_rate_pps
+        luck = np.exp(0.06 * np.random.default_rng(seed).standard_normal(400))
+        shares.append(np.mean(HOST.cpu_cores(np.full(400, found.export_pps), factor=luck) <= LIMITS.cpu_ratio))
+    assert 0.93 <= np.mean(shares) <= 0.985  # 0.95, and not merely small
+
+
+def shared_core(top: tuple[float, ...], full: float = 0.86) -> pl.DataFrame:
+    """A bridge that other processes never leave more than ``full`` of its core, whatever the load."""
+    trials = simulate(HOST, Design(top, 6), Disturbance(restart_sd=0.03), seed=2, name="h")
+    cpu = pl.col("cpu_cores")
+    return trials.with_columns(
+        cpu_cores=pl.when(cpu > full).then(full - 0.0000005 * pl.col("bridge_pps")).otherwise(cpu)
+    )
+
+
+def test_loads_at_which_cpu_stays_flat_below_full_say_nothing_of_its_cost() -> None:
+    found = one(shared_core((15e3, 30e3, 45e3, 60e3, 90e3, 120e3)).drop("delay_p99_ms", "loss_ratio"))
+    assert found.binding_limit == "cpu"
+    assert found.interval_pps is not None
+    assert found.interval_pps[0] <= TRUTH <= found.interval_pps[1]
+    assert found.interval_pps[1] < 1.5 * found.interval_pps[0]
+
+
+def test_too_few_loads_below_saturation_place_no_cpu_limit_and_nothing_else_is_taken_instead() -> None:
+    found = one(shared_core((15e3, 70e3, 120e3)))
+    assert found.max_packet_rate_pps is None
+    assert "cpu: saturated" in found.reasons[0]
+    assert "run at least 3 packet rates below" in found.reasons[0]
+
+
+def test_a_step_that_drops_bursts_is_not_pooled_with_the_baseline() -> None:
+    steps = {"baseline": {}, "net.core.rmem_max=212992": {"net.core.rmem_max": 212_992}, "b=1": {"b": 1}}
+    design = Design(rates(1.1), 4, steps, burst_packets=2400, burst_pps=24_000.0)
+    found = one(simulate(HOST, design, seed=3, name="h"))
+    assert "net.core.rmem_max=212992" not in found.steps
+    assert {"baseline", "b=1"} <= set(found.steps)
+
+
+def test_no_limit_that_was_not_met_has_a_figure() -> None:
+    found = one(run())
+    rx = found.bound("rx_thread")
+    assert rx is not None
+    assert rx.to_json()["estimate_pps"] is None
+    assert found.highest_tested_pps is not None
+    assert rx.low_pps <= found.highest_tested_pps

@@ -24,9 +24,11 @@ def test_the_threshold_is_not_derated_twice() -> None:
     told = thresholds(found, trials(60_000.0))
     assert told is not None
     assert told.load_measurement == "packet-rate"
-    assert told.load_threshold_pps == found.max_packet_rate_pps
+    assert found.max_packet_rate_pps is not None
+    # what 19 of 20 restarts carry, and nothing taken off that for Jicofo's own 0.8
+    assert 0.93 * found.max_packet_rate_pps < told.load_threshold_pps <= found.max_packet_rate_pps
     assert told.recovery_threshold_pps == pytest.approx(0.8 * told.load_threshold_pps)
-    assert told.cpu_at_threshold == pytest.approx(0.8, abs=0.01)
+    assert told.cpu_at_threshold == pytest.approx(0.78, abs=0.02)
     assert told.cpu_at_overloaded is not None
     assert 0.6 < told.cpu_at_overloaded < 0.75  # concave: 80 % of the load costs more than 80 % of the CPU
     assert told.average_participant_stress == pytest.approx(250 / told.load_threshold_pps, rel=0.02)

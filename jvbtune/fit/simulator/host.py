@@ -91,12 +91,15 @@ class SimulatedHost:
     def gc_ratio(self, pps: Floats) -> Floats:
         return np.asarray(pps) / 1000 * self.gc_per_kpps
 
-    def truth(self, limits: Limits, mix: Mix = Mix()) -> dict[str, float]:
-        """Packet rate at which each limit is met, by name; the max packet rate is the least of them."""
+    def truth(self, limits: Limits, mix: Mix = Mix(), factor: float = 1.0) -> dict[str, float]:
+        """Packet rate at which each limit is met, by name; the max packet rate is the least of them.
+
+        ``factor``: of a restart that is not of average luck.
+        """
 
         def at(function: str, goal: float, divide: float = 1.0) -> float:
             curve = getattr(self, function)
-            return _solve(lambda pps: float(curve(np.array([pps]), mix)[0]) / divide, goal)
+            return _solve(lambda pps: float(curve(np.array([pps]), mix, factor)[0]) / divide, goal)
 
         return {
             "cpu": at("cpu_cores", limits.cpu_ratio, self.cores),

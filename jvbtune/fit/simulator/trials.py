@@ -73,7 +73,7 @@ def simulate(
             hours = float(times[-1]) + 2 * design.duration_seconds / 3600
             factor = np.exp(luck + disturbance.drift_per_hour * times)
             base = {"block": block, "step": step, "settings": json.dumps(dict(design.steps[step]), sort_keys=True)}
-            rows.extend(base | row for row in _steady(host, design, disturbance, rng, rates, factor))
+            rows.extend(base | row for row in steady_rows(host, design, disturbance, rng, rates, factor))
             if design.burst_packets:
                 rows.append(base | _burst(host, design, disturbance, rng, float(np.exp(luck)), design.steps[step]))
     for order, row in enumerate(rows):
@@ -85,7 +85,7 @@ def simulate(
     return pl.DataFrame(columns, schema=TRIAL_SCHEMA, strict=False)
 
 
-def _steady(
+def steady_rows(
     host: SimulatedHost,
     design: Design,
     disturbance: Disturbance,

@@ -1,0 +1,153 @@
+"""A capacity search on a real host: the sweep's own guard, drain, restarts and trials, led by the search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jvbtune.capacity.goals import Goal
+from jvbtune.capacity.result import Capacity, conclude
+from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, worth_repeating
+from jvbtune.errors import LoadError
+from jvbtune.inventory import HostEntry
+from jvbtune.load.base import IntendedLoad, Mix
+from jvbtune.store import Run
+from jvbtune.sweep.experiment import Durations, Experiment, LimitsSection, LoadSection, MixSection
+from jvbtune.sweep.plan import BASELINE, Step, Trial
+from jvbtune.sweep.run import Observer, Options, Sweep, sweep
+
+NAME = "capacity-search"
+DERIVED = "capacity.json"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is asked for. ``minutes`` is the budget of all restarts together; a trial under way is finished."""
+
+    goals: tuple[Goal, ...]
+    limits: dict[str, float]
+    mix: MixSection
+    start_pps: float = 6000.0
+    max_pps: float = 200_000.0
+    width: float = 0.03
+    restarts: int = 3
+    minutes: float = 10.0
+    trial_seconds: float = 10.0
+    settle_seconds: float = 2.0
+    warm_up_seconds: float = 20.0
+
+    def experiment(self) -> Experiment:
+        """The same in the words of an experiment file: it stands in the run's manifest, and limits the load."""
+        return Experiment(
+            name=NAME,
+            description="Loads are chosen by jvbtune capacity, not by a plan.",
+            blocks=self.restarts,
+            load=LoadSection(packet_rates_pps=(self.start_pps,), max_packet_rate_pps=self.max_pps, mix=self.mix),
+            durations=Durations(
+                warm_up_seconds=self.warm_up_seconds,
+                settle_seconds=self.settle_seconds,
+                trial_seconds=self.trial_seconds,
+                extend_seconds=0,
+            ),
+            limits=LimitsSection(**self.limits),
+        )
+
+
+def find_capacity(entry: HostEntry, wanted: Search, options: Options, observe: Observer) -> tuple[Run, Capacity]:
+    """Search a host's capacity, and leave the host as it was found. Raises JvbtuneError as ``sweep`` does."""
+    leader = _Leader(wanted)
+    run = sweep(entry, wanted.experiment(), options, observe, lead=leader.lead)
+    capacity = conclude(
+        wanted.goals,
+        leader.restarts,
+        run.trials(),
+        minutes=leader.minutes,
+        width=wanted.width,
+        given_up=leader.given_up,
+    )
+    run.write_derived(DERIVED, {"schema_version": 1, "run": run.id, "host": run.host, **capacity.to_json()})
+    return run, capacity
+
+
+class _Leader:
+    """Leads an open sweep through restart after restart."""
+
+    def __init__(self, wanted: Search) -> None:
+        self._wanted = wanted
+        self._mix: Mix = wanted.mix.mix()
+        self.restarts: list[list[Bracket]] = []
+        self.given_up: str | None = None
+        self.minutes = 0.0
+        self._order = 0
+
+    def lead(self, opened: Sweep, options: Options, seed: int) -> None:
+        del options, seed  # nothing is drawn: the loads follow from the outcomes
+        wanted, unit = self._wanted, self._mix.packet_rate_pps()
+        most = int(wanted.max_pps / unit)
+        if most < 1:
+            raise LoadError(f"one conference is {unit:.0f} pps, more than the {wanted.max_pps:.0f} that are allowed")
+        plan = Plan(unit, max(1, min(most, round(wanted.start_pps / unit))), most, wanted.width)
+        begun = time.monotonic()
+        prior: dict[str, float] = {}
+        goals = wanted.goals
+        for block in range(wanted.restarts):
+            share = wanted.minutes * 60 * (block + 1) / wanted.restarts
+
+            def out_of_time(share: float = share) -> bool:
+                return time.monotonic() - begun > share
+
+            warm_up = IntendedLoad(max(1, round(0.7 * min(prior.values(), default=plan.start_units / 0.7))), self._mix)
+            step = Step(
+                block,
+                BASELINE,
+                {},
+                True,
+                (Trial(f"b{block}-warm-up", "steady", warm_up, wanted.trial_seconds, 0),),
+            )
+            expected = opened.begin_step(step)
+            searcher = Searcher(goals, plan, prior)
+            try:
+                found = searcher.run(self._measure(opened, step, expected), out_of_time)
+            except GivenUp as why:
+                self.given_up = str(why)
+                opened.record("search_given_up", block=block, because=self.given_up)
+                break
+            self.restarts.append(found)
+            prior = {b.goal.name: b.estimate_pps / unit for b in found if b.estimate_pps is not None}
+            goals = worth_repeating(wanted.goals, self.restarts[0])
+            opened.record(
+                "restart_searched",
+                block=block,
+                brackets=[{"goal": b.goal.name, "state": b.state, "pps": [b.lower_pps, b.upper_pps]} for b in found],
+            )
+        self.minutes = (time.monotonic() - begun) / 60
+
+    def _measure(self, opened: Sweep, step: Step, expected: int | None) -> Callable[[int], Outcome]:
+        wanted = self._wanted
+
+        def measure(units: int) -> Outcome:
+            trial = Trial(
+                f"b{step.block}-{self._order:02d}",
+                "steady",
+                IntendedLoad(units, self._mix),
+                wanted.trial_seconds,
+                0,
+            )
+            opened.refuse_live_calls()
+            opened.observe("trial_started", {"trial": trial.id, "intended_pps": trial.load.packet_rate_pps})
+            measured = opened.hold(step, trial, self._order, expected)
+            opened.finish(measured)
+            self._order += 1
+            row = measured.row
+            return Outcome(
+                units,
+                float(row["offered_pps"]),
+                float(row["duration_s"]),
+                {goal.name: goal.ratio(row) for goal in wanted.goals},
+                valid=bool(row["valid"]),
+                generator_limited=bool(row["generator_limited"]),
+                because="; ".join(row["invalid_because"]),
+            )
+
+        return measure

@@ -1,0 +1,161 @@
+"""The controller of a capacity search, on hosts whose truth is known: what it finds, and what never counts."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jvbtune.capacity.goals import Goal, goals, limits_of
+from jvbtune.capacity.result import conclude
+from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher
+from jvbtune.errors import UsageError
+from jvbtune.fit import Limits
+from jvbtune.fit.simulator import Disturbance, SimulatedHost
+from jvbtune.fit.simulator.measure import SimulatedBridge
+
+HOST = SimulatedHost()
+WANTED = goals(loss_ratio=0.001, cpu_ratio=0.8, delay=(50.0, 0.01))
+LIMITS = Limits(**limits_of(WANTED))
+UNIT = 250.0
+PLAN = Plan(UNIT, start_units=24, max_units=2000)
+QUIET = Disturbance(restart_sd=0.0, noise_sd=1e-4, rate_sd=1e-5)
+
+
+class Lab:
+    """Measures, and remembers what was asked."""
+
+    def __init__(self, host: SimulatedHost = HOST, noise: Disturbance = QUIET, seed: int = 1, cap: float = np.inf):
+        self.bridge = SimulatedBridge(host, replace(noise, generator_capacity_pps=cap), seed)
+        self.bridge.restart()
+        self.asked: list[int] = []
+
+    def __call__(self, units: int) -> Outcome:
+        self.asked.append(units)
+        row = self.bridge.hold(units * UNIT, 10.0)
+        ratios = {goal.name: goal.ratio(row) for goal in WANTED}
+        limited = bool(row["generator_limited"])
+        return Outcome(units, float(row["offered_pps"]), 10.0, ratios, valid=not limited, generator_limited=limited)
+
+
+def found(brackets: list[Bracket], name: str) -> Bracket:
+    return next(bracket for bracket in brackets if bracket.goal.name == name)
+
+
+@pytest.mark.parametrize(
+    ("host", "binding"),
+    [(HOST, "cpu"), (replace(HOST, loss_onset=0.7), "pdr"), (replace(HOST.scaled(8), rx_us=20.0), "rx_thread")],
+    ids=["CPU", "loss", "receive thread"],
+)
+def test_every_limit_is_found_to_the_width_that_was_asked_for(host: SimulatedHost, binding: str) -> None:
+    lab = Lab(host)
+    brackets = Searcher(WANTED, PLAN).run(lab)
+    least = min((b for b in brackets if b.goal.binding and b.estimate_pps), key=lambda b: b.estimate_pps or 0)
+    truth = host.truth(LIMITS)
+    assert least.goal.name == binding
+    assert least.state == "found"
+    assert least.relative_width is not None
+    assert least.relative_width <= PLAN.width + 1e-3
+    assert least.lower_pps is not None
+    assert least.upper_pps is not None
+    assert least.lower_pps * 0.999 <= min(truth.values()) <= least.upper_pps * 1.001
+    pdr = found(brackets, "pdr")
+    assert pdr.estimate_pps == pytest.approx(truth["loss"], rel=0.05)
+    ndr = found(brackets, "ndr").estimate_pps
+    assert ndr is not None
+    assert ndr < truth["loss"]
+    assert len(lab.asked) <= 25
+
+
+def test_repeated_searches_agree_and_are_not_biased() -> None:
+    noise = Disturbance(restart_sd=0.0)
+    estimates = []
+    for seed in range(25):
+        brackets = Searcher(WANTED, PLAN).run(Lab(noise=noise, seed=seed))
+        estimates.append(found(brackets, "cpu").estimate_pps or 0.0)
+    assert np.std(estimates) / np.mean(estimates) < 0.05
+    assert np.mean(estimates) == pytest.approx(HOST.truth(LIMITS)["cpu"], rel=0.02)
+
+
+def test_a_later_restart_begins_where_the_last_one_ended() -> None:
+    first, second = Lab(), Lab()
+    brackets = Searcher(WANTED, PLAN).run(first)
+    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    again = Searcher(WANTED, PLAN, prior).run(second)
+    assert found(again, "cpu").state == "found"
+    assert len(second.asked) < 0.75 * len(first.asked)
+    assert min(second.asked) > 0.8 * prior["cpu"]
+
+
+def test_what_the_generator_could_not_offer_is_no_capacity() -> None:
+    lab = Lab(cap=30_000.0)
+    brackets = Searcher(WANTED, PLAN).run(lab)
+    cpu = found(brackets, "cpu")
+    assert cpu.state == "generator"
+    assert cpu.upper_pps is None
+    assert cpu.lower_pps is not None
+    assert cpu.lower_pps <= 30_100
+    capacity = conclude(WANTED, [brackets], pl.DataFrame(), minutes=1, width=0.03)
+    assert capacity.max_packet_rate is None
+    assert "generator" in capacity.reasons[0]
+
+
+def test_trials_that_are_not_valid_end_the_search_with_their_reason() -> None:
+    def stolen(units: int) -> Outcome:
+        return Outcome(units, units * UNIT, 10.0, {}, valid=False, because="steal: 9 %")
+
+    with pytest.raises(GivenUp, match="steal"):
+        Searcher(WANTED, PLAN).run(stolen)
+    capacity = conclude(WANTED, [], pl.DataFrame(), minutes=1, width=0.03, given_up="steal")
+    assert capacity.max_packet_rate is None
+    assert capacity.reasons == ("steal",)
+
+
+def test_a_load_above_a_broken_one_is_no_bound_even_where_it_held() -> None:
+    searcher = Searcher(WANTED[:2], PLAN)
+    for units, lost in ((100, 0.0), (120, 0.01), (140, 0.0), (160, 0.5)):
+        searcher.outcomes.append(Outcome(units, units * UNIT, 10, {"ndr": lost / 1e-4, "pdr": lost / 1e-3}))
+    assert searcher.bounds(WANTED[1]) == (100, 120)
+
+
+def test_a_search_that_ran_out_of_time_says_at_what_width() -> None:
+    lab = Lab()
+    brackets = Searcher(WANTED, PLAN).run(lab, lambda: len(lab.asked) >= 7)
+    capacity = conclude(WANTED, [brackets], pl.DataFrame(), minutes=1, width=0.03)
+    assert capacity.max_packet_rate is None
+    assert "relative width" in capacity.reasons[0]
+
+
+def test_the_whole_of_one_conference_is_the_finest_step_and_the_ceiling_is_kept() -> None:
+    lab = Lab()
+    plan = replace(PLAN, max_units=100)
+    brackets = Searcher(WANTED, plan).run(lab)
+    assert max(lab.asked) <= 100
+    assert found(brackets, "cpu").state == "kept"
+    assert "raise --max-pps" in conclude(WANTED, [brackets], pl.DataFrame(), minutes=1, width=0.03).reasons[0]
+
+
+def test_the_least_of_the_limits_is_taken_restart_by_restart() -> None:
+    cpu, delay = WANTED[2], WANTED[4]
+
+    def bracket(goal: Goal, pps: float | None) -> Bracket:
+        if pps is None:
+            return Bracket(goal, 50_000, None, None, "kept")
+        return Bracket(goal, 0.99 * pps, 1.01 * pps, pps, "found")
+
+    restarts = [
+        [bracket(cpu, 40_000), bracket(delay, None)],
+        [bracket(cpu, 44_000), bracket(delay, 42_000)],
+        [bracket(cpu, 40_000), bracket(delay, 47_000)],
+    ]
+    best = conclude(WANTED, restarts, pl.DataFrame(), minutes=1, width=0.03).max_packet_rate
+    assert best is not None
+    assert best.pps == pytest.approx((40 * 42 * 40) ** (1 / 3) * 1000)
+    assert best.goal is cpu
+    assert best.interval_pps is not None
+    assert best.interval_pps[0] < 40_000 < 42_000 < best.interval_pps[1]
+
+
+def test_a_share_of_late_packets_that_is_not_measured_is_refused() -> None:
+    with pytest.raises(UsageError, match="not measured"):
+        goals(delay=(50.0, 0.002))
