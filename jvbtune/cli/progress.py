@@ -117,13 +117,8 @@ class Progress:
             f"loss {figure('loss_ratio', '.1e', '')}",
             f"drops {drops}" if drops is not None else "",
             f"p99 {figure('delay_p99_ms', '.1f', ' ms')}",
-<<<<<<< HEAD
             "bursts" if row["kind"] == "burst" else row["kind"] if row["kind"] in ("probe", "profiled") else "",
-            f"left {self._left()}",
-=======
-            "bursts" if row["kind"] == "burst" else "probe" if row["kind"] == "probe" else "",
             f"left {self._left()}" if self._seconds else "",
->>>>>>> aae6340 (Search a host's capacity by adaptive trials; leave saturated loads out of the CPU curve; export what 19 of 20 restarts carry)
         ]
         note = "" if row["valid"] else "   NOT USED: " + "; ".join(row["invalid_because"])
         self._say("    " + "  ".join(part for part in parts if part) + note)
