@@ -6,12 +6,14 @@ preorder, by a handful of numpy passes.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.flame_workload import CallGraph
 from jvbtune.flame.model import Frames, FrameTable, Kind, Meta, Normalisation, Side, Tree
 
 Array = npt.NDArray[Any]
@@ -34,6 +36,26 @@ def read_collapsed(files: list[Path]) -> tuple[list[str], list[tuple[Array, Arra
             matrix[i, : len(row)] = row
         sides.append((matrix, np.array(counts)))
     return list(number), sides
+
+
+def random_pair(number: int, depth: int = 41, seed: int = 1) -> tuple[list[str], list[tuple[Array, Array]]]:
+    """As ``flame_workload.write_collapsed_pair`` makes them, without files: for sizes whose text would take minutes."""
+    graph = CallGraph(random.Random(seed))
+    callees = np.array(graph.callees, np.int32)
+    r = np.random.default_rng(seed)
+    wanted = number + number // 10
+    paths = np.zeros((1, depth), np.int32)
+    while len(paths) < wanted:
+        # Each stack branches off from an earlier one about half-way up.
+        new = paths[r.integers(0, len(paths), min(len(paths) * 2, wanted))]
+        branch = r.integers(4, depth - 2, len(new))
+        for level in range(1, depth):
+            pick = np.minimum(r.exponential(2, len(new)).astype(int), callees.shape[1] - 1)
+            new[:, level] = np.where(level < branch, new[:, level], callees[new[:, level - 1], pick])
+        paths = np.unique(np.concatenate([paths, new]), axis=0)
+    paths = paths[r.permutation(len(paths))[:wanted]]
+    counts = [1 + r.exponential(5, number).astype(int).astype(float) for _ in "AB"]
+    return graph.names, [(paths[:number], counts[0]), (paths[wanted - number :], counts[1])]
 
 
 def merged(names: list[str], sides: list[tuple[Array, Array]], packets: tuple[float, ...] | None = None) -> Tree:

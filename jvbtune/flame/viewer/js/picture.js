@@ -38,6 +38,7 @@ export class Picture {
     /** @type {import('./layout.js').Boxes | null} */
     this.boxes = null;
     this.characterPx = 0;
+    this.high = 0;  // of the window on the picture; asking the document for each box would cost more than drawing it
     this.placed = false;
   }
 
@@ -49,7 +50,7 @@ export class Picture {
   topOf(row) {
     const scene = /** @type {Scene} */ (this.scene);
     if (!scene.rootBelow) return row * ROW_PX;
-    return Math.max(this.rows * ROW_PX, this.host.clientHeight) - (row + 1) * ROW_PX;
+    return Math.max(this.rows * ROW_PX, this.high) - (row + 1) * ROW_PX;
   }
 
   /** @param {Scene} scene */
@@ -57,6 +58,7 @@ export class Picture {
     const turned = this.scene !== null && this.scene.rootBelow !== scene.rootBelow;
     const swapped = this.scene === null || this.scene.tree !== scene.tree;
     this.scene = scene;
+    this.high = this.host.clientHeight;
     this.spacer.style.height = `${this.rows * ROW_PX}px`;
     if (!this.placed || turned || swapped) this.scrollToRoot();
     this.placed = true;
@@ -86,7 +88,7 @@ export class Picture {
     const scene = this.scene;
     if (!scene) return;
     const wide = this.host.clientWidth;
-    const high = this.host.clientHeight;
+    const high = this.high = this.host.clientHeight;
     const ratio = window.devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(wide * ratio) || this.canvas.height !== Math.round(high * ratio)) {
       this.canvas.width = Math.round(wide * ratio);

@@ -1,0 +1,121 @@
+"""The viewer of a large comparison in a headless Chromium: size of the file, time until one can use it, search, redraw.
+
+python benchmarks/bench_flame_viewer.py
+
+The pair is that of the other flame benchmarks: two captures of 96,000 stacks, 41 deep. "Ready" is counted from the
+start of the navigation to the first frame painted with the whole tree decoded, with totals and table; it is the median
+of several loads. Search is typing a pattern that was not searched before, to the end of the frame that shows it.
+A pair of a million stacks a side follows: its picture is pruned, its table is not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.flame_tree import merged, random_pair, read_collapsed
+from benchmarks.flame_workload import write_collapsed_pair
+from jvbtune.flame.model import Tree
+from jvbtune.flame.viewer import render_html
+
+LIMIT_MB = 6.0
+LIMIT_READY_MS = 1000.0
+LIMIT_STEP_MS = 50.0
+LOADS = 7
+PATTERNS = ("Packet", "queue", "Srtp|Ice", r"^org/ice4j", r"Pool\w+\.cache", "[0-9]7$", "Buffer.*Node", "kotlin/.*9")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+PACKETS = (2.0e6, 2.1e6)
+
+#: Resolves once the frame that is due has been painted.
+PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"
+
+
+def measure(browser: Browser, path: Path) -> dict[str, float]:
+    """Medians in ms."""
+    ready, search, redraw, zoom = [], [], [], []
+    for load in range(LOADS):
+        page = browser.new_page(viewport={"width": 1400, "height": 900}, offline=True)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=true]", timeout=120_000)
+        ready.append(float(page.evaluate("jvbtune.timing.painted")))
+        assert "CPU per packet" in page.inner_text("#sums")
+        if load == 0:
+            for pattern in PATTERNS:
+                search.append(
+                    page.evaluate(
+                        f"""async (pattern) => {{
+                            const input = document.getElementById('search');
+                            const began = performance.now();
+                            input.value = pattern;
+                            input.dispatchEvent(new Event('input'));
+                            return await {PAINTED} - began;
+                        }}""",
+                        pattern,
+                    )
+                )
+            page.fill("#search", "")
+            for _ in range(15):
+                began = "const began = performance.now(); jvbtune.viewer.drawPictures();"
+                redraw.append(page.evaluate(f"(() => {{ {began} return performance.now() - began; }})()"))
+                zoom.append(
+                    page.evaluate(
+                        f"""async () => {{
+                            const {{ viewer }} = jvbtune;
+                            const began = performance.now();
+                            const wide = viewer.panes.list[0].picture.boxes;
+                            viewer.zoomTo('main', wide.node[Math.min(2, wide.count - 1)]);
+                            return await {PAINTED} - began;
+                        }}"""
+                    )
+                )
+        page.close()
+    median = statistics.median
+    return {"ready": median(ready), "search": median(search), "redraw": median(redraw), "zoom": median(zoom)}
+
+
+def report(name: str, browser: Browser, directory: Path, tree: Tree) -> tuple[float, dict[str, float]]:
+    began = time.perf_counter()
+    html = render_html(tree, title=name)
+    seconds = time.perf_counter() - began
+    path = directory / "picture.html"
+    path.write_text(html, encoding="utf-8")
+    megabytes = path.stat().st_size / 1e6
+    found = measure(browser, path)
+    print(
+        f"{name:22s} {len(tree):12,d} {seconds:8.2f} {megabytes:6.2f} {found['ready']:9.0f} {found['search']:8.0f} "
+        f"{found['redraw']:8.0f} {found['zoom']:8.0f}"
+    )
+    return megabytes, found
+
+
+def main() -> int:
+    print("pair                          nodes encode s     MB  ready ms   search   redraw     zoom  (medians)")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        directory = Path(name)
+        a, b = directory / "a.collapsed", directory / "b.collapsed"
+        write_collapsed_pair(a, b)
+        names, sides = read_collapsed([a, b])
+        megabytes, found = report("96,000 stacks a side", browser, directory, merged(names, sides, PACKETS))
+        failed = (
+            megabytes > LIMIT_MB
+            or found["ready"] > LIMIT_READY_MS
+            or max(found["search"], found["redraw"]) > LIMIT_STEP_MS
+        )
+        names, sides = random_pair(1_000_000)
+        report("1,000,000 stacks a side", browser, directory, merged(names, sides, PACKETS))
+        browser.close()
+    print(f"limits of the first: {LIMIT_MB:g} MB, {LIMIT_READY_MS:g} ms until ready, {LIMIT_STEP_MS:g} ms each step")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
