@@ -10,6 +10,7 @@ A pair of a million stacks a side follows: its picture is pruned, its table is n
 
 from __future__ import annotations
 
+import random
 import shutil
 import statistics
 import sys
@@ -17,13 +18,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.flame_tree import merged, random_pair, read_collapsed
-from benchmarks.flame_workload import write_collapsed_pair
-from jvbtune.flame.model import Tree
+from benchmarks.flame_workload import CallGraph, write_collapsed_pair
+from jvbtune.flame.compare import merge
+from jvbtune.flame.formats import read
+from jvbtune.flame.model import Frames, Kind, Meta, Profile, Stacks
 from jvbtune.flame.viewer import render_html
 
 LIMIT_MB = 6.0
@@ -32,7 +35,10 @@ LIMIT_STEP_MS = 50.0
 LOADS = 7
 PATTERNS = ("Packet", "queue", "Srtp|Ice", r"^org/ice4j", r"Pool\w+\.cache", "[0-9]7$", "Buffer.*Node", "kotlin/.*9")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-PACKETS = (2.0e6, 2.1e6)
+METAS = [
+    Meta(title=title, engine="async-profiler", event="cpu", interval_ns=10e6, seconds=60.0, packets=packets)
+    for title, packets in (("before", 2.0e6), ("after", 2.1e6))
+]
 
 #: Resolves once the frame that is due has been painted.
 PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"
@@ -81,7 +87,32 @@ def measure(browser: Browser, path: Path) -> dict[str, float]:
     return {"ready": median(ready), "search": median(search), "redraw": median(redraw), "zoom": median(zoom)}
 
 
-def report(name: str, browser: Browser, directory: Path, tree: Tree) -> tuple[float, dict[str, float]]:
+def random_profiles(number: int, depth: int = 41, seed: int = 1) -> list[Profile]:
+    """As ``write_collapsed_pair`` makes them, without files: for a size whose text would take minutes."""
+    graph = CallGraph(random.Random(seed))
+    callees = np.array(graph.callees, np.int32)
+    r = np.random.default_rng(seed)
+    wanted = number + number // 10
+    paths = np.zeros((1, depth), np.int32)
+    while len(paths) < wanted:
+        # Each stack branches off from an earlier one about half-way up.
+        new = paths[r.integers(0, len(paths), min(len(paths) * 2, wanted))]
+        branch = r.integers(4, depth - 2, len(new))
+        for level in range(1, depth):
+            pick = np.minimum(r.exponential(2, len(new)).astype(int), callees.shape[1] - 1)
+            new[:, level] = np.where(level < branch, new[:, level], callees[new[:, level - 1], pick])
+        paths = np.unique(np.concatenate([paths, new]), axis=0)
+    paths = paths[r.permutation(len(paths))[:wanted]]
+    frames = Frames(tuple(graph.names), np.full(len(graph.names), Kind.JAVA, np.uint8))
+    stacks = Stacks(frames, paths.reshape(-1), np.arange(0, wanted * depth + 1, depth, dtype=np.int64))
+    thread = np.full(number, -1, np.int32)
+    counts = [1.0 + r.exponential(5, number).astype(int) for _ in METAS]
+    places = [np.arange(number, dtype=np.int32), np.arange(wanted - number, wanted, dtype=np.int32)]
+    return [Profile(stacks, *row, thread, meta=meta) for *row, meta in zip(places, counts, METAS, strict=True)]
+
+
+def report(name: str, browser: Browser, directory: Path, pair: list[Profile]) -> tuple[float, dict[str, float]]:
+    tree = merge([[profile] for profile in pair])
     began = time.perf_counter()
     html = render_html(tree, title=name)
     seconds = time.perf_counter() - began
@@ -103,15 +134,13 @@ def main() -> int:
         directory = Path(name)
         a, b = directory / "a.collapsed", directory / "b.collapsed"
         write_collapsed_pair(a, b)
-        names, sides = read_collapsed([a, b])
-        megabytes, found = report("96,000 stacks a side", browser, directory, merged(names, sides, PACKETS))
+        megabytes, found = report("96,000 stacks a side", browser, directory, read([a, b], metas=METAS))
         failed = (
             megabytes > LIMIT_MB
             or found["ready"] > LIMIT_READY_MS
             or max(found["search"], found["redraw"]) > LIMIT_STEP_MS
         )
-        names, sides = random_pair(1_000_000)
-        report("1,000,000 stacks a side", browser, directory, merged(names, sides, PACKETS))
+        report("1,000,000 stacks a side", browser, directory, random_profiles(1_000_000))
         browser.close()
     print(f"limits of the first: {LIMIT_MB:g} MB, {LIMIT_READY_MS:g} ms until ready, {LIMIT_STEP_MS:g} ms each step")
     return int(failed)
