@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from jvbtune.flame import model
-from jvbtune.flame.model import Significance
+from jvbtune.flame.compare import merge
+from jvbtune.flame.model import Meta, Profile, Significance
+from tests.flame_compare.build import profile
 from tests.flame_viewer import reference
 from tests.flame_viewer.conftest import Open, Shown
 from tests.flame_viewer.trees import tree_of
@@ -59,23 +61,59 @@ def test_without_slices_a_poisson_test(show: Open) -> None:
     assert "lower bound on the noise" in shown.page.inner_text("#reading")
 
 
-def test_from_slices_welch(show: Open) -> None:
-    shown = show(tree_of([A, B], packets=PACKETS))
-    found = judged_rows(shown)
-    slices = [reference.table(A), reference.table(B)]
-    for name in slices[0] & slices[1].keys():
-        if sum(map(sum, (slices[0][name][0], slices[1][name][0]))) < 16:
-            continue
-        per_packet = [
-            [1000 * count / packets for count, packets in zip(slices[s][name][0], PACKETS[s], strict=True)]
-            for s in (0, 1)
+@pytest.mark.parametrize("slices", [1, 4], ids=["poisson", "slices"])
+def test_what_the_comparison_did_not_test_is_tested_alike(show: Open, slices: int) -> None:
+    """The page's own test, in every normalisation, over nodes and over frames, against the comparison's."""
+    r = np.random.default_rng(slices)
+    base = {stack: count for seed in range(6) for stack, count in reference.random_side(seed + 70).items()}
+
+    def capture(title: str, packets: float) -> list[Profile]:
+        drift = r.normal(1, 0.05, slices)
+        return [
+            profile(
+                {
+                    stack: float(r.poisson(count * r.gamma(50, 1 / 50) * drift[k] * (2 if "EVP" in stack[-1] else 1)))
+                    for stack, count in base.items()
+                    if title == "b" or "Sender.add" not in stack[-1]
+                },
+                Meta(title=title, interval_ns=1e6, seconds=10.0 + k % 2, packets=packets * drift[k]),
+            )
+            for k in range(slices)
         ]
-        test = stats.ttest_ind(per_packet[1], per_packet[0], equal_var=False)
-        assert found[name]["p"] == pytest.approx(test.pvalue, rel=1e-5), name
-        interval = test.confidence_interval(0.95)
-        assert (found[name]["low"], found[name]["high"]) == pytest.approx(interval, rel=1e-5)
-    shown.page.click("#help")
-    assert "Welch" in shown.page.inner_text("#reading")
+
+    sides = [capture("a", 1000.0), capture("b", 1300.0)]
+    trees = {name: merge(sides, normalise=name) for name in ("packets", "seconds", "samples", "share")}
+    shown, pruned = show(trees["packets"]), show(trees["packets"], largest_picture=60)
+    for name, tree in trees.items():
+        shown.state(norm=name)
+        pruned.state(norm=name)
+        found = judged_rows(shown)
+        for frame, values in judged_rows(pruned).items():
+            assert values == pytest.approx(found[frame], nan_ok=True)
+        wanted = tree.table.significance
+        assert wanted is not None
+        for f, frame in enumerate(tree.frames.names[1:], 1):
+            for key, values in (
+                ("p", wanted.p_value),
+                ("q", wanted.q_value),
+                ("low", wanted.low),
+                ("high", wanted.high),
+            ):
+                assert found[frame][key] == pytest.approx(values[f], rel=2e-5, abs=1e-30, nan_ok=True), (
+                    name,
+                    frame,
+                    key,
+                )
+        nodes = shown.js(
+            "(({ row, p, q }) => Array.from(row, (r) => [p[r], q[r]]))(jvbtune.viewer.analysis.nodes('main'))"
+        )
+        assert tree.significance is not None
+        tested = ~np.isnan(tree.significance.p_value)
+        assert 20 < tested.sum() < len(tree)
+        for place, values in enumerate((tree.significance.p_value, tree.significance.q_value)):
+            page = np.array([node[place] for node in nodes], dtype=float)
+            assert np.isnan(page).tolist() == (~tested).tolist()
+            assert page[tested] == pytest.approx(values[tested], rel=2e-5, abs=1e-30)
 
 
 def test_the_comparisons_own_verdict_is_shown(show: Open) -> None:

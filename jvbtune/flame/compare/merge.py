@@ -86,7 +86,7 @@ def merge(
         self_[s, trie.end_node] = values.sum(axis=0)
         total[s] = totals(trie, values.sum(axis=0))
         total[s, 0] = whole[s].total
-    outer = outermost(trie)
+    outer = outermost(trie.frame, trie.subtree)
     frames = len(table.frames)
     table_self = np.stack([by_frame(row, trie.frame, frames) for row in self_])
     table_total = np.stack([by_frame(row[outer], trie.frame[outer], frames) for row in total])

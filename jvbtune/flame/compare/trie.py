@@ -80,12 +80,12 @@ def totals(trie: Trie, counts: Float64) -> Float64:
     return summed
 
 
-def outermost(trie: Trie) -> Bool:
+def outermost(frame: Int32, subtree: Int32) -> Bool:
     """Marks the nodes that are not below another of the same frame: a recursion's total counts once."""
-    nodes = len(trie.frame)
-    order = np.argsort(trie.frame, kind="stable")
-    offset = trie.frame[order].astype(np.int64) * (nodes + 1)
-    ends = np.maximum.accumulate(offset + order + trie.subtree[order])
+    nodes = len(frame)
+    order = np.argsort(frame, kind="stable")
+    offset = frame[order].astype(np.int64) * (nodes + 1)
+    ends = np.maximum.accumulate(offset + order + subtree[order])
     nested = np.zeros(nodes, dtype=bool)
     nested[order[1:]] = ends[:-1] > (offset + order)[1:]
     return ~nested

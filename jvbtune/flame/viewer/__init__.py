@@ -20,7 +20,7 @@ import jvbtune
 from jvbtune.flame.model import Float64, Kind, Meta, Side, Significance, Tree
 from jvbtune.flame.viewer.bundle import page
 from jvbtune.flame.viewer.encode import Encoder
-from jvbtune.flame.viewer.prune import LARGEST_PICTURE, Pruned, prune
+from jvbtune.flame.viewer.prune import LARGEST_PICTURE, Pruned, exact_table, prune
 
 SCHEMA_VERSION = 1
 
@@ -95,7 +95,7 @@ def render_html(
     encoder.add_tree(pruned.tree)
     frames = _frame_places(tree)
     if pruned.left_out:
-        encoder.add_exact_table(tree.table.self_[:, frames], tree.table.total[:, frames])
+        encoder.add_exact_table(exact_table(tree), frames)
     node_columns = dict(pruned.tree.columns)
     frame_columns = {c.id: c.frame_values for c in described if c.frame_values is not None}
     if pruned.tree.significance is not None:

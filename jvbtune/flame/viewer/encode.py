@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jvbtune.flame.model import Float64, Tree
+from jvbtune.flame.viewer.prune import ExactTable
 
 #: Whole numbers below this survive as varints: the page reads them as float64.
 _EXACT = 2.0**53
@@ -101,11 +102,14 @@ class Encoder:
                 for index, values in enumerate(tree.slice_self[side]):
                     self.add_values(f"slice_{side}_{index}", values)
 
-    def add_exact_table(self, self_: Float64, total: Float64) -> None:
-        """Sums by frame (sides, frames), root left out, for a tree that was pruned."""
-        for side in range(len(self_)):
-            self.add_values(f"frame_self_{side}", self_[side])
-            self.add_values(f"frame_total_{side}", total[side])
+    def add_exact_table(self, table: ExactTable, frames: Array) -> None:
+        """Sums by frame, in the order of ``frames``, for a tree that was pruned."""
+        for side, (own, total) in enumerate(zip(table.self_, table.total, strict=True)):
+            self.add_values(f"frame_self_{side}", own[frames])
+            self.add_values(f"frame_total_{side}", total[frames])
+            for index, values in enumerate(table.slices[side]):
+                self.add_values(f"frame_slice_{side}_{index}", values[frames])
+        self.add_values("frame_stacks", table.stacks[frames])
 
     def deflated(self) -> bytes:
         """All sections, in order."""

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from jvbtune.flame.model import Frames, Kind, Significance, Tree
+from jvbtune.flame.compare.trie import by_frame as sum_by_frame
+from jvbtune.flame.compare.trie import outermost
+from jvbtune.flame.model import Float64, Frames, Kind, Significance, Tree
 
 #: Nodes that the page decodes, lays out and draws within a second.
 LARGEST_PICTURE = 2_000_000
@@ -25,6 +27,36 @@ class Pruned:
     tree: Tree
     left_out: int  # nodes of the whole tree that the picture does not show
     share: float  # each of them is below this share of its side's total, on every side
+
+
+@dataclass(frozen=True)
+class ExactTable:
+    """What the page would sum up by frame, had it the whole tree: arrays with one value a frame."""
+
+    self_: Float64  # (sides, frames)
+    total: Float64  # (sides, frames), recursion counted once
+    slices: tuple[Float64, ...]  # for each side (slices, frames); no slices where there is but one
+    stacks: Float64  # equal for frames that the very same stacks go through
+
+
+def exact_table(tree: Tree) -> ExactTable:
+    """The table of a tree that is about to be pruned."""
+    nodes = np.flatnonzero(outermost(tree.frame, tree.subtree))
+    first = np.searchsorted(tree.self_nodes, nodes)
+    last = np.searchsorted(tree.self_nodes, nodes + tree.subtree[nodes])
+    frame = tree.frame[nodes]
+
+    def by_frame(self_: Float64) -> Float64:
+        running = np.concatenate([[0.0], np.cumsum(self_)])
+        return sum_by_frame(running[last] - running[first], frame, len(tree.frames))
+
+    # Whole numbers, so that sums are exact; as the page draws them for a tree that it has whole (sameStacks).
+    drawn = np.arange(1, len(tree.self_nodes) + 1, dtype=np.uint32) * np.uint32(0x9E3779B1) >> np.uint32(2)
+    slices = tuple(
+        np.stack([by_frame(row) for row in rows]) if len(rows) > 1 else np.zeros((0, len(tree.frames)))
+        for rows in tree.slice_self
+    )
+    return ExactTable(tree.table.self_, tree.table.total, slices, by_frame(drawn.astype(np.float64)))
 
 
 def prune(tree: Tree, largest: int) -> Pruned:

@@ -178,7 +178,7 @@ export class Analysis {
       if (given) return given;
       const chains = this.chains(which);
       const values = tree.total.map((totals) => Float64Array.from(chains.first, (node) => totals[node]));
-      return this.noise.judge(values, () => this.sliceTotals(which), chains.nodes, chains.row);
+      return this.noise.judge(values, () => this.sliceTotals(which), null, chains.row);
     });
   }
 
@@ -197,9 +197,23 @@ export class Analysis {
       const sums = this.keep('sums', this.filterKey, () => frameSums(tree, this.frames));
       const exact = !meta.pruned || (!this.filtered && frameValues !== null);
       const { self, total, present } = frameValues && !this.filtered ? frameValues : sums;
-      const judged = this.given(this.profile.frameColumns, null) ?? this.noise.judge(total, () => this.frameSlices(sums.marks), null, null);
+      const whole = this.filtered ? null : frameValues;
+      const judged = this.given(this.profile.frameColumns, null)
+        ?? this.noise.judge(total, () => whole?.slices ?? this.frameSlices(sums.marks), () => whole?.stacks ?? this.sameStacks(sums.marks), null);
       return { self, total, present, judged, exact };
     });
+  }
+
+  /** A number by frame that frames of the very same stacks share. @param {Uint8Array} marks nodes to count */
+  sameStacks(marks) {
+    const tree = this.tree('main');
+    const { row } = this.chains('main');
+    const { selfNodes } = this.profile;
+    const drawn = selfNodes.map((_, i) => Math.imul(i + 1, 0x9e3779b1) >>> 2);  // whole numbers: their sums are exact
+    const byRow = rowTotals(tree, this.chains('main'), selfNodes, drawn);
+    const out = new Float64Array(this.frames);
+    for (let i = 0; i < tree.size; i++) if (marks[i]) out[tree.frame[i]] += byRow[row[i]];
+    return out;
   }
 
   /** Totals of each slice by frame. @param {Uint8Array} marks nodes to count @returns {Float64Array[][]} */

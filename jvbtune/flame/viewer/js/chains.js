@@ -4,9 +4,9 @@
 /** @typedef {import('./decode.js').Tree} Tree */
 
 /**
- * `row[node]`; `first[row]` its outermost node; `parent[row]` the row of that node's caller, −1 for the root; `nodes[row]`
- * how many nodes it has. Rows ascend in preorder.
- * @typedef {{row: Int32Array, first: Int32Array, parent: Int32Array, nodes: Int32Array, count: number}} Chains
+ * `row[node]`; `first[row]` its outermost node; `parent[row]` the row of that node's caller, −1 for the root. Rows
+ * ascend in preorder.
+ * @typedef {{row: Int32Array, first: Int32Array, parent: Int32Array, count: number}} Chains
  */
 
 /** @param {Tree} tree @returns {Chains} */
@@ -15,7 +15,6 @@ export function chainsOf(tree) {
   const [one, other] = [total[0], total[total.length - 1]];
   const row = new Int32Array(size);
   const first = new Int32Array(size);
-  const nodes = new Int32Array(size);
   let count = 0;
   for (let i = 0; i < size; i++) {
     const above = parent[i];
@@ -25,16 +24,15 @@ export function chainsOf(tree) {
       row[i] = count;
       first[count++] = i;
     }
-    nodes[row[i]]++;
   }
   const above = new Int32Array(count);
   for (let r = 0; r < count; r++) above[r] = r === 0 ? -1 : row[parent[first[r]]];
-  return { row, first: first.slice(0, count), parent: above, nodes: nodes.slice(0, count), count };
+  return { row, first: first.slice(0, count), parent: above, count };
 }
 
 /**
  * Totals by row of values that belong to nodes of the profile (a slice's).
- * @param {Tree} tree @param {Chains} chains @param {Int32Array} selfNodes @param {Float64Array} values
+ * @param {Tree} tree @param {Chains} chains @param {Int32Array} selfNodes @param {ArrayLike<number>} values
  */
 export function rowTotals(tree, chains, selfNodes, values) {
   const { row, parent, count } = chains;

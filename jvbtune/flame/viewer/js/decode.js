@@ -25,7 +25,7 @@
  * @property {Int32Array} row            by node: its row in `columns`; empty without columns
  * @property {Record<string, Float32Array>} columns       further values by row, NaN where there is none
  * @property {Record<string, Float32Array>} frameColumns  the same by frame
- * @property {{self: Float64Array[], total: Float64Array[], present: Uint8Array} | null} frameValues
+ * @property {{self: Float64Array[], total: Float64Array[], present: Uint8Array, slices: Float64Array[][], stacks: Float64Array} | null} frameValues
  *   exact sums by frame, where the tree itself was pruned
  */
 
@@ -196,12 +196,15 @@ export async function decodeProfile(meta, base64) {
   }));
   let frameValues = null;
   if (meta.pruned) {
-    const byFrame = (/** @type {string} */ what) => meta.sides.map((/** @type {any} */ _, /** @type {number} */ side) => {
+    const byFrame = (/** @type {string} */ what) => {
       const out = new Float64Array(names.length + 1);
-      out.set(read.numbers(`${what}_${side}`, Float64Array));
+      out.set(read.numbers(`frame_${what}`, Float64Array));
       return out;
-    });
-    frameValues = { self: byFrame('frame_self'), total: byFrame('frame_total'), present: new Uint8Array(names.length + 1) };
+    };
+    const bySide = (/** @type {string} */ what) => meta.sides.map((/** @type {any} */ _, /** @type {number} */ side) => byFrame(`${what}_${side}`));
+    const sliced = meta.sides.map((/** @type {any} */ { slices: parts }, /** @type {number} */ side) =>
+      parts.map((/** @type {any} */ __, /** @type {number} */ slice) => byFrame(`slice_${side}_${slice}`)));
+    frameValues = { self: bySide('self'), total: bySide('total'), present: new Uint8Array(names.length + 1), slices: sliced, stacks: byFrame('stacks') };
     const { total: sums, present } = frameValues;
     for (let f = 0; f < names.length - 1; f++) present[f] = sums.some((/** @type {Float64Array} */ values) => values[f] > 0) ? 1 : 0;
   }

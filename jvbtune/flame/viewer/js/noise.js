@@ -1,9 +1,9 @@
-// How sure a difference is, for what the comparison (jvbtune/flame/compare) did not test itself: another normalisation,
-// a filtered tree, a sandwich. From slices a Welch test of each row by itself, which finds less than the comparison's, in
-// which rows lend each other what they have in common; without slices sampling noise alone (Poisson), a lower bound on
-// the noise, as there. Corrected for all tests by Benjamini and Hochberg.
+// How sure a difference is, by the comparison's own tests (jvbtune/flame/compare/significance.py): over slices, or, for
+// want of them, sampling noise alone (Poisson), a lower bound on the noise. Corrected for all tests by Benjamini and
+// Hochberg. Rows that the very same stacks go through are one test.
 
-import { normalQuantile, poissonP, studentP, studentQuantile } from './statistics.js';
+import { judgeSlices } from './moderated.js';
+import { normalQuantile, poissonP } from './statistics.js';
 
 /** @typedef {import('./decode.js').Profile} Profile */
 /** @typedef {import('./normalise.js').Normalisation} Normalisation */
@@ -26,113 +26,76 @@ export class Noise {
     const { sides, test } = profile.meta;
     this.method = sides.length < 2 ? 'none' : profile.slices.every((slices) => slices.length >= 2) ? 'slices' : 'poisson';
     this.perSample = sides.map((/** @type {any} */ side) => side.units_per_sample);
-    this.fewest = Math.max(FEWEST_SAMPLES, SMALLEST_SHARE * profile.tree.total.reduce((sum, values, side) => sum + values[0] / this.perSample[side], 0));
+    this.factors = normalised.scales.map((scale, side) => scale * this.perSample[side]);
+    const whole = profile.tree.total.reduce((sum, values, side) => sum + values[0] / this.perSample[side], 0);
+    this.fewest = Math.max(FEWEST_SAMPLES, SMALLEST_SHARE * whole);
     this.confidence = 1 - (test?.level ?? 0.05);
   }
 
   /**
    * @param {Float64Array[]} values [A, B] by row, in the profile's own unit
    * @param {() => Float64Array[][]} slices [side][slice] the same of each slice
-   * @param {ArrayLike<number> | null} weights how many tests a row stands for; null: one each
+   * @param {(() => ArrayLike<number>) | null} alike what is equal for rows of the same stacks; null: each has its own
    * @param {Int32Array | null} row
    * @returns {Judged}
    */
-  judge(values, slices, weights, row) {
+  judge(values, slices, alike, row) {
     const count = values[0].length;
-    const out = { row, p: new Float32Array(count).fill(NaN), q: new Float32Array(count), low: new Float32Array(count).fill(NaN), high: new Float32Array(count).fill(NaN) };
-    if (this.method === 'poisson') this.#poisson(values, out);
-    else if (this.method === 'slices') this.#slices(values, slices(), out);
-    out.q = adjusted(out.p, weights);
+    const empty = () => new Float32Array(count).fill(NaN);
+    const out = { row, p: empty(), q: empty(), low: empty(), high: empty() };
+    if (this.method === 'none' || !(Math.min(...this.factors) > 0)) return out;
+    const [a, b] = values.map((one, side) => one.map((value) => value / this.perSample[side]));
+    /** @type {number[][]} */
+    const tests = [];  // each with its rows
+    const known = new Map();
+    const marks = alike?.();
+    for (let i = 0; i < count; i++) {
+      if (!(a[i] + b[i] >= this.fewest)) continue;
+      const same = marks ? known.get(marks[i]) : undefined;
+      if (same) same.push(i);
+      else {
+        tests.push([i]);
+        if (marks) known.set(marks[i], tests[tests.length - 1]);
+      }
+    }
+    const once = tests.map(([i]) => i);
+    const found = this.method === 'poisson' ? once.map((i) => this.#poisson(a[i], b[i])) : this.#slices(once, slices());
+    const q = adjusted(found.map(({ p }) => p));
+    tests.forEach((rows, t) => {
+      const { p, delta, half } = found[t];
+      for (const i of rows) [out.p[i], out.q[i], out.low[i], out.high[i]] = [p, q[t], delta - half, delta + half];
+    });
     return out;
   }
 
-  /** @param {Float64Array} value @param {number} side @param {number} i */
-  #samples(value, side, i) {
-    return value[i] / this.perSample[side];
+  /** @param {number} a @param {number} b in samples */
+  #poisson(a, b) {
+    const [one, other] = this.factors;
+    const z = this.z ??= normalQuantile(this.confidence);
+    return { p: poissonP(a, b, one / (one + other)), delta: other * b - one * a, half: z * Math.sqrt(one * one * a + other * other * b) };
   }
 
-  /** @param {Judged} out @param {number} i @param {number} delta @param {number} half */
-  #enclose(out, i, delta, half) {
-    out.low[i] = delta - half;
-    out.high[i] = delta + half;
-  }
-
-  /** @param {Float64Array[]} values @param {Judged} out */
-  #poisson(values, out) {
-    const [one, other] = this.normalised.scales.map((scale, side) => scale * this.perSample[side]);
-    if (!(one > 0 && other > 0)) return;
-    const z = normalQuantile(this.confidence);
-    /** @type {Map<number, number>} */
-    const known = new Map();  // few pairs of counts are different
-    for (let i = 0; i < out.p.length; i++) {
-      const a = this.#samples(values[0], 0, i);
-      const b = this.#samples(values[1], 1, i);
-      if (!(a + b >= this.fewest)) continue;
-      const key = a < 1e6 && b < 1e6 && Number.isInteger(a) && Number.isInteger(b) ? a * 1e6 + b : -1;
-      let p = known.get(key);
-      if (p === undefined || key < 0) {
-        p = poissonP(a, b, one / (one + other));
-        known.set(key, p);
-      }
-      out.p[i] = p;
-      this.#enclose(out, i, other * b - one * a, z * Math.sqrt(one * one * a + other * other * b));
-    }
-  }
-
-  /** @param {Float64Array[]} values @param {Float64Array[][]} slices @param {Judged} out */
-  #slices(values, slices, out) {
-    const { scales, exposures } = this.normalised;
-    const squares = slices.map((measured, side) => squaredErrors(measured, values[side], exposures[side]));
-    const [na, nb] = slices.map((measured) => measured.length);
-    for (let i = 0; i < out.p.length; i++) {
-      if (!(this.#samples(values[0], 0, i) + this.#samples(values[1], 1, i) >= this.fewest)) continue;
-      const [a, b] = [scales[0] ** 2 * squares[0][i], scales[1] ** 2 * squares[1][i]];
-      const error = Math.sqrt(a + b);
-      if (!(error > 0)) continue;
-      const freedom = (a + b) ** 2 / (a ** 2 / (na - 1) + b ** 2 / (nb - 1));
-      const delta = values[1][i] * scales[1] - values[0][i] * scales[0];
-      out.p[i] = studentP(delta / error, freedom);
-      this.#enclose(out, i, delta, error * studentQuantile(this.confidence, freedom));
-    }
+  /** @param {number[]} rows @param {Float64Array[][]} slices */
+  #slices(rows, slices) {
+    const { meta } = this.profile;
+    return judgeSlices(slices.map((side, s) => ({
+      counts: side.map((values) => Float64Array.from(rows, (i) => values[i] / this.perSample[s])),
+      wholes: meta.sides[s].slices.map((/** @type {any} */ slice) => slice.total / this.perSample[s]),
+      exposure: this.normalised.exposures[s],
+      factor: this.factors[s],
+      ofShare: this.normalised.id === 'share',
+    })), this.confidence);
   }
 }
 
-/**
- * Squared standard error of the sum of slices, from their scatter about what their exposure lets expect.
- * @param {Float64Array[]} slices @param {Float64Array} sums @param {number[]} exposure
- */
-function squaredErrors(slices, sums, exposure) {
-  const out = new Float64Array(sums.length);
-  slices.forEach((values, number) => {
-    for (let i = 0; i < out.length; i++) out[i] += (values[i] - sums[i] * exposure[number]) ** 2;
-  });
-  const rest = 1 - exposure.reduce((sum, e) => sum + e * e, 0);
-  for (let i = 0; i < out.length; i++) out[i] /= rest;
-  return out;
-}
-
-/**
- * Benjamini–Hochberg: the lowest false-discovery rate at which each row is a discovery.
- * @param {Float32Array} ps NaN: not tested @param {ArrayLike<number> | null} weights
- */
-export function adjusted(ps, weights) {
-  /** @type {Map<number, number>} */
-  const tests = new Map();
-  let all = 0;
-  for (let i = 0; i < ps.length; i++) {
-    if (Number.isNaN(ps[i])) continue;
-    const weight = weights === null ? 1 : weights[i];
-    tests.set(ps[i], (tests.get(ps[i]) ?? 0) + weight);
-    all += weight;
-  }
-  const sorted = Float64Array.from(tests.keys()).sort();
-  let rank = all;
+/** Benjamini–Hochberg: the lowest false-discovery rate at which each row is a discovery. @param {number[]} ps NaN: not tested */
+export function adjusted(ps) {
+  const order = ps.map((_, i) => i).filter((i) => !Number.isNaN(ps[i])).sort((i, j) => ps[j] - ps[i]);
+  const out = new Float64Array(ps.length).fill(NaN);
   let lowest = 1;
-  for (let k = sorted.length - 1; k >= 0; k--) {
-    const weight = /** @type {number} */ (tests.get(sorted[k]));
-    lowest = Math.min(lowest, (sorted[k] * all) / rank);
-    tests.set(sorted[k], lowest);
-    rank -= weight;
-  }
-  return Float32Array.from(ps, (p) => tests.get(p) ?? NaN);
+  order.forEach((i, k) => {
+    lowest = Math.min(lowest, (ps[i] * order.length) / (order.length - k));
+    out[i] = lowest;
+  });
+  return out;
 }

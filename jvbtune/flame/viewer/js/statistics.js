@@ -11,6 +11,17 @@ function logGamma(x) {
   return 0.5 * Math.log(2 * Math.PI) + (x - 0.5) * Math.log(t) - t + Math.log(sum);
 }
 
+/** @param {(x: number) => number} rising @param {number} wanted @param {number} highest */
+function solve(rising, wanted, highest) {
+  let [low, high] = [0, highest];
+  for (let i = 0; i < 100; i++) {
+    const middle = (low + high) / 2;
+    if (rising(middle) < wanted) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
 /**
  * Regularised incomplete beta function I_x(a, b), by Lentz's continued fraction (Numerical Recipes, 6.4).
  * @param {number} x @param {number} a @param {number} b @returns {number}
@@ -46,14 +57,7 @@ export function studentP(t, freedom) {
 
 /** The t that a share `level` of Student's distribution lies within (both sides). @param {number} level @param {number} freedom */
 export function studentQuantile(level, freedom) {
-  let low = 0;
-  let high = 1e4;
-  for (let i = 0; i < 60; i++) {
-    const middle = (low + high) / 2;
-    if (studentP(middle, freedom) > 1 - level) low = middle;
-    else high = middle;
-  }
-  return (low + high) / 2;
+  return solve((t) => -studentP(t, freedom), level - 1, 1e5);
 }
 
 /**
@@ -78,12 +82,48 @@ export function normalQuantile(level) {
     }
     return 2 * sum * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI);
   };
-  let low = 0;
-  let high = 8;
-  for (let i = 0; i < 60; i++) {
-    const middle = (low + high) / 2;
-    if (within(middle) < level) low = middle;
-    else high = middle;
+  return solve(within, level, 8);
+}
+
+/** The x below which a share `p` of the F distribution lies. @param {number} p @param {number} n @param {number} d degrees of freedom */
+export function fQuantile(p, n, d) {
+  return solve((x) => incompleteBeta((n * x) / (n * x + d), n / 2, d / 2), p, 1e6);
+}
+
+/** The x below which a share `p` of the chi-square distribution lies; for small ones, as the series runs up. @param {number} p @param {number} d */
+export function chiSquareQuantile(p, d) {
+  const below = (/** @type {number} */ x) => {  // Abramowitz and Stegun 6.5.29
+    let term = 1 / (d / 2);
+    let sum = term;
+    for (let n = 1; sum + term !== sum; n++) {
+      term *= x / 2 / (d / 2 + n);
+      sum += term;
+    }
+    return sum * Math.exp((d / 2) * Math.log(x / 2) - x / 2 - logGamma(d / 2));
+  };
+  return solve(below, p, 2 * d);
+}
+
+/** Second derivative of log Γ, and the third: asymptotic series above 8 (Abramowitz and Stegun 6.4.11), recurrence below. @param {number} x */
+export function trigamma(x) {
+  if (x < 8) return trigamma(x + 1) + 1 / x ** 2;
+  return 1 / x + 1 / (2 * x ** 2) + 1 / (6 * x ** 3) - 1 / (30 * x ** 5) + 1 / (42 * x ** 7) - 1 / (30 * x ** 9) + 5 / (66 * x ** 11);
+}
+
+/** @param {number} x @returns {number} */
+function tetragamma(x) {
+  if (x < 8) return tetragamma(x + 1) - 2 / x ** 3;
+  return -1 / x ** 2 - 1 / x ** 3 - 1 / (2 * x ** 4) + 1 / (6 * x ** 6) - 1 / (6 * x ** 8) + 3 / (10 * x ** 10) - 5 / (6 * x ** 12);
+}
+
+/** Newton's method of Smyth 2004, appendix. @param {number} value */
+export function inverseTrigamma(value) {
+  let x = 0.5 + 1 / value;
+  for (let i = 0; i < 50; i++) {
+    const tri = trigamma(x);
+    const step = (tri * (1 - tri / value)) / tetragamma(x);
+    x += step;
+    if (-step / x < 1e-8) break;
   }
-  return (low + high) / 2;
+  return x;
 }

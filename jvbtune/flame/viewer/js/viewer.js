@@ -301,8 +301,7 @@ export class Viewer {
     const correction = 'corrected for the number of tests by Benjamini and Hochberg';
     if (this.analysis.asTested) return `${profile.meta.test.note} p-values are ${correction}.`;
     if (noise.method === 'poisson') return `Sampling noise alone (Poisson), for want of slices: a lower bound on the noise; ${correction}.`;
-    const rowByRow = `Welch's test over the slices of each side, row by row; ${correction}.`;
-    return profile.meta.test ? `${rowByRow} What the comparison tested itself, ${profile.meta.test.normalisation === 'packets' ? 'per packet' : `by ${profile.meta.test.normalisation}`} and without filters, rests on more.` : rowByRow;
+    return `A moderated Welch test over the slices of each side; ${correction}.`;
   }
 
   widthText() {
