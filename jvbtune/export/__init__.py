@@ -35,6 +35,8 @@ def export_run(run: Run, format_name: str) -> dict[str, str]:
     result = result_of(run)
     if format_name != "json" and result["status"] != "done":
         raise NoRecommendation(f"run {run.id} is {result['status']}: an unfinished run is not exported")
+    if format_name != "json" and run.provenance("before").get("simulated"):
+        raise NoRecommendation(f"run {run.id} is simulated: no machine has these figures, and none is to be given them")
     return RENDERERS[format_name](result)
 
 

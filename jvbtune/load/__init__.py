@@ -8,8 +8,9 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
+from jvbtune.load.target import media_target
 
-__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "expire_leftover", "open_generator"]
+__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "expire_leftover", "media_target", "open_generator"]
 
 
 def expire_leftover(client: BridgeClient, prefix: str) -> int:

@@ -25,6 +25,7 @@ from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
 from jvbtune.load.colibri import Answer, Conference, LocalTransport
+from jvbtune.load.target import media_target
 
 DEFAULT_MAX_PPS = 250_000.0
 MAX_WORKER_SECONDS = 24 * 3600.0
@@ -324,21 +325,6 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
         expired += status == 200
         number += 1
     return expired
-
-
-def media_target(entry: HostEntry) -> tuple[str, int]:
-    """Where load may go. Raises LoadError where the inventory does not say, or does not allow it."""
-    bridge = entry.bridge
-    if bridge.media_address is None:
-        raise LoadError(
-            f"{entry.name}: it is not said where the bridge takes media",
-            hint=f'Add to jvbtune.toml:\n[hosts."{entry.name}".bridge]\nmedia_address = "203.0.113.7"',
-        )
-    if bridge.media_address not in bridge.allowed_media_addresses:
-        raise LoadError(
-            f"{entry.name}: bridge.media_address {bridge.media_address} is not among bridge.allowed_media_addresses"
-        )
-    return bridge.media_address, bridge.media_port or 10000
 
 
 class _Worker:

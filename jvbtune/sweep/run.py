@@ -20,7 +20,7 @@ from jvbtune.errors import BridgeBusyError, Interrupted, JvbtuneError, LoadError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import HostEntry
-from jvbtune.load import expire_leftover, open_generator
+from jvbtune.load import expire_leftover, media_target, open_generator
 from jvbtune.load.base import Generator
 from jvbtune.settings.catalogue import CATALOGUE, expected_rcvbuf_bytes
 from jvbtune.settings.tuning import Tuning
@@ -209,6 +209,7 @@ def sweep(
     Interrupted on the user's interrupt, after the host was put back. The run directory holds
     whatever was measured until then, and ``options.resume`` goes on with it.
     """
+    media_target(entry)  # refused before anything is begun
     seed = _seed(experiment, options)
     run = options.resume or create_run(
         options.runs_directory,

@@ -41,15 +41,15 @@ def _with(result: dict[str, Any], **setting: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["sysctl", "jvb-conf", "docker"])
 def test_each_file_says_where_it_comes_from_and_how_to_undo_it(run: Run, name: str) -> None:
-    for text in export_run(run, name).values():
+    for text in RENDERERS[name](result_of(run)).values():
         for part in HEAD:
             assert part in text
         assert run.id in text
 
 
-def test_hocon_chooses_the_measurement_that_its_threshold_is_of(run: Run, result: dict[str, Any]) -> None:
+def test_hocon_chooses_the_measurement_that_its_threshold_is_of(result: dict[str, Any]) -> None:
     for format_name, file_name in (("jvb-conf", "jvbtune.conf"), ("docker", "custom-jvb.conf")):
-        parsed = ConfigFactory.parse_string(export_run(run, format_name)[file_name])
+        parsed = ConfigFactory.parse_string(RENDERERS[format_name](result)[file_name])
         section = parsed["videobridge.load-management.load-measurements"]
         assert section["load-measurement"] == "packet-rate"
         load = section["packet-rate.load-threshold"]
@@ -89,5 +89,7 @@ def test_json_is_the_whole_result(run: Run, result: dict[str, Any]) -> None:
 def test_what_cannot_be_carried_is_not_exported(run: Run, result: dict[str, Any]) -> None:
     with pytest.raises(NoRecommendation):
         RENDERERS["jvb-conf"](result | {"recommendation": None})
+    with pytest.raises(NoRecommendation, match="simulated"):
+        export_run(run, "sysctl")
     with pytest.raises(UsageError, match="jvb-conf"):
         export_run(run, "salt")

@@ -1,0 +1,115 @@
+"""Experiment files: what they may say, and every fault with its line; the plan that is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from jvbtune.cli.sweep import command
+from jvbtune.errors import ConfigError
+from jvbtune.sweep.experiment import Experiment, json_schema, load_experiment
+from jvbtune.sweep.plan import BASELINE, estimate_seconds, make_plan
+from jvbtune.toml import parse_toml
+
+FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+TEXT = """\
+name = "x"
+blocks = 3
+[load]
+packet_rates_pps = [1000, 2000, 4000]
+[load.burst]
+packet_rate_pps = 3000
+[[settings]]
+name = "net.core.rmem_max"
+values = [212992, 10485760]
+[[settings]]
+name = "net.ipv4.udp_rmem_min"
+values = [8192]
+"""
+
+
+def _experiment(text: str = TEXT) -> Experiment:
+    return parse_toml(text, Experiment, file="x.toml")
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
+def test_the_experiments_that_come_with_it_are_valid_and_say_what_they_are_for(path: Path) -> None:
+    experiment = load_experiment(path)
+    head = path.read_text().split("\nschema_version")[0]
+    assert "# What for:" in head
+    assert "# How long:" in head
+    assert experiment.description
+    jsonschema.Draft202012Validator(json_schema()).validate(json.loads(experiment.model_dump_json(exclude_none=True)))
+
+
+def test_there_are_the_three_that_the_documentation_names() -> None:
+    assert {"capacity.toml", "udp-buffers-quick.toml", "udp-buffers.toml"} <= {path.name for path in FILES}
+
+
+@pytest.mark.parametrize(
+    ("changed", "line", "said"),
+    [
+        (("blocks = 3", "blocks = 0"), 2, "blocks"),
+        (("blocks = 3", "blocs = 3"), 2, "blocks"),
+        (('name = "net.core.rmem_max"', 'name = "net.core.rmem"'), 8, "net.core.rmem"),
+        (("[212992, 10485760]", "[212992, 1]"), 9, "not within"),
+        (("[212992, 10485760]", "[212992, 212992]"), 9, "twice"),
+        (("values = [8192]", "values = []"), 12, "values"),
+        (('name = "net.ipv4.udp_rmem_min"', 'name = "net.core.rmem_max"'), None, "two [[settings]] tables"),
+        (("packet_rates_pps = [1000, 2000, 4000]", "packet_rates_pps = [1000, 900000]"), 4, "max_packet_rate_pps"),
+        (("[load.burst]", "[load.mix]\nsenders = 9\n[load.burst]"), 6, "more than participants"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(changed: tuple[str, str], line: int | None, said: str) -> None:
+    assert changed[0] in TEXT
+    with pytest.raises(ConfigError) as caught:
+        _experiment(TEXT.replace(*changed, 1))
+    assert said in str(caught.value)
+    if line is not None:
+        found = int(str(caught.value).split(":")[1])
+        # A fault of a whole table is told with the line of the table or of one of its keys.
+        assert abs(found - line) <= 2, str(caught.value)
+
+
+def test_each_block_has_every_step_once_and_every_step_every_load_once() -> None:
+    plan = make_plan(_experiment(), (1000, 2000, 4000), seed=1)
+    blocks = [[step.name for step in plan.steps if step.block == block] for block in range(3)]
+    expected = {BASELINE, "net.core.rmem_max=212992", "net.core.rmem_max=10485760", "net.ipv4.udp_rmem_min=8192"}
+    assert all(len(block) == 4 and set(block) == expected for block in blocks)
+    for step in plan.steps:
+        assert Counter((trial.kind, trial.level) for trial in step.trials) == Counter(
+            [("steady", 0), ("steady", 1), ("steady", 2), ("burst", 2)]
+        )
+        assert step.restart  # one setting needs it, so all steps are equally warm
+    assert len({trial.id for _, trial in plan.trials()}) == 48
+
+
+def test_a_seed_makes_the_order_and_another_seed_another() -> None:
+    orders = {
+        seed: [trial.id for _, trial in make_plan(_experiment(), (1000, 2000, 4000), seed).trials()] for seed in (1, 2)
+    }
+    again = [trial.id for _, trial in make_plan(_experiment(), (4000, 1000, 2000), 1).trials()]
+    assert orders[1] == again != orders[2]
+    assert sorted(orders[1]) == sorted(orders[2])
+
+
+def test_live_settings_alone_need_no_restart() -> None:
+    text = TEXT.replace('"net.core.rmem_max"', '"net.core.netdev_budget"').replace("[212992, 10485760]", "[600]")
+    assert make_plan(_experiment(text), (1000,), 1).restarts == 0
+
+
+def test_the_estimate_grows_with_what_is_done() -> None:
+    experiment = _experiment()
+    plan = make_plan(experiment, (1000, 2000, 4000), 1)
+    trials = 48 * (experiment.durations.trial_seconds + experiment.durations.settle_seconds)
+    assert estimate_seconds(plan, experiment) > trials + 12 * experiment.durations.warm_up_seconds
+
+
+def test_the_schema_is_published() -> None:
+    answer = CliRunner().invoke(command, ["--schema"])
+    jsonschema.Draft202012Validator.check_schema(json.loads(answer.stdout))
