@@ -11,6 +11,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "view": ("jvbtune.cli.flame_view:command", "Show a profile as a flamegraph."),
     "diff": ("jvbtune.cli.flame_diff:command", "Compare two profiles: what became dearer, what is only noise."),
     "convert": ("jvbtune.cli.flame_convert:command", "Convert profiles, or add several up into one file."),
+    "scaling": ("jvbtune.cli.flame_scaling:command", "Show which frames grow faster than the packet rate."),
 }
 
 

@@ -64,7 +64,7 @@ def merge(
         raise UsageError(f"a false-discovery rate lies between 0 and 1: {level:g}")
     named = [label_of(slices, labels[i] if labels else "", i) for i, slices in enumerate(sides)]
     notes = refuse_unlike(named, [[profile.meta for profile in slices] for slices in sides], force=force)
-    whole = tuple(_side(slices, label) for slices, label in zip(sides, named, strict=True))
+    whole = tuple(side_of(slices, label) for slices, label in zip(sides, named, strict=True))
     permitted = normalisations(whole, normalise)
     if normalise is None and len(sides) > 1 and permitted[0].name == "samples":
         notes.append(
@@ -121,7 +121,7 @@ def label_of(slices: Sequence[Profile], label: str, index: int) -> str:
     return label or (slices[0].meta.title if slices else "") or f"side {'ABCDEFGH'[index % 8]}"
 
 
-def _side(slices: Sequence[Profile], label: str) -> Side:
+def side_of(slices: Sequence[Profile], label: str) -> Side:
     """The slices of a side as a whole. Raises UsageError where they do not add up."""
     if not slices:
         raise UsageError(f"{label}: no profile")

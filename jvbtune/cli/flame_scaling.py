@@ -1,0 +1,111 @@
+"""``jvbtune flame scaling``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jvbtune.cli.common import say
+from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page, write_text
+
+if TYPE_CHECKING:
+    from jvbtune.flame.captures import Capture
+
+DEFAULT_PAGE = "flame-scaling.html"
+
+
+@click.command("scaling")
+@click.argument("run", nargs=-1, required=True, metavar="RUN")
+@click.option("--step", help="The step whose captures are taken; default: baseline, or the only one.")
+@click.option("--event", help="The event whose captures are taken; default: cpu, or the only one.")
+@click.option(
+    "--format",
+    "as_format",
+    type=click.Choice(["html", "json", "markdown"]),
+    default="html",
+    show_default=True,
+    help="html: a flamegraph coloured by elasticity; json and markdown: the frames that bend the host's curve.",
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="False-discovery rate."
+)
+@click.option("--force", is_flag=True, help="Take captures of unlike engines or events together all the same.")
+@page_options(DEFAULT_PAGE)
+@reading_options
+def command(
+    run: tuple[str, ...],
+    step: str | None,
+    event: str | None,
+    as_format: str,
+    level: float,
+    force: bool,
+    output: Path | None,
+    no_open: bool,
+    threads: str,
+    no_rules: tuple[str, ...],
+    runs_dir: Path | None,
+    captures_dir: Path | None,
+) -> None:
+    """Show which frames grow faster than the packet rate: the ones that set the host's limit.
+
+    RUN is a run with captures at three loads or more; or give the captures themselves, one a load.
+
+    \b
+        jvbtune flame scaling latest
+        jvbtune flame scaling LOW MIDDLE HIGH --format markdown
+    """
+    from jvbtune.flame.compare import scaling as scale
+    from jvbtune.store import open_run
+
+    reader = reader_of(threads, no_rules, runs_dir, captures_dir)
+    if len(run) == 1:
+        from jvbtune.flame.sources import captures_of
+
+        opened = open_run(run[0], runs_dir)
+        captures = _chosen(captures_of(opened), opened.id, step, event)
+        labels = [capture.title for capture in captures]
+        profiles = [reader.capture(capture) for capture in captures]
+        title = f"{opened.id}: growth with the packet rate"
+    else:
+        sides = [reader.side([reference]) for reference in run]
+        labels, profiles = [label for label, _ in sides], [slices for _, slices in sides]
+        title = "Growth with the packet rate"
+    found = scale.scaling(profiles, labels=labels, level=level, force=force, rules=reader.sentences)
+    for note in found.tree.notes:
+        say(note)
+    if as_format == "html":
+        from jvbtune.flame.viewer import elasticity_columns, render_html
+
+        by_frame = {name: getattr(found.total, name) for name in scale.COLUMNS}
+        page = render_html(found.tree, title=title, columns=elasticity_columns(by_frame))
+        write_page(page, output or Path(DEFAULT_PAGE), no_open=no_open)
+        return
+    text = json.dumps(scale.as_json(found), indent=1) + "\n" if as_format == "json" else scale.as_markdown(found)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(text, output)
+        click.echo(output)
+
+
+def _chosen(captures: list[Capture], run: str, step: str | None, event: str | None) -> list[Capture]:
+    """Those of one step and one event. Raises UsageError where that is not clear, or nothing is left."""
+    from jvbtune.errors import UsageError
+
+    if not captures:
+        raise UsageError(
+            f"{run}: the run has no captures", hint="An experiment takes them where it says so: [profile]."
+        )
+    steps = sorted({capture.step or "" for capture in captures})
+    wanted = step if step is not None else "baseline" if "baseline" in steps else steps[0] if len(steps) == 1 else None
+    if wanted not in steps:
+        raise UsageError(f"{run}: which step? Captures are of: {', '.join(steps)}", hint="Choose one: --step STEP")
+    captures = [capture for capture in captures if (capture.step or "") == wanted]
+    events = sorted({capture.event for capture in captures})
+    chosen = event if event is not None else "cpu" if "cpu" in events else events[0] if len(events) == 1 else None
+    if chosen not in events:
+        raise UsageError(f"{run}: which event? Captures are of: {', '.join(events)}", hint="Choose one: --event EVENT")
+    return [capture for capture in captures if capture.event == chosen]
