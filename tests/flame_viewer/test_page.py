@@ -213,8 +213,11 @@ def test_png_is_the_picture_as_it_is_seen(shown: Shown, state: dict[str, object]
             });
         }"""
     )
+    bottom = max(
+        top + frame["top"] + 18 for pane, (_, top) in zip(shown.drawn(), where, strict=True) for frame in pane["frames"]
+    )
     points = [
-        (left + frame["left"] + 1.5, top + frame["top"] + 2.5, frame["fill"])
+        (left + frame["left"] + 1.5, bottom - (top + frame["top"] + 2.5), frame["fill"])  # y from the lowest row's end
         for pane, (left, top) in zip(shown.drawn(), where, strict=True)
         for frame in pane["frames"]
         if frame["path"] and frame["width"] > 12
@@ -229,7 +232,7 @@ def test_png_is_the_picture_as_it_is_seen(shown: Shown, state: dict[str, object]
             [canvas.width, canvas.height] = [image.width, image.height];
             const context = canvas.getContext('2d');
             context.drawImage(image, 0, 0);
-            return points.map(([x, y]) => '#' + [...context.getImageData(2 * x, 2 * (y + 58), 1, 1).data]
+            return points.map(([x, y]) => '#' + [...context.getImageData(2 * x, image.height - 2 * (4 + y), 1, 1).data]
                 .slice(0, 3).map((v) => v.toString(16).padStart(2, '0')).join(''));
         }""",
         ["data:image/png;base64," + base64.b64encode(file.read_bytes()).decode(), [point[:2] for point in points]],

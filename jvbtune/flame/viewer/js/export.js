@@ -8,13 +8,25 @@ import { sentence } from './texts.js';
 
 const WIDE_PX = 1600;
 const MARGIN_PX = 12;
-const HEAD_PX = 58;
+const LINE_PX = 17;
 
-/** The words above an exported picture. @param {Viewer} viewer */
-function headLines(viewer) {
-  const text = (/** @type {string} */ id) => (document.getElementById(id)?.innerText ?? '').replace(/\s+/g, ' ').trim();
-  const spans = [...(document.getElementById('sums')?.children ?? [])].map((part) => (part.textContent ?? '').trim()).join('   ');
-  return [document.title, `${viewer.analysis.normalised.label} · ${spans}`, `${viewer.legendText()} · ${viewer.widthText()}${viewer.state.search ? ` · search ${viewer.state.search}: ${text('found')}` : ''}`];
+/** The words above an exported picture, in lines of at most so many characters. @param {Viewer} viewer @param {number} longest */
+function headLines(viewer, longest) {
+  const { analysis, state } = viewer;
+  const sums = [...(document.getElementById('sums')?.children ?? [])].map((part) =>
+    [...part.childNodes].map((node) => (node.textContent ?? '').trim()).filter(Boolean).join(' '));
+  const words = [analysis.normalised.label, ...sums, viewer.legendText(), viewer.widthText()];
+  if (state.search) words.push(`search ${state.search}: ${document.getElementById('found')?.textContent ?? ''}`);
+  const filters = Object.entries({ focus: state.focus, hide: state.hide, merge: state.merge, without: state.threads.replace(/\n/g, ', ') });
+  words.push(...filters.filter(([, text]) => text).map(([name, text]) => `${name} ${text}`));
+  const lines = [document.title, ''];
+  for (const text of words.filter(Boolean)) {
+    const last = lines[lines.length - 1];
+    if (last === '') lines[lines.length - 1] = text;
+    else if (last.length + text.length + 3 <= longest) lines[lines.length - 1] += ` · ${text}`;
+    else lines.push(text);
+  }
+  return lines;
 }
 
 /** @param {Viewer} viewer @returns {string} */
@@ -22,7 +34,8 @@ export function svgOf(viewer) {
   const { panes, colours } = viewer;
   const columns = viewer.state.split && viewer.analysis.differential ? 2 : 1;
   const wide = (WIDE_PX - MARGIN_PX * (columns + 1)) / columns;
-  let top = HEAD_PX + MARGIN_PX;
+  const head = headLines(viewer, 220);
+  let top = head.length * LINE_PX + 2 * MARGIN_PX;
   const parts = [];
   for (let first = 0; first < panes.list.length; first += columns) {
     let tallest = 0;
@@ -36,8 +49,8 @@ export function svgOf(viewer) {
     });
     top += tallest + MARGIN_PX;
   }
-  const lines = headLines(viewer).map((line, i) =>
-    `<text x="${MARGIN_PX}" y="${20 + i * 17}" fill="${i === 0 ? colours.ink : colours.quiet}"${i === 0 ? ' font-weight="bold"' : ''}>${escapeXml(line)}</text>`);
+  const lines = head.map((line, i) =>
+    `<text x="${MARGIN_PX}" y="${20 + i * LINE_PX}" fill="${i === 0 ? colours.ink : colours.quiet}"${i === 0 ? ' font-weight="bold"' : ''}>${escapeXml(line)}</text>`);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDE_PX}" height="${top}" viewBox="0 0 ${WIDE_PX} ${top}" font-family="${escapeXml(MONOSPACE)}" font-size="${FONT_PX}">`,
     `<title>${escapeXml(document.title)}</title>`,
@@ -46,30 +59,40 @@ export function svgOf(viewer) {
   ].join('\n');
 }
 
-/** The same rows as in the window, painted anew at twice the density. @param {Viewer} viewer @returns {Promise<Blob>} */
+/** The same rows as in the window, painted anew at twice the density, without the empty room around them. @param {Viewer} viewer @returns {Promise<Blob>} */
 export function pngOf(viewer) {
   const { panes, colours } = viewer;
   const area = panes.host.getBoundingClientRect();
+  const ends = panes.list.map((pane) => {
+    const at = pane.scroller.getBoundingClientRect();
+    const [first, last] = pane.picture.drawnRange() ?? [0, 0];
+    return { top: at.top - area.top, above: pane.rootBelow ? first : 0, bottom: at.top - area.top + last };
+  });
+  const firstRow = ends.filter(({ top }) => top === ends[0].top);
+  const cut = Math.floor(Math.min(...firstRow.map(({ above }) => above)));  // the captions above move down by it
+  const head = headLines(viewer, Math.floor((area.width - 16) / 6.7));
+  const headPx = head.length * LINE_PX + 8;
+  const high = Math.ceil(Math.max(...ends.map(({ bottom }) => bottom))) - cut + 4;
   const ratio = 2;
   const canvas = document.createElement('canvas');
   canvas.width = Math.round(area.width * ratio);
-  canvas.height = Math.round((area.height + HEAD_PX) * ratio);
+  canvas.height = Math.round((high + headPx) * ratio);
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   context.scale(ratio, ratio);
   context.fillStyle = colours.paper;
-  context.fillRect(0, 0, area.width, area.height + HEAD_PX);
-  context.textBaseline = 'alphabetic';
-  headLines(viewer).forEach((line, i) => {
+  context.fillRect(0, 0, area.width, high + headPx);
+  head.forEach((line, i) => {
     context.font = `${i === 0 ? 'bold ' : ''}${FONT_PX}px ${MONOSPACE}`;
     context.fillStyle = i === 0 ? colours.ink : colours.quiet;
-    context.fillText(line, 8, 17 + i * 16, area.width - 16);
+    context.fillText(line, 8, 17 + i * LINE_PX, area.width - 16);
   });
   for (const pane of panes.list) {
     const at = pane.scroller.getBoundingClientRect();
     const { picture } = pane;
     if (!picture.boxes) continue;
+    const inFirstRow = at.top - area.top === ends[0].top;
     context.save();
-    context.translate(at.left - area.left, at.top - area.top + HEAD_PX);
+    context.translate(at.left - area.left, at.top - area.top + headPx - (inFirstRow ? 0 : cut));
     if (pane.caption.textContent) {
       context.font = `${FONT_PX}px ${MONOSPACE}`;
       context.fillStyle = colours.quiet;
@@ -77,8 +100,9 @@ export function pngOf(viewer) {
       context.fillText(pane.caption.textContent, 8, -6, at.width - 16);
     }
     context.beginPath();
-    context.rect(0, 0, at.width, at.height);
+    context.rect(0, 0, at.width, at.height - (inFirstRow ? cut : 0));
     context.clip();
+    if (inFirstRow) context.translate(0, -cut);
     picture.paint(context, picture.boxes, at.width, at.height, (row) => picture.topOf(row) - pane.scroller.scrollTop);
     context.restore();
   }

@@ -38,8 +38,10 @@ export class Picture {
     /** @type {import('./layout.js').Boxes | null} */
     this.boxes = null;
     this.characterPx = 0;
+    this.drawnHigh = 0;
     this.high = 0;  // of the window on the picture; asking the document for each box would cost more than drawing it
     this.placed = false;
+    this.fromBottom = 0;  // how far the window is scrolled up; kept when its height changes, as the root stands below
   }
 
   get rows() {
@@ -89,6 +91,10 @@ export class Picture {
     if (!scene) return;
     const wide = this.host.clientWidth;
     const high = this.high = this.host.clientHeight;
+    if (scene.rootBelow && Math.abs(this.host.scrollHeight - this.host.scrollTop - high - this.fromBottom) > 1 && high !== this.drawnHigh) {
+      this.host.scrollTop = this.host.scrollHeight - high - this.fromBottom;
+    }
+    this.drawnHigh = high;
     const ratio = window.devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(wide * ratio) || this.canvas.height !== Math.round(high * ratio)) {
       this.canvas.width = Math.round(wide * ratio);
@@ -99,6 +105,7 @@ export class Picture {
     const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext('2d', { alpha: false }));
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const scroll = this.host.scrollTop;
+    this.fromBottom = this.host.scrollHeight - scroll - high;
     const whole = Math.max(this.rows * ROW_PX, high);
     const [first, last] = scene.rootBelow
       ? [Math.floor((whole - scroll - high) / ROW_PX), Math.floor((whole - scroll) / ROW_PX)]
@@ -196,6 +203,13 @@ export class Picture {
     return null;
   }
 
+  /** From the first to the last row drawn, in pixels of the window on the picture; null where nothing was. @returns {[number, number] | null} */
+  drawnRange() {
+    if (!this.boxes || this.boxes.count === 0) return null;
+    const tops = Array.from(this.boxes.row.subarray(0, this.boxes.count), (row) => this.topOf(row) - this.host.scrollTop);
+    return [Math.max(0, tops.reduce((a, b) => Math.min(a, b))), Math.min(this.high, tops.reduce((a, b) => Math.max(a, b)) + ROW_PX)];
+  }
+
   /** Height of the rows in use from the zoomed node on. */
   usedHeight() {
     let deepest = 0;
@@ -209,7 +223,7 @@ export class Picture {
    * @param {(node: number) => string} titleOf @returns {{markup: string, height: number}}
    */
   svg(wide, offsetX, offsetY, titleOf) {
-    const { swatches, swatchOf, runSwatch, labelOf, rootBelow, matches } = /** @type {Scene} */ (this.scene);
+    const { swatches, swatchOf, runSwatch, labelOf, rootBelow, matches, mark } = /** @type {Scene} */ (this.scene);
     const boxes = this.boxesIn(0, this.rows - 1, wide);
     const height = this.usedHeight();
     const parts = [];
@@ -226,7 +240,8 @@ export class Picture {
       }
       const text = boxes.width[i] < 26 ? '' : fitName(labelOf(node), Math.floor((boxes.width[i] - 7) / 6.7));
       const name = text ? `<text x="${(x + 3.5).toFixed(2)}" y="${y + 12.5}" fill="${ink}">${escapeXml(text)}</text>` : '';
-      parts.push(`<g data-node="${node}"><title>${escapeXml(titleOf(node))}</title>${rect}${name}</g>`);
+      const line = matches !== null && !dim ? `<rect x="${x.toFixed(2)}" y="${y + ROW_PX - 3}" width="${Math.max(1, boxes.width[i] - 0.75).toFixed(2)}" height="2" fill="${mark}"/>` : '';
+      parts.push(`<g data-node="${node}"><title>${escapeXml(titleOf(node))}</title>${rect}${line}${name}</g>`);
     }
     return { markup: parts.join('\n'), height };
   }
