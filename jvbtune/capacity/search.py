@@ -32,6 +32,8 @@ FOLLOW_RATIO = 1.6
 NEAR_LEAST = 1.1
 ASIDE_WIDTHS = 2.0
 MAX_TRIALS = 60  #: of one restart
+#: Below a load that the generator could not offer, this share of it is tried next.
+CEILING_STEP = 0.9
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,9 @@ class Searcher:
             if units is None:
                 break
             outcome = measure(units)
-            if outcome.generator_limited:
-                self.ceiling, self.generator_bound = min(self.ceiling, units - 1), True
-                if self.ceiling < 1:
+            if outcome.generator_limited and failed + 1 >= ATTEMPTS:  # it may have been disturbed once or twice
+                self.ceiling, self.generator_bound, failed = min(self.ceiling, int(CEILING_STEP * units)), True, 0
+                if self.ceiling < 1 or not self.outcomes:
                     raise GivenUp(f"the generator is the limit at {outcome.rate_pps:.0f} pps already")
             elif outcome.valid:
                 self.outcomes.append(outcome)

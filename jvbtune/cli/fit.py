@@ -59,6 +59,7 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--delay-p99", "delay_p99_ms", type=Milliseconds(), help="Limit of the delay's 99th percentile; 50ms.")
 @click.option("--rx-thread", "rx_thread_ratio", type=Ratio(), help="Limit of the receiving thread, of one core; 0.7.")
 @click.option("--force", is_flag=True, help="Extrapolate further than 15 % beyond the highest load. Never exported.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
 @runs_dir_option
 @json_option
 def command(
@@ -69,6 +70,7 @@ def command(
     delay_p99_ms: float | None,
     rx_thread_ratio: float | None,
     force: bool,
+    schema: bool,
     runs_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -83,6 +85,13 @@ def command(
     A fit of a run with its own limits is written to its recommendation.json. Exit code 5 where no host has a
     trustworthy recommendation, 4 where some have none.
     """
+    if schema:
+        from jvbtune.fit.schema import SCHEMA
+
+        print_json(SCHEMA)
+        return 0
+    from jvbtune.fit.thresholds import complete
+
     chosen = {
         "cpu_ratio": cpu_ratio,
         "loss_ratio": loss_ratio,
@@ -99,7 +108,7 @@ def command(
                 "schema_version": SCHEMA_VERSION,
                 **more,
                 "limits": limits.to_json(),
-                "hosts": [r.to_json() for r in found],
+                "hosts": [complete(r) for r in found],
             }
         )
     else:

@@ -105,18 +105,24 @@ def default_experiment() -> Path:
     return Path(__file__).parents[2] / "experiments" / DEFAULT_EXPERIMENT
 
 
+def example_rates(experiment: Experiment) -> tuple[float, ...]:
+    """Its packet rates; where they are found on the host, such as a host of moderate size would have."""
+    from jvbtune.sweep.probe import spread
+
+    section = experiment.load
+    if section.packet_rates_pps is not None:
+        return section.packet_rates_pps
+    assert section.auto is not None
+    return spread(section.auto.start_pps * 4, section.auto.lowest_ratio, section.auto.levels)
+
+
 def _dry_run(experiment: Experiment, host_name: str, seed: int | None, as_json: bool) -> int:
     """The plan; where the packet rates are found on the host, an example of it at the starting rate."""
     from jvbtune.sweep.plan import estimate_seconds, make_plan
-    from jvbtune.sweep.probe import spread
 
-    rates = experiment.load.packet_rates_pps
     auto = experiment.load.auto
-    if rates is None:
-        assert auto is not None
-        rates = spread(auto.start_pps * 8, auto.lowest_ratio, auto.levels)
     chosen = seed if seed is not None else experiment.seed or 0
-    plan = make_plan(experiment, rates, chosen)
+    plan = make_plan(experiment, example_rates(experiment), chosen)
     seconds = estimate_seconds(plan, experiment)
     if as_json:
         print_json(

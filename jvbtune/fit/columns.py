@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from jvbtune.fit.validity import with_drifting_blocks
+
 NUMBERS = (
     "intended_pps",
     "offered_pps",
@@ -56,7 +58,10 @@ class Prepared:
 
 
 def prepare(trials: pl.DataFrame) -> Prepared:
-    """Uniform rows, with ``bridge_pps`` (in + out + relay), ``cpu_ratio`` and ``offered_pps`` derived where absent."""
+    """Uniform rows, with ``bridge_pps`` (in + out + relay), ``cpu_ratio`` and ``offered_pps`` derived where absent.
+
+    What only the whole run tells is judged here: a block whose baseline drifted is invalid.
+    """
     present = {name for name in trials.columns if trials[name].null_count() < trials.height}
     missing = tuple(name for name in CONSEQUENCES if name not in present)
     columns: list[pl.Expr] = []
@@ -82,7 +87,7 @@ def prepare(trials: pl.DataFrame) -> Prepared:
             "offered_pps", pl.col("bridge_pps") / (1 - pl.col("loss_ratio").clip(0.0, 0.99)), "bridge_pps"
         ),
     )
-    return Prepared(frame, missing)
+    return Prepared(with_drifting_blocks(frame), missing)
 
 
 def _empty(columns: list[pl.Expr]) -> pl.DataFrame:

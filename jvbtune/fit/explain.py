@@ -31,7 +31,7 @@ def explain(found: Recommendation, verdicts: Sequence[SettingVerdict], trials: p
         )
         lines.append(f"  One restart in 20 carries less than {found.restart_low_pps:.0f} pps.")
     lines += [f"  {reason}." for reason in found.reasons]
-    lines += _settings_of(found, trials)
+    lines += _settings_of(found)
     if verdicts:
         lines += ["", "Settings (against the values found on arrival, within blocks; p corrected for all comparisons)"]
         lines += [f"  {verdict.name}: {verdict.verdict}. {verdict.reason}." for verdict in verdicts]
@@ -65,12 +65,15 @@ def _bound(bound: Bound) -> list[str]:
     return lines
 
 
-def _settings_of(found: Recommendation, trials: pl.DataFrame) -> list[str]:
-    told = thresholds(found, trials)
+def _settings_of(found: Recommendation) -> list[str]:
+    told = thresholds(found)
     if told is None:
         return []
     lines = ["", "What to configure"]
-    lines.append(f'  load-measurement = "packet-rate", load-threshold = {told.load_threshold_pps:.0f}')
+    lines.append(
+        f'  load-measurement = "packet-rate", load-threshold = {told.load_threshold_pps:.0f}'
+        ": what 19 of 20 restarts carry (at the max packet rate itself, half of them break the limit)"
+    )
     lines.append(
         f"  recovery-threshold = {told.recovery_threshold_pps:.0f}: {RECOVERY_RATIO} of it, as JVB's own defaults"
     )
@@ -85,8 +88,9 @@ def _settings_of(found: Recommendation, trials: pl.DataFrame) -> list[str]:
             f"{told.overloaded_pps:.0f} pps: it will mostly run below {told.cpu_at_overloaded:.0%} CPU. "
             "Do not derate the threshold for that again."
         )
-    if told.bigger_machine_ratio is not None:
-        lines.append(
-            f"  More cores would give up to {told.bigger_machine_ratio:.1f} ×: then the receiving thread binds."
-        )
+    bigger = told.bigger_machine
+    if bigger is not None:
+        much = f"{'at least ' if bigger.at_least else 'up to '}{bigger.gain_ratio:.1f} ×"
+        then = "no other limit was met" if bigger.at_least else "then the receiving thread binds"
+        lines.append(f"  More cores would give {much}: {then}.")
     return lines

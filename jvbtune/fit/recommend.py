@@ -74,6 +74,7 @@ def _one_host(
         "trials": indexed.height,
         "bounds": tuple(found),
         "mix": mix,
+        "packets_per_participant_pps": _per_participant(indexed),
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
@@ -116,6 +117,11 @@ def _interval(ordered: Sequence[Bound]) -> tuple[float, float]:
 def _restart_low(bound: Bound, mix: PacketMix | None) -> float:
     """What 19 of 20 restarts carry, with the dearest mix of packets that was seen, where its cost is known."""
     return bound.restart_low_pps * (mix.worst_rate_ratio if mix is not None and bound.name == "cpu" else 1.0)
+
+
+def _per_participant(rows: pl.DataFrame) -> float | None:
+    value = rows.filter(pl.col("endpoints") > 0).select(pl.col("bridge_pps") / pl.col("endpoints")).median().item()
+    return None if value is None else float(value)
 
 
 def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:

@@ -41,6 +41,7 @@ class Recommendation:
     reasons: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
     mix: PacketMix | None = None
+    packets_per_participant_pps: float | None = None  #: median of the trials used
     bounds: tuple[Bound, ...] = field(default=(), repr=False)
 
     @property

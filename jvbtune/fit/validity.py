@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,38 @@ def _above(value: Any, limit: float) -> bool:
     return value is not None and float(value) > limit
 
 
+def with_drifting_blocks(trials: pl.DataFrame, rules: Rules = DEFAULT_RULES) -> pl.DataFrame:
+    """The same trials; those of a block whose baseline drifted are invalid, with the reason. Host by host.
+
+    Needs host, block, step, kind, intended_pps, bridge_pps, cpu_cores, valid and invalid_because.
+    """
+    needed = ["host", "block", "step", "kind", "intended_pps", "bridge_pps", "cpu_cores", "valid"]
+    known = trials.filter(pl.col("intended_pps").is_not_null()).select(needed)
+    for (host,), rows in known.group_by("host"):
+        for block, reason in drifting_blocks(rows.to_dicts(), rules=rules).items():
+            of_block = (pl.col("host") == host) & (pl.col("block") == block)
+            because = pl.col("invalid_because").fill_null([])
+            trials = trials.with_columns(
+                valid=pl.col("valid") & ~of_block,
+                invalid_because=pl.when(of_block).then(pl.concat_list(because, pl.lit(reason))).otherwise(because),
+            )
+    return trials
+
+
 def drifting_blocks(
     rows: Sequence[Mapping[str, Any]], *, rules: Rules = DEFAULT_RULES, baseline: str = "baseline"
-) -> dict[int, str]:
+) -> dict[Any, str]:
     """Blocks whose baseline step differs from the other blocks' by more than restarts do: block -> reason.
 
     Compared at equal intended load (CPU per packet, as the median over loads); fewer than 3 blocks cannot tell which
     one is off, and give nothing.
     """
-    cost: dict[float, dict[int, float]] = defaultdict(dict)
+    cost: dict[float, dict[Any, float]] = defaultdict(dict)
     for row in rows:
         usable = row.get("valid", True) and row.get("kind", "steady") == "steady" and row.get("step") == baseline
         if usable and row.get("cpu_cores") and row.get("bridge_pps") and row.get("intended_pps"):
-            cost[float(row["intended_pps"])][int(row["block"])] = float(row["cpu_cores"]) / float(row["bridge_pps"])
-    relative: dict[int, list[float]] = defaultdict(list)
+            cost[float(row["intended_pps"])][row["block"]] = float(row["cpu_cores"]) / float(row["bridge_pps"])
+    relative: dict[Any, list[float]] = defaultdict(list)
     for at_load in cost.values():
         if len(at_load) >= 3:
             middle = float(np.median(list(at_load.values())))

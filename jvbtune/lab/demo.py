@@ -19,13 +19,13 @@ JVBTUNE = (sys.executable, "-m", "jvbtune")
 def main() -> int:
     if os.getuid() != 0:
         return _as_root()
-    from jvbtune.cli.sweep import human_seconds
+    from jvbtune.cli.sweep import example_rates, human_seconds
     from jvbtune.lab import Lab
     from jvbtune.sweep.experiment import load_experiment
     from jvbtune.sweep.plan import estimate_seconds, make_plan
 
     experiment = load_experiment(EXPERIMENT)
-    seconds = 15 + estimate_seconds(make_plan(experiment, experiment.load.packet_rates_pps or (), 0), experiment)
+    seconds = 60 + estimate_seconds(make_plan(experiment, example_rates(experiment), 0), experiment)
     _say(
         "This starts a lab host on this machine (a sshd and a JVM bridge, in a network of its own), sweeps it,\n"
         "and stops it. As root it changes kernel settings for the time of the sweep: "

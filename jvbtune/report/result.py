@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from jvbtune.fit import Limits, compare_settings, recommend
+from jvbtune.fit.thresholds import Thresholds, thresholds
+from jvbtune.fit.validity import with_drifting_blocks
 from jvbtune.store import Run
 
 SCHEMA_VERSION = 1
@@ -42,17 +44,19 @@ def limits_of(run: Run) -> Limits:
 
 def result_of(run: Run) -> dict[str, Any]:
     """Recommendation, verdicts and trials of a run, as ``jvbtune show --json`` prints them."""
-    trials = run.trials()
+    trials = with_drifting_blocks(run.trials())
     seed = int(run.manifest.get("seed") or 0)
     status = run.status()
     reasons: list[str] = []
     figures: dict[str, Any] | None = None
     settings: list[dict[str, Any]] = []
+    told: Thresholds | None = None
     if trials.height == 0:
         reasons.append("no trial was finished")
     else:
         of_host = recommend(trials, limits_of(run), seed=seed)
         figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
+        told = thresholds(of_host[0])
         settings = [verdict.to_json() for verdict in compare_settings(trials, seed=seed)]
     if status not in ("done", "running"):
         ended = run.events("run_finished")
@@ -70,6 +74,7 @@ def result_of(run: Run) -> dict[str, Any]:
         "created_unix": run.manifest["created_unix"],
         "path": str(run.path),
         "recommendation": figures,
+        "thresholds": None if told is None else told.to_json(),
         "reasons": reasons,
         "settings": settings,
         "trials": rows,

@@ -231,3 +231,11 @@ def test_no_limit_that_was_not_met_has_a_figure() -> None:
     assert rx.to_json()["estimate_pps"] is None
     assert found.highest_tested_pps is not None
     assert rx.low_pps <= found.highest_tested_pps
+
+
+def test_a_block_that_drifted_away_is_not_used_and_it_is_said() -> None:
+    trials = run(seed=2, restart_sd=0.02)
+    drifted = trials.with_columns(cpu_cores=pl.col("cpu_cores") * pl.when(pl.col("block") == 4).then(1.5).otherwise(1))
+    found = one(drifted)
+    assert found.plots == 5
+    assert found.max_packet_rate_pps == pytest.approx(one(trials).max_packet_rate_pps, rel=0.03)

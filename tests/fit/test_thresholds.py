@@ -1,13 +1,17 @@
 """What JVB and Jicofo are told, and the size of a buffer, by hand."""
 
+import json
+
 import polars as pl
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
 from jvbtune.errors import UsageError
 from jvbtune.fit import Limits, recommend
 from jvbtune.fit.buffers import buffer_size
+from jvbtune.fit.schema import SCHEMA
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
-from jvbtune.fit.thresholds import thresholds
+from jvbtune.fit.thresholds import complete, thresholds
 
 QUIET = Disturbance(restart_sd=0.01, noise_sd=0.005)
 
@@ -21,7 +25,7 @@ def trials(top: float) -> pl.DataFrame:
 
 def test_the_threshold_is_not_derated_twice() -> None:
     (found,) = recommend(trials(60_000.0))
-    told = thresholds(found, trials(60_000.0))
+    told = thresholds(found)
     assert told is not None
     assert told.load_measurement == "packet-rate"
     assert found.max_packet_rate_pps is not None
@@ -36,7 +40,7 @@ def test_the_threshold_is_not_derated_twice() -> None:
 
 def test_no_recommendation_has_no_thresholds() -> None:
     (found,) = recommend(trials(15_000.0), Limits())
-    assert thresholds(found, trials(15_000.0)) is None
+    assert thresholds(found) is None
 
 
 def test_a_buffer_holds_the_stall_and_not_much_more() -> None:
@@ -48,3 +52,23 @@ def test_a_buffer_holds_the_stall_and_not_much_more() -> None:
     assert buffer_size(30.0, 1000).holds_seconds < 0.6
     with pytest.raises(UsageError):
         buffer_size(0.0, 1000)
+
+
+def test_a_bigger_machine_is_promised_no_more_than_was_seen() -> None:
+    (found,) = recommend(trials(60_000.0))
+    told = thresholds(found)
+    assert told is not None
+    assert told.bigger_machine is not None
+    assert told.bigger_machine.at_least
+    assert told.bigger_machine.gain_ratio * (found.max_packet_rate_pps or 0) <= 60_500
+
+
+@pytest.mark.parametrize("top", [60_000.0, 15_000.0], ids=["a figure", "none"])
+def test_what_fit_prints_is_what_its_schema_says(top: float) -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    found = recommend(trials(top))
+    told = {"schema_version": 1, "run": "r", "limits": Limits().to_json(), "hosts": [complete(r) for r in found]}
+    Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(told)))
+    told["hosts"][0].pop("reasons")
+    with pytest.raises(ValidationError):
+        Draft202012Validator(SCHEMA).validate(told)
