@@ -12,6 +12,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("jvbtune.cli.flame_diff:command", "Compare two profiles: what became dearer, what is only noise."),
     "convert": ("jvbtune.cli.flame_convert:command", "Convert profiles, or add several up into one file."),
     "scaling": ("jvbtune.cli.flame_scaling:command", "Show which frames grow faster than the packet rate."),
+    "serve": ("jvbtune.cli.flame_serve:command", "List captures in the browser, and compare any two."),
 }
 
 

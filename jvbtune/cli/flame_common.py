@@ -68,7 +68,7 @@ def write_page(text: str, path: Path, *, no_open: bool) -> None:
     """Write a page whole or not at all, print its path, and open it where somebody sits in front of it."""
     write_text(text, path)
     click.echo(path)
-    if not no_open and sys.stdout.isatty() and _has_display() and not webbrowser.open(path.resolve().as_uri()):
+    if not no_open and sys.stdout.isatty() and has_display() and not webbrowser.open(path.resolve().as_uri()):
         say("no browser could be opened")
 
 
@@ -83,6 +83,6 @@ def write_text(text: str, path: Path) -> None:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Without one, a browser of the terminal would take the terminal over."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from jvbtune.cli.common import say
 from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page, write_text
-
-if TYPE_CHECKING:
-    from jvbtune.flame.captures import Capture
 
 DEFAULT_PAGE = "flame-scaling.html"
 
@@ -62,10 +58,10 @@ def command(
 
     reader = reader_of(threads, no_rules, runs_dir, captures_dir)
     if len(run) == 1:
-        from jvbtune.flame.sources import captures_of
+        from jvbtune.flame.sources import captures_of, choose
 
         opened = open_run(run[0], runs_dir)
-        captures = _chosen(captures_of(opened), opened.id, step, event)
+        captures = choose(captures_of(opened), opened.id, step, event)
         labels = [capture.title for capture in captures]
         profiles = [reader.capture(capture) for capture in captures]
         title = f"{opened.id}: growth with the packet rate"
@@ -89,23 +85,3 @@ def command(
     else:
         write_text(text, output)
         click.echo(output)
-
-
-def _chosen(captures: list[Capture], run: str, step: str | None, event: str | None) -> list[Capture]:
-    """Those of one step and one event. Raises UsageError where that is not clear, or nothing is left."""
-    from jvbtune.errors import UsageError
-
-    if not captures:
-        raise UsageError(
-            f"{run}: the run has no captures", hint="An experiment takes them where it says so: [profile]."
-        )
-    steps = sorted({capture.step or "" for capture in captures})
-    wanted = step if step is not None else "baseline" if "baseline" in steps else steps[0] if len(steps) == 1 else None
-    if wanted not in steps:
-        raise UsageError(f"{run}: which step? Captures are of: {', '.join(steps)}", hint="Choose one: --step STEP")
-    captures = [capture for capture in captures if (capture.step or "") == wanted]
-    events = sorted({capture.event for capture in captures})
-    chosen = event if event is not None else "cpu" if "cpu" in events else events[0] if len(events) == 1 else None
-    if chosen not in events:
-        raise UsageError(f"{run}: which event? Captures are of: {', '.join(events)}", hint="Choose one: --event EVENT")
-    return [capture for capture in captures if capture.event == chosen]

@@ -122,6 +122,24 @@ def capture_of(run: Run, name: str) -> Capture:
     return found[0]
 
 
+def choose(captures: Sequence[Capture], run: str, step: str | None, event: str | None) -> list[Capture]:
+    """Those of one step and one event. Raises UsageError where that is not clear, or nothing is left."""
+    if not captures:
+        raise UsageError(
+            f"{run}: the run has no captures", hint="An experiment takes them where it says so: [profile]."
+        )
+    steps = sorted({capture.step or "" for capture in captures})
+    wanted = step if step is not None else "baseline" if "baseline" in steps else steps[0] if len(steps) == 1 else None
+    if wanted not in steps:
+        raise UsageError(f"{run}: which step? Captures are of: {', '.join(steps)}", hint="Choose one: --step STEP")
+    captures = [capture for capture in captures if (capture.step or "") == wanted]
+    events = sorted({capture.event for capture in captures})
+    chosen = event if event is not None else "cpu" if "cpu" in events else events[0] if len(events) == 1 else None
+    if chosen not in events:
+        raise UsageError(f"{run}: which event? Captures are of: {', '.join(events)}", hint="Choose one: --event EVENT")
+    return [capture for capture in captures if capture.event == chosen]
+
+
 def _capture_in(path: Path) -> Capture:
     if not is_capture(path):
         hint = f"A capture of this run: {path}:CAPTURE" if (path / "manifest.json").is_file() else None

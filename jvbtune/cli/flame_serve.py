@@ -1,0 +1,41 @@
+"""``jvbtune flame serve``."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+
+import click
+
+from jvbtune.cli.common import say
+from jvbtune.cli.flame_common import has_display, reader_of, reading_options
+
+
+@click.command("serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port of 127.0.0.1; default: a free one.")
+@click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
+@reading_options
+def command(
+    port: int,
+    no_open: bool,
+    threads: str,
+    no_rules: tuple[str, ...],
+    runs_dir: Path | None,
+    captures_dir: Path | None,
+) -> None:
+    """List stored captures and runs in the browser, view one, compare any two.
+
+    For this machine alone: it listens on 127.0.0.1. The address goes to stdout; Ctrl-C ends it.
+    """
+    from jvbtune.flame.serve import Server, Store
+
+    with Server(Store(reader_of(threads, no_rules, runs_dir, captures_dir)), port) as server:
+        click.echo(server.url)
+        sys.stdout.flush()
+        if not no_open and sys.stdout.isatty() and has_display():
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("stopped")
