@@ -148,6 +148,14 @@ def test_the_comparisons_own_verdict_is_shown(show: Open) -> None:
             a, b = tree.total[:, places[tuple(frame["path"])]]
             unchanged = a / 3000 == b / 5200
             assert (frame["fill"] == grey) != significant or unchanged, frame["path"]
+        shown.js("document.getElementById('table-host').scrollTop = 0")
+        cells = shown.js(
+            """[...document.querySelectorAll('#table tbody tr[data-index]')].map((row) =>
+                [row.cells[0].getAttribute('aria-label') ?? row.cells[0].textContent, row.cells[1].className])"""
+        )
+        for name, colour in cells:
+            q = frames.q_value[tree.frames.names.index(name)]
+            assert (colour == "noise") == (not q <= level) or colour == "", name
         changed = sum(q <= level for q in frames.q_value[1:])
         assert shown.page.inner_text("#rows button[data-value=changed]") == f"Changed {changed}"
     shown.state(norm="samples")

@@ -209,6 +209,10 @@ def test_the_thread_filter(shown: Shown) -> None:
     assert_drawn(shown.drawn()[0], reference.layout(sides, SCALES, "sum"))
     assert_table(shown, sides)
     assert "shown" in shown.page.inner_text("#sums")
+    shown.page.click("#threads button:text('None')")
+    shown.page.check("#threads input[data-thread='thread 2']")
+    only = [reference.filtered(side, without=["thread 0", "thread 1", "thread 3"]) for side in SIDES]
+    assert_drawn(shown.drawn()[0], reference.layout(only, SCALES, "sum"))
     shown.page.click("#clear-filters")
     assert_drawn(shown.drawn()[0], reference.layout(SIDES, SCALES, "sum"))
     shown.page.click("#filters-toggle")

@@ -211,7 +211,7 @@ def _pruned_text(tree: Tree, pruned: Pruned) -> dict[str, object]:
     return {
         "nodes": len(tree),
         "left_out": pruned.left_out,
-        "text": f"The picture leaves out {pruned.left_out:,} of {len(tree):,} nodes, each below {pruned.share:.2g} of "
+        "text": f"The picture leaves out {pruned.left_out:,} of {len(tree):,} nodes, each below {100 * pruned.share:.2g} % of "
         "its side's total; their time is kept in frames named (small frames). The table is exact.",
     }
 

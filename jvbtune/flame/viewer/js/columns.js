@@ -42,6 +42,7 @@ export function columnsOf(viewer) {
       const largest = largestOf(deltas[kind], rows.present);
       columns.push({
         id: `delta_${kind}`, signed: true, label: kind === 'total' ? 'Δ total' : 'Δ self', bar: (f) => (largest ? deltas[kind](f) / largest : 0),
+        noise: (f) => !analysis.significant(rows.judged, f),
         title: `B − A of ${kind === 'total' ? 'the frame and all it calls, recursion counted once' : 'the frame itself'}, ${unit}`,
         value: deltas[kind], text: (f) => signed(deltas[kind](f)),
       });

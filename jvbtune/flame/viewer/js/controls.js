@@ -183,17 +183,27 @@ export class Controls {
     const { viewer } = this;
     const { threads } = viewer.analysis;
     byId('threads').hidden = threads.size < 2;
-    const box = (/** @type {string} */ name) => {
-      const check = /** @type {HTMLInputElement} */ (element('input', { type: 'checkbox', 'data-thread': name }));
-      check.addEventListener('change', () => {
-        const out = [...byId('threads').querySelectorAll('input')].filter((one) => !one.checked).map((one) => one.dataset.thread);
-        viewer.update({ threads: out.join('\n') });
-      });
-      const whole = viewer.analysis.profile.tree.total;
-      const parts = /** @type {Float64Array} */ (threads.get(name)).map((value, side) => share(value, whole[side][0])).join(' | ');
+    const whole = viewer.analysis.profile.tree.total;
+    const boxes = () => [...byId('threads').querySelectorAll('input')];
+    const leaveOut = () => viewer.update({ threads: boxes().filter((one) => !one.checked).map((one) => one.dataset.thread).join('\n') });
+    const box = (/** @type {[string, number[]]} */ [name, values]) => {
+      const check = element('input', { type: 'checkbox', 'data-thread': name });
+      check.addEventListener('change', leaveOut);
+      const parts = values.map((value, side) => share(value, whole[side][0])).join(' | ');
       return element('label', {}, check, `${name} `, element('span', { class: 'quiet' }, parts));
     };
-    byId('threads').append(...[...threads.keys()].map(box));
+    const button = (/** @type {string} */ label, /** @type {boolean} */ checked) => {
+      const out = element('button', { type: 'button' }, label);
+      out.addEventListener('click', () => {
+        for (const one of boxes()) one.checked = checked;
+        leaveOut();
+      });
+      return out;
+    };
+    // The widest first.
+    const largest = (/** @type {number[]} */ values) => Math.max(...values.map((value, side) => value / (whole[side][0] || 1)));
+    const sorted = [...threads].sort((a, b) => largest(b[1]) - largest(a[1]));
+    byId('threads').append(button('All', true), button('None', false), ...sorted.map(box));
   }
 
   remarks() {

@@ -24,6 +24,7 @@ const MONOSPACE = 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "D
  * @property {((node: number) => boolean) | null} matches  the search, null without one
  * @property {string} ring              colour of the focus ring
  * @property {string} mark              colour of a match's edge
+ * @property {string} ink               of names on frames that stand back
  * @property {string} paper             background
  */
 
@@ -120,7 +121,7 @@ export class Picture {
    * @param {(row: number) => number} topOf
    */
   paint(context, boxes, wide, high, topOf) {
-    const { swatches, swatchOf, runSwatch, labelOf, matches, zoom, tree, focus, hovered, ring, mark, paper } = /** @type {Scene} */ (this.scene);
+    const { swatches, swatchOf, runSwatch, labelOf, matches, zoom, tree, focus, hovered, ring, mark, ink, paper } = /** @type {Scene} */ (this.scene);
     context.globalAlpha = 1;
     context.fillStyle = paper;
     context.fillRect(0, 0, wide, high);
@@ -150,8 +151,8 @@ export class Picture {
       if (node[i] < 0 || width[i] < 26) continue;
       const text = fitName(labelOf(node[i]), Math.floor((width[i] - 7) / this.characterPx));
       if (!text) continue;
-      context.globalAlpha = dimmed[i] || tree.depth[node[i]] < depth ? 0.62 : 1;
-      context.fillStyle = swatches[swatchOf(node[i])].ink;
+      context.globalAlpha = dimmed[i] || tree.depth[node[i]] < depth ? 0.7 : 1;
+      context.fillStyle = dimmed[i] ? ink : swatches[swatchOf(node[i])].ink;
       context.fillText(text, left[i] + 3.5, topOf(row[i]) + ROW_PX / 2);
     }
     context.globalAlpha = 1;
@@ -223,7 +224,7 @@ export class Picture {
    * @param {(node: number) => string} titleOf @returns {{markup: string, height: number}}
    */
   svg(wide, offsetX, offsetY, titleOf) {
-    const { swatches, swatchOf, runSwatch, labelOf, rootBelow, matches, mark } = /** @type {Scene} */ (this.scene);
+    const { swatches, swatchOf, runSwatch, labelOf, rootBelow, matches, mark, ink: inkBack } = /** @type {Scene} */ (this.scene);
     const boxes = this.boxesIn(0, this.rows - 1, wide);
     const height = this.usedHeight();
     const parts = [];
@@ -239,7 +240,7 @@ export class Picture {
         continue;
       }
       const text = boxes.width[i] < 26 ? '' : fitName(labelOf(node), Math.floor((boxes.width[i] - 7) / 6.7));
-      const name = text ? `<text x="${(x + 3.5).toFixed(2)}" y="${y + 12.5}" fill="${ink}">${escapeXml(text)}</text>` : '';
+      const name = text ? `<text x="${(x + 3.5).toFixed(2)}" y="${y + 12.5}" fill="${dim ? inkBack : ink}"${dim ? ' opacity="0.7"' : ''}>${escapeXml(text)}</text>` : '';
       const line = matches !== null && !dim ? `<rect x="${x.toFixed(2)}" y="${y + ROW_PX - 3}" width="${Math.max(1, boxes.width[i] - 0.75).toFixed(2)}" height="2" fill="${mark}"/>` : '';
       parts.push(`<g data-node="${node}"><title>${escapeXml(titleOf(node))}</title>${rect}${line}${name}</g>`);
     }

@@ -14,6 +14,7 @@ const TABLE_ROW_PX = 24;
  * @property {(frame: number) => string} text
  * @property {boolean} [signed]          a difference, to be sorted by size or by sign
  * @property {((frame: number) => number) | null} bar    −1…1, drawn behind the figure
+ * @property {(frame: number) => boolean} [noise]  whether the bar is grey
  */
 
 export class FrameTable {
@@ -136,7 +137,7 @@ export class FrameTable {
       }
       const bar = column.bar ? column.bar(frame) : 0;
       if (bar) {
-        cell.classList.add(bar > 0 ? 'more' : 'less');
+        cell.classList.add(column.noise?.(frame) ? 'noise' : bar > 0 ? 'more' : 'less');
         cell.style.setProperty('--bar', `${Math.min(100, Math.abs(bar) * 100).toFixed(1)}%`);
       }
       row.append(cell);

@@ -177,7 +177,7 @@ export class Viewer {
         swatches: this.palette.swatches, runSwatch: this.palette.run,
         swatchOf: this.swatches(which), labelOf: (node) => this.labelOf(which, node),
         matches: matched ? (node) => matched[tree.frame[node]] === 1 : picked >= 0 ? (node) => tree.frame[node] === picked : null,
-        ring: held ? colours.ring : colours.quiet, mark: colours.mark, paper: colours.paper,
+        ring: held ? colours.ring : colours.quiet, mark: colours.mark, ink: colours.ink, paper: colours.paper,
       });
       pane.describe(sentence(this, which, state.pane === which && state.node >= 0 ? state.node : state[ZOOM_KEY[which]]));
     }
