@@ -211,8 +211,9 @@ def _pruned_text(tree: Tree, pruned: Pruned) -> dict[str, object]:
     return {
         "nodes": len(tree),
         "left_out": pruned.left_out,
-        "text": f"The picture leaves out {pruned.left_out:,} of {len(tree):,} nodes, each below {100 * pruned.share:.2g} % of "
-        "its side's total; their time is kept in frames named (small frames). The table is exact.",
+        "text": f"The picture leaves out {pruned.left_out:,} of {len(tree):,} nodes, each below "
+        f"{100 * pruned.share:.2g} % of its side's total; their time is kept in frames named (small frames). "
+        "The table is exact.",
     }
 
 
