@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit import Limits, compare_settings, recommend
+from jvbtune.fit.questions import open_questions
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.fit.simulator.host import many_slow_streams
 
@@ -89,6 +90,33 @@ def coverage(repetitions: int) -> bool:
     return good
 
 
+def sequential(repetitions: int) -> bool:
+    """A sweep that stops by itself within 10 blocks: false verdicts without an effect, blocks used with a large one."""
+    good = True
+    rates = tuple(np.linspace(16_000, 57_000, 4).tolist())
+    design = Design(rates, 10, {"baseline": {}, "a=1": {"a": 1}, "b=1": {"b": 1}}, duration_seconds=20.0)
+    for effect, limit in ((1.0, FALSE_POSITIVES), (1.25, None)):
+        noise = Disturbance(restart_sd=0.03, step_effects={"a=1": effect})
+        claimed, used = 0, []
+        for seed in range(repetitions):
+            trials = simulate(FAST, design, noise, seed=seed)
+            for blocks in range(3, 11):
+                seen = trials.filter(pl.col("block") < blocks)
+                if not open_questions(seen, LIMITS, looks=8, relative_width=0.2):
+                    break
+            used.append(blocks)
+            claimed += any(v.verdict in ("better", "worse") for v in compare_settings(seen))
+        share = claimed / repetitions
+        fine = limit is None or share <= limit + slack(limit, repetitions)
+        good &= fine
+        label = f"stops by itself, effect {effect - 1:.0%}: median {np.median(used):.0f} of 10 blocks"
+        print(
+            f"{label:52s} {repetitions:5d} {share:7.1%} {'≤ 5 %' if limit else '':>8s}{'' if fine else '  ✗'}",
+            flush=True,
+        )
+    return good
+
+
 def verdicts(repetitions: int) -> bool:
     """False positives of sweeps without an effect; power for a 5 % effect within 10 blocks."""
     rates = tuple(np.linspace(16_000, 57_000, 4).tolist())
@@ -104,6 +132,7 @@ def verdicts(repetitions: int) -> bool:
         good &= fine
         label = f"A/A, 3 settings, {blocks} blocks: any false verdict"
         print(f"{label:52s} {repetitions:5d} {share:7.1%} {'≤ 5 %':>8s}{'' if fine else '  ✗'}", flush=True)
+    good &= sequential(repetitions)
     for restart_sd, must in ((0.03, True), (0.06, False)):
         design = Design(rates, 10, {"baseline": {}, "a=1": {"a": 1}})
         noise = Disturbance(restart_sd=restart_sd, step_effects={"a=1": 1.05})

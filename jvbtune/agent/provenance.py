@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from jvbtune.agent.procfs import read_text
+from jvbtune.agent.truesize import truesizes
 
 
 def provenance(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def provenance(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             name: _line("/sys/class/dmi/id/" + name) for name in ("sys_vendor", "product_name", "bios_vendor")
         },
         "interfaces": _interfaces(),
+        "udp_truesize_bytes": truesizes(),
         "sysctl": sysctls("net"),
         "sysctl_kernel": {
             name: _line("/proc/sys/kernel/" + name)

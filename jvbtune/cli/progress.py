@@ -125,6 +125,9 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, left=self._left())
 
+    def _on_stopped(self, data: Mapping[str, Any]) -> None:
+        self._say(f"stopped before block {int(data['block']) + 1}: {data['because']}")
+
     def _on_reverted(self, data: Mapping[str, Any]) -> None:
         report = data["report"]
         for name, value in report.get("restored", {}).items():

@@ -55,6 +55,9 @@ def text_of(result: Mapping[str, Any], *, with_trials: bool = False) -> str:
         )
         behind = f"; next: {figures['next_limit']}" if figures.get("next_limit") else ""
         lines.append(f"Bound by         {figures['binding_limit']}{behind}")
+        told = result.get("thresholds")
+        if told:
+            lines.append(f"Load threshold   {told['load_threshold_pps']:.0f} pps: what 19 of 20 restarts carry")
         lines.append(f"Model            {figures['model']}, {figures['restarts']} restarts, {figures['trials']} trials")
     lines += [f"  - {reason}" for reason in result["reasons"]]
     if result["settings"]:
@@ -69,6 +72,8 @@ def text_of(result: Mapping[str, Any], *, with_trials: bool = False) -> str:
             lines.append(f"      {setting['metric']} {setting['effect']:+.1%} (95 % {low:+.1%} to {high:+.1%})")
         if setting["reason"]:
             lines.append(f"      {setting['reason']}")
+    if result.get("receive_buffer"):
+        lines += ["", "Receive buffer", f"  {result['receive_buffer']['sentence']}"]
     trials = result["trials"]
     invalid = [trial for trial in trials if not trial["valid"]]
     lines += ["", f"{len(trials)} trials, {len(invalid)} of them not used"]

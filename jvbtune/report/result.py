@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jvbtune.fit import Limits, compare_settings, recommend
+import polars as pl
+
+from jvbtune.errors import StoreError
+from jvbtune.fit import Limits, Recommendation, compare_settings, recommend
+from jvbtune.fit.buffers import OPUS_TRUESIZE_BYTES, BufferAdvice, buffer_advice, queued_seconds
 from jvbtune.fit.thresholds import Thresholds, thresholds
 from jvbtune.fit.validity import with_drifting_blocks
 from jvbtune.store import Run
@@ -51,12 +55,14 @@ def result_of(run: Run) -> dict[str, Any]:
     figures: dict[str, Any] | None = None
     settings: list[dict[str, Any]] = []
     told: Thresholds | None = None
+    advice: BufferAdvice | None = None
     if trials.height == 0:
         reasons.append("no trial was finished")
     else:
         of_host = recommend(trials, limits_of(run), seed=seed)
         figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
         told = thresholds(of_host[0])
+        advice = _buffer(run, of_host[0], trials)
         settings = [verdict.to_json() for verdict in compare_settings(trials, seed=seed)]
     if status not in ("done", "running"):
         ended = run.events("run_finished")
@@ -75,11 +81,30 @@ def result_of(run: Run) -> dict[str, Any]:
         "path": str(run.path),
         "recommendation": figures,
         "thresholds": None if told is None else told.to_json(),
+        "receive_buffer": None if advice is None else {**advice.to_json(), "sentence": advice.sentence()},
         "reasons": reasons,
         "settings": settings,
         "trials": rows,
         "provenance": provenance_in_short(run),
     }
+
+
+def _buffer(run: Run, found: Recommendation, trials: pl.DataFrame) -> BufferAdvice | None:
+    """From the delays of the trials and from the socket's queue in every sample of them."""
+    if found.export_pps is None:
+        return None
+    sizes = run.provenance("before").get("udp_truesize_bytes") or {}
+    load = run.manifest["experiment"].get("load") or {}
+    payload = int((load.get("mix") or {}).get("payload_bytes") or 80)
+    charged = float(next(iter(sizes.values()), OPUS_TRUESIZE_BYTES))
+    queued: list[float] = []
+    steady = trials.filter(pl.col("valid") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") <= found.export_pps))
+    for trial, in_pps in steady.select("trial", "in_pps").drop_nulls().iter_rows():
+        try:
+            queued += queued_seconds(run.samples(trial), in_pps, charged)
+        except StoreError:
+            continue
+    return buffer_advice(found, trials, queued_seconds=queued, truesizes=sizes, payload_bytes=payload)
 
 
 def provenance_in_short(run: Run) -> dict[str, Any]:

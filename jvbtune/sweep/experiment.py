@@ -144,6 +144,14 @@ class LimitsSection(_Strict):
     rx_thread_ratio: Ratio = 0.7
 
 
+class StopSection(_Strict):
+    """End before ``blocks`` are done: when every question is answered, or the time is spent."""
+
+    min_blocks: Annotated[int, Field(ge=2, le=50)] = 3  #: no look at the results before that many
+    budget_minutes: PositiveFloat | None = None  #: no further block is begun that would not fit
+    relative_width: Ratio | None = 0.2  #: of the max packet rate's interval, (high − low) / rate
+
+
 class Experiment(_Strict):
     """A whole experiment file."""
 
@@ -158,6 +166,7 @@ class Experiment(_Strict):
     settings: tuple[SettingSection, ...] = ()
     profile: ProfileSection | None = None
     limits: LimitsSection = LimitsSection()
+    stop: StopSection | None = None
 
     @model_validator(mode="after")
     def _each_setting_once(self) -> Experiment:

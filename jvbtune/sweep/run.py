@@ -30,6 +30,7 @@ from jvbtune.sweep.plan import Plan, Step, Trial, estimate_seconds, make_plan
 from jvbtune.sweep.poller import BridgePoller
 from jvbtune.sweep.probe import find_levels
 from jvbtune.sweep.profiled import hold_profiled
+from jvbtune.sweep.stopping import Stopping
 from jvbtune.sweep.trial import Context, Measured, measure
 
 #: How long a bridge's stats may still show participants that are gone: refreshed every 5 s, and some margin.
@@ -87,8 +88,15 @@ class Sweep:
 
     def execute(self, plan: Plan, done: set[str]) -> None:
         """Every trial of the plan that is not done yet, in order."""
-        order = len(done)
+        order, block = len(done), -1
+        stopping = Stopping(self.experiment, self.writer.run)
         for step in plan.steps:
+            if step.block != block:
+                block = step.block
+                why = stopping.before_block(block)
+                if why is not None:
+                    self.record("stopped", block=block, because=why)
+                    break
             missing = [trial for trial in step.trials if trial.id not in done]
             if not missing:
                 continue

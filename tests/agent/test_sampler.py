@@ -15,9 +15,17 @@ from pyroute2 import DiagSocket
 from jvbtune.agent import procfs
 from jvbtune.agent.overlay import with_assignments
 from jvbtune.agent.sockdiag import mark_receivers, sockets_of
+from jvbtune.agent.truesize import truesizes
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.local import LocalHost
 from jvbtune.lab import Lab
+
+
+def test_a_queued_packet_is_charged_for_more_than_its_length() -> None:
+    found = truesizes()
+    assert list(found) == ["120", "400", "700", "1200"]
+    assert all(charged > int(payload) + 200 for payload, charged in found.items())
+    assert list(found.values()) == sorted(found.values())
 
 
 def test_a_process_as_psutil_sees_it() -> None:

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from jvbtune.errors import UsageError
 from jvbtune.fit import Limits, recommend
-from jvbtune.fit.buffers import buffer_size
+from jvbtune.fit.buffers import buffer_advice, buffer_size, queued_seconds
 from jvbtune.fit.schema import SCHEMA
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.fit.thresholds import complete, thresholds
@@ -72,3 +72,33 @@ def test_what_fit_prints_is_what_its_schema_says(top: float) -> None:
     told["hosts"][0].pop("reasons")
     with pytest.raises(ValidationError):
         Draft202012Validator(SCHEMA).validate(told)
+
+
+def test_a_buffer_is_sized_by_what_was_seen_and_bigger_is_not_called_better() -> None:
+    frame = trials(60_000.0).with_columns(socket_rcvbuf_bytes=pl.lit(2 * 104_857_600))
+    (found,) = recommend(frame)
+    assert found.export_pps is not None
+    peak = 0.2 * found.export_pps
+    behind = [0.0] * 999 + [0.25] * 3
+    advice = buffer_advice(found, frame, queued_seconds=behind, truesizes={"120": 832.0, "1200": 2304.0})
+    assert advice is not None
+    assert advice.stall_seconds == pytest.approx(0.25, abs=0.01)
+    assert advice.peak_in_pps == pytest.approx(peak, rel=0.01)
+    assert advice.size.rcvbuf_bytes == pytest.approx(0.25 * peak * 832, rel=0.02)
+    assert advice.verdict == "larger than useful"
+    assert advice.found_holds_seconds == pytest.approx(209_715_200 / 832 / peak, rel=0.01)
+    assert "measured" in advice.truesize_source
+    small = buffer_advice(found, frame.with_columns(socket_rcvbuf_bytes=pl.lit(425_984)), queued_seconds=behind)
+    assert small is not None
+    assert small.verdict == "too small"
+    assert "assumed" in small.truesize_source
+    video = buffer_advice(
+        found, frame, queued_seconds=behind, truesizes={"120": 832.0, "1200": 2304.0}, payload_bytes=1000
+    )
+    assert video is not None
+    assert video.truesize_bytes == 2304
+
+
+def test_a_queue_is_so_many_seconds_behind() -> None:
+    samples = pl.DataFrame({"sockets.7.rmem_bytes": [0, 832_000], "sockets.8.rmem_bytes": [0, 0]})
+    assert queued_seconds(samples, 10_000, 832) == [0.0, 0.1]
