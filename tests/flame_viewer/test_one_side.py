@@ -64,6 +64,23 @@ def test_scaling_is_coloured_by_elasticity(show: Open) -> None:
     assert "bends the curve" in shown.page.inner_text("#legend")
 
 
+def test_an_elasticity_that_may_be_one_is_grey(show: Open) -> None:
+    tree = tree_of([[{("a",): 5.0, ("b",): 5.0, ("c",): 5.0}]])
+    ends = {
+        "elasticity": [1, 1.4, 1.4, 0.6],
+        "elasticity_low": [0.9, 0.9, 1.1, 0.4],
+        "elasticity_high": [1.1, 2, 2, 0.9],
+    }
+    columns = {name: np.array(values, dtype=float) for name, values in ends.items()}
+    shown = show(dataclasses.replace(tree, columns=columns), columns=elasticity_columns(columns))
+    grey = shown.js("jvbtune.viewer.palette.swatches[jvbtune.viewer.palette.grey].fill")
+    expected = {"all": True, "a": True, "b": False, "c": False}
+    for state in ({}, {"merge": "nothing of this name"}):  # by node, then by frame
+        shown.state(**state)
+        found = {f["path"][-1]: f["fill"] == grey for f in shown.drawn()[0]["frames"]}
+        assert found == expected
+
+
 @pytest.mark.parametrize(
     "sides",
     [

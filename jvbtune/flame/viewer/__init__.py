@@ -29,7 +29,8 @@ SCHEMA_VERSION = 1
 class Column:
     """How a further column of values is shown: ``Tree.columns[id]`` by node, ``frame_values`` by frame (or None).
 
-    The colour scale is neutral at ``middle`` and full at ``middle`` ± ``span``.
+    The colour scale is neutral at ``middle`` and full at ``middle`` ± ``span``. ``interval`` names the columns of the
+    lower and the upper end: where it encloses ``middle``, the colour is the grey of what is not significant.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Column:
     middle_text: str = ""
     high_text: str = "more"
     colour: bool = True
+    interval: tuple[str, str] | None = None
     frame_values: Float64 | None = None
 
 
@@ -60,6 +62,7 @@ def elasticity_columns(frame_values: Mapping[str, Float64] | None = None) -> tup
             low_text="≤ 0.5: amortised",
             middle_text="1: grows with the packet rate",
             high_text="≥ 1.5: bends the curve",
+            interval=("elasticity_low", "elasticity_high"),
             frame_values=by_frame.get("elasticity"),
         ),
         *(

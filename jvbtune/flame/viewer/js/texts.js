@@ -105,7 +105,7 @@ export function showLegend(viewer, host) {
     const grey = analysis.noise.method === 'none' || state.level >= 1 ? 'no value' : `not significant at a false-discovery rate of ${state.level}`;
     host.replaceChildren(scale('B halved or gone', 'B doubled or new'), dot(palette.grey, grey), note('+ only in B, − only in A'));
   } else if (column) {
-    host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, 'no value'));
+    host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, column.interval ? `no value, or ${column.middle} lies in its interval` : 'no value'));
   } else {
     const { legend } = viewer.categories();
     host.replaceChildren(...legend.flatMap((label, i) => (label ? [dot(palette.category(i), label)] : [])), dot(palette.grey, 'other'));

@@ -206,13 +206,16 @@ export class Viewer {
     const { scales } = analysis.normalised;
     const column = analysis.profile.meta.columns.find((/** @type {any} */ one) => one.id === state.colour);
     if (column) {
-      const values = analysis.profile.columns[column.id];
-      if (which !== 'main' || analysis.filtered) {
-        const byFrame = analysis.profile.frameColumns[column.id];
-        return (node) => this.columnSwatch(column, byFrame ? byFrame[tree.frame[node]] : NaN);
-      }
-      const { row } = analysis.profile;
-      return (node) => this.columnSwatch(column, values ? values[row[node]] : NaN);
+      const byNode = which === 'main' && !analysis.filtered;
+      const { columns, frameColumns, row } = analysis.profile;
+      const of = byNode ? columns : frameColumns;
+      const value = (/** @type {string} */ id, /** @type {number} */ node) => of[id]?.[byNode ? row[node] : tree.frame[node]] ?? NaN;
+      const [low, high] = column.interval ?? ['', ''];
+      return (node) => {
+        const found = value(column.id, node);
+        const unsure = value(low, node) <= column.middle && value(high, node) >= column.middle;
+        return Number.isNaN(found) || unsure ? colours.grey : colours.diverging((found - column.middle) / column.span);
+      };
     }
     if (state.colour !== 'delta') {
       const { index } = this.categories();
@@ -227,11 +230,6 @@ export class Viewer {
       if (!analysis.significant(judged, node) || Math.abs(b - a) < small) return colours.grey;
       return colours.diverging(changeOf(a, b));
     };
-  }
-
-  /** @param {any} column @param {number} value */
-  columnSwatch(column, value) {
-    return Number.isNaN(value) || value === undefined ? this.palette.grey : this.palette.diverging((value - column.middle) / column.span);
   }
 
   /** Kinds or packages as colours, by frame. */
