@@ -93,6 +93,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
         sent = _rows(rows, "offered_equivalent_pps", "cpu_ratio")
         below = _below(cpu, "cpu", limits.cpu_ratio, None if sent is None else sent.x)
         found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, below, scale))
+        _refuse_to_reach_into_saturation(found[-1], cpu, below)
     rx = _rows(rows, "bridge_pps", "rx_thread_ratio")
     if rx is not None:
         below = _below(rx, "rx_thread", limits.rx_thread_ratio)
@@ -141,6 +142,22 @@ def _below(data: Data, name: str, limit: float, offered: Floats | None = None) -
     )
 
 
+def _refuse_to_reach_into_saturation(bound: Bound, data: Data, below: Data) -> None:
+    """The loads that were left out cap the estimate where they lie above the limit, and else carry nothing."""
+    highest, estimate = float(below.x.max()), bound.estimate_pps
+    left_out = data.x > highest
+    if estimate <= MAX_EXTRAPOLATION * highest or not left_out.any():
+        return
+    first = float(data.x[left_out].min())
+    near = data.x[left_out] <= 1.05 * first
+    if estimate <= first and float(np.median(data.y[left_out][near])) >= bound.limit:
+        return
+    raise Unplaced(
+        f"{bound.name}: saturated from {first:.0f} pps on, and what lies below it ends at {highest:.0f} pps, too far "
+        f"from where it would be at {bound.limit:g}; run packet rates between them"
+    )
+
+
 def _within_reach(bound: Bound, scale: float) -> Bound:
     if bound.estimate_pps <= MAX_EXTRAPOLATION * scale:
         return bound
@@ -174,7 +191,7 @@ def saturated_from(data: Data) -> float:
     rates, medians = _medians(data)
     for index, (rate, level) in enumerate(zip(rates, medians, strict=True)):
         below = medians[:index][rates[:index] <= rate / FLAT_RATE_RATIO]
-        if below.size and below.max() >= FLAT_FROM_RATIO and level <= below.max() * FLAT_GROWTH:
+        if below.size and below.max() >= FLAT_FROM_RATIO and medians[index:].max() <= below.max() * FLAT_GROWTH:
             return float(rates[int(np.argmax(medians[:index] >= level / FLAT_GROWTH))])
         if level >= SATURATED_RATIO:
             return float(rate)

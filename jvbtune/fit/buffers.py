@@ -80,8 +80,8 @@ class BufferAdvice:
         """For people, with each number's source."""
         text = (
             f"a receive buffer of {self.size.rcvbuf_bytes} bytes (net.core.rmem_max {self.size.rmem_max_bytes}) rides "
-            f"out {self.stall_seconds * 1000:.0f} ms ({self.stall_source}) at {self.peak_in_pps:.0f} packets in a second "
-            f"of {self.truesize_bytes:.0f} bytes each ({self.truesize_source})"
+            f"out {self.stall_seconds * 1000:.0f} ms ({self.stall_source}) at {self.peak_in_pps:.0f} packets in a "
+            f"second of {self.truesize_bytes:.0f} bytes each ({self.truesize_source})"
         )
         if self.found_holds_seconds is not None:
             text += (

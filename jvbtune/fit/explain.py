@@ -11,6 +11,7 @@ import polars as pl
 from jvbtune.fit.bounds import Bound
 from jvbtune.fit.columns import prepare
 from jvbtune.fit.compare import SettingVerdict
+from jvbtune.fit.diagnostics import diagnose
 from jvbtune.fit.recommend import usable_rows
 from jvbtune.fit.recommendation import Recommendation
 from jvbtune.fit.thresholds import JICOFO_OVERLOADED_STRESS, RECOVERY_RATIO, thresholds
@@ -60,6 +61,7 @@ def _bound(bound: Bound) -> list[str]:
     lines.append(f"    {bound.curve.form.name}: {bound.curve.form.formula}")
     if scores:
         lines.append(f"    prediction error of the forms, restarts left out: {scores}")
+    lines += [f"    {line}" for line in diagnose(bound) if "nothing" not in line]
     noise = f"{bound.curve.restart_sd:.1%} between restarts, {bound.curve.noise_sd:.1%} within one"
     lines.append(f"    scatter (standard deviation of the logarithm): {noise}")
     return lines

@@ -15,7 +15,9 @@ from markupsafe import Markup
 from jvbtune import __version__
 from jvbtune.errors import StoreError
 from jvbtune.fit import Recommendation, recommend
+from jvbtune.fit.diagnostics import diagnose
 from jvbtune.report import plots
+from jvbtune.report.residuals import residual_plot
 from jvbtune.report.result import limits_of, result_of
 from jvbtune.store import Run
 
@@ -38,6 +40,7 @@ def render(run: Run) -> str:
         result=result,
         limits=limits.to_json(),
         figures=[Markup(svg) for svg in _figures(trials, recommendation, limits.loss_ratio, limits.delay_p99_ms)],
+        diagnostics=[line for bound in recommendation.bounds for line in diagnose(bound)] if recommendation else [],
         effects=_markup(plots.intervals(list(_comparisons(result)))),
         timelines=[Markup(svg) for svg in _timelines(run, trials)],
         timelines_left_out=max(0, trials.height - MAX_TIMELINES),
@@ -55,8 +58,10 @@ def render(run: Run) -> str:
 def _figures(trials: pl.DataFrame, fitted: Recommendation | None, loss: float, delay: float) -> Iterator[str]:
     if trials.height == 0:
         return
+    cpu = fitted.bound("cpu") if fitted else None
     candidates = [
         plots.cpu_against_packet_rate(trials, fitted),
+        residual_plot(cpu.curve) if cpu is not None else None,
         plots.drops_of_bursts(trials),
         plots.against_packet_rate(trials, "loss_ratio", "loss ratio, end to end", loss, kind="steady"),
         plots.against_packet_rate(trials, "delay_p99_ms", "delay p99 (ms)", delay, kind="steady"),

@@ -32,18 +32,18 @@ Svg = str
 
 
 @contextmanager
-def _figure(width: float = 7.2, height: float = 3.4, rows: int = 1) -> Iterator[tuple[Any, Any, Callable[[], Svg]]]:
+def figure(width: float = 7.2, height: float = 3.4, rows: int = 1) -> Iterator[tuple[Any, Any, Callable[[], Svg]]]:
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, 1, figsize=(width, height), layout="constrained", sharex=rows > 1)
+        canvas, axes = plt.subplots(rows, 1, figsize=(width, height), layout="constrained", sharex=rows > 1)
         try:
-            yield figure, axes, lambda: _svg(figure)
+            yield canvas, axes, lambda: _svg(canvas)
         finally:
-            plt.close(figure)
+            plt.close(canvas)
 
 
-def _svg(figure: Any) -> Svg:
+def _svg(canvas: Any) -> Svg:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    canvas.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', text[text.index("<svg") :], count=1)
 
@@ -56,7 +56,7 @@ def _steps(trials: pl.DataFrame) -> list[str]:
 
 def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation | None) -> Svg:
     """Every steady trial, the fitted curve with its 95 % band, the limit, the max packet rate with its interval."""
-    with _figure() as (_, axes, svg):
+    with figure() as (_, axes, svg):
         steady = trials.filter(pl.col("kind") == "steady")
         for step, colour in zip(_steps(steady), _cycle(), strict=False):
             rows = steady.filter((pl.col("step") == step) & pl.col("valid"))
@@ -98,7 +98,7 @@ def against_packet_rate(trials: pl.DataFrame, column: str, label: str, limit: fl
     rows = trials.filter((pl.col("kind") == kind) & pl.col(column).is_not_null())
     if rows.height == 0:
         return None
-    with _figure(height=3.0) as (_, axes, svg):
+    with figure(height=3.0) as (_, axes, svg):
         for step, colour in zip(_steps(rows), _cycle(), strict=False):
             of_step = rows.filter(pl.col("step") == step).sort("offered_pps")
             axes.plot(of_step["offered_pps"] / 1000, of_step[column], "o", ms=4, color=colour, alpha=0.8, label=step)
@@ -118,7 +118,7 @@ def drops_of_bursts(trials: pl.DataFrame) -> Svg | None:
     if rows.height == 0:
         return None
     steps = _steps(rows)
-    with _figure(height=0.9 + 0.35 * len(steps)) as (_, axes, svg):
+    with figure(height=0.9 + 0.35 * len(steps)) as (_, axes, svg):
         for place, step in enumerate(steps):
             of_step = rows.filter(pl.col("step") == step)
             axes.plot(of_step["socket_drops"], [place] * of_step.height, "o", color=COLOURS[0], alpha=0.6)
@@ -136,7 +136,7 @@ def timeline(samples: pl.DataFrame, window: tuple[float, float], title: str) -> 
         return None
     seconds = samples["t_unix"].to_numpy() - window[0]
     middle, step = (seconds[1:] + seconds[:-1]) / 2, np.diff(seconds)
-    with _figure(height=1.9, width=7.2) as (_, axes, svg):
+    with figure(height=1.9, width=7.2) as (_, axes, svg):
         used = samples["bridge.cpu_user_s"].to_numpy() + samples["bridge.cpu_sys_s"].to_numpy()
         axes.plot(middle, np.diff(used) / step, color=COLOURS[0], lw=1.3, label="bridge CPU (cores)")
         if "bridge.rx_thread_cpu_s" in samples.columns:
@@ -163,7 +163,7 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> Svg | None:
     shown = [row for row in rows if row.get("effect") is not None and row.get("interval")]
     if not shown:
         return None
-    with _figure(height=0.9 + 0.3 * len(shown)) as (_, axes, svg):
+    with figure(height=0.9 + 0.3 * len(shown)) as (_, axes, svg):
         for place, row in enumerate(shown):
             low, high = (100 * bound for bound in row["interval"])
             colour = {"better": COLOURS[2], "worse": COLOURS[1]}.get(str(row.get("verdict")), "#7F7F7F")

@@ -216,6 +216,21 @@ def test_too_few_loads_below_saturation_place_no_cpu_limit_and_nothing_else_is_t
     assert "run at least 3 packet rates below" in found.reasons[0]
 
 
+def test_one_dear_load_is_not_taken_for_saturation() -> None:
+    dear = pl.col("intended_pps").is_close(TRUTH * 0.56)
+    trials = run().with_columns(cpu_cores=pl.when(dear).then(pl.col("cpu_cores") * 1.25).otherwise("cpu_cores"))
+    assert trials.filter(dear).height == 6
+    found = one(trials)
+    assert found.max_packet_rate_pps == pytest.approx(TRUTH, rel=0.08)
+
+
+def test_a_curve_below_saturation_is_not_followed_into_it() -> None:
+    trials = shared_core((6e3, 10e3, 15e3, 45e3, 60e3, 90e3), full=0.75).drop("delay_p99_ms", "loss_ratio")
+    found = one(trials)
+    assert found.max_packet_rate_pps is None
+    assert "saturated from" in found.reasons[0]
+
+
 def test_a_step_that_drops_bursts_is_not_pooled_with_the_baseline() -> None:
     steps = {"baseline": {}, "net.core.rmem_max=212992": {"net.core.rmem_max": 212_992}, "b=1": {"b": 1}}
     design = Design(rates(1.1), 4, steps, burst_packets=2400, burst_pps=24_000.0)
