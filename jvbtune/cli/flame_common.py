@@ -40,6 +40,11 @@ def reading_options(command: Command) -> Command:
     return command
 
 
+event_option = click.option(
+    "--event", help="Which event to read, where a file holds several (perf script, JFR, pprof)."
+)
+
+
 def page_options(default: str) -> Callable[[Command], Command]:
     """``-o`` and ``--no-open``."""
 
@@ -55,13 +60,19 @@ def page_options(default: str) -> Callable[[Command], Command]:
     return add
 
 
-def reader_of(threads: str, no_rules: tuple[str, ...], runs_dir: Path | None, captures_dir: Path | None) -> Any:
+def reader_of(
+    threads: str,
+    no_rules: tuple[str, ...],
+    runs_dir: Path | None,
+    captures_dir: Path | None,
+    event: str | None = None,
+) -> Any:
     """How sides are found and read. Raises UsageError for a rule that does not exist."""
     from jvbtune.flame.names import RULE_NAMES, NameRules
     from jvbtune.flame.sources import Reader
 
     off = frozenset(name for rule in no_rules for name in (RULE_NAMES if rule == "all" else (rule,)))
-    return Reader(NameRules(off), threads, runs_dir, captures_dir)
+    return Reader(NameRules(off), threads, runs_dir, captures_dir, event)
 
 
 def write_page(text: str, path: Path, *, no_open: bool) -> None:

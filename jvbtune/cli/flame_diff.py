@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jvbtune.cli.common import say
-from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page, write_text
+from jvbtune.cli.flame_common import event_option, page_options, reader_of, reading_options, write_page, write_text
 
 if TYPE_CHECKING:
     from jvbtune.flame.table import Row
@@ -46,6 +46,7 @@ DEFAULT_PAGE = "flame-diff.html"
     help="Exit with 1 where the whole or a frame grew, significantly, by more than so many percent of A's total.",
 )
 @click.option("--force", is_flag=True, help="Compare captures of unlike engines or events all the same.")
+@event_option
 @page_options(DEFAULT_PAGE)
 @reading_options
 def command(
@@ -57,6 +58,7 @@ def command(
     level: float,
     fail_above: float | None,
     force: bool,
+    event: str | None,
     output: Path | None,
     no_open: bool,
     threads: str,
@@ -81,7 +83,7 @@ def command(
 
     chosen_a, chosen_b = _both(sides, more_a, more_b)
     check(normalise)
-    reader = reader_of(threads, no_rules, runs_dir, captures_dir)
+    reader = reader_of(threads, no_rules, runs_dir, captures_dir, event)
     label_a, profiles_a = reader.side(chosen_a)
     label_b, profiles_b = reader.side(chosen_b)
     if label_a == label_b:

@@ -7,17 +7,19 @@ from pathlib import Path
 import click
 
 from jvbtune.cli.common import say
-from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page
+from jvbtune.cli.flame_common import event_option, page_options, reader_of, reading_options, write_page
 
 DEFAULT_PAGE = "flame.html"
 
 
 @click.command("view")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@event_option
 @page_options(DEFAULT_PAGE)
 @reading_options
 def command(
     files: tuple[str, ...],
+    event: str | None,
     output: Path | None,
     no_open: bool,
     threads: str,
@@ -32,7 +34,7 @@ def command(
     from jvbtune.flame.compare import merge
     from jvbtune.flame.viewer import render_html
 
-    reader = reader_of(threads, no_rules, runs_dir, captures_dir)
+    reader = reader_of(threads, no_rules, runs_dir, captures_dir, event)
     label, profiles = reader.side(files)
     tree = merge([profiles], labels=(label,), rules=reader.sentences)
     for note in tree.notes:

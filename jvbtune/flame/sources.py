@@ -33,6 +33,7 @@ class Reader:
     threads: str = "merge"
     runs_dir: Path | None = None
     captures_dir: Path | None = None
+    event: str | None = None  # which one, where a file holds several
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -49,7 +50,9 @@ class Reader:
             if isinstance(part, Capture):
                 profiles += self._arranged(part.profiles(self.rules))
         if files:
-            profiles += self._arranged(read(files, self.rules, [_meta_beside(path) for path in files]))
+            profiles += self._arranged(
+                read(files, self.rules, [_meta_beside(path) for path in files], event=self.event)
+            )
         return _label(found), profiles
 
     def capture(self, capture: Capture) -> list[Profile]:

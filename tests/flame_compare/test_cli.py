@@ -183,3 +183,12 @@ def test_a_malformed_line_is_named(work: Path) -> None:
     done = run(work, "diff", "a.collapsed", "bad.collapsed", "--format", "json")
     assert (done.returncode, done.stdout) == (1, "")
     assert "bad.collapsed:2" in done.stderr
+
+
+def test_an_event_is_chosen_where_a_file_holds_several(work: Path) -> None:
+    frame = "\t7f0000000000 main+0x1 (/bin/x)\n\n"
+    text = f"java 1/2 [0] 1.0: 1000 cpu-clock:ppp:\n{frame}java 1/2 [0] 1.1: 7 page-faults:\n{frame}"
+    (work / "perf.txt").write_text(text)
+    done = run(work, "diff", "perf.txt", "perf.txt", "--format", "json")
+    assert (done.returncode, "--event" in done.stderr) == (1, True)
+    assert totals(run(work, "diff", "perf.txt", "perf.txt", "--format", "json", "--event", "page-faults")) == (7, 7)
