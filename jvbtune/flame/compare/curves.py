@@ -67,6 +67,12 @@ class Curves:
     p_value: Float64  # of elasticity 1
     q_value: Float64
 
+    @property
+    def bend_cores(self) -> Float64:
+        """CPU beyond proportion at the highest rate: what a frame takes more than its share as the rate grows."""
+        bend: Float64 = self.cores * (self.elasticity - 1)
+        return bend
+
     def spread(self, rows: Bool) -> Curves:
         """The same curves among all rows, of which ``rows`` were fitted."""
 

@@ -31,7 +31,15 @@ FEWEST_SAMPLES = 64
 SMALLEST_SHARE = 0.001
 
 #: Columns of the tree, by the names of ``Curves``.
-COLUMNS = ("elasticity", "elasticity_low", "elasticity_high", "cost_us_per_packet", "fixed_cores", "curvature")
+COLUMNS = (
+    "elasticity",
+    "elasticity_low",
+    "elasticity_high",
+    "bend_cores",
+    "cost_us_per_packet",
+    "fixed_cores",
+    "curvature",
+)
 
 NOTE = (
     "Elasticity is the relative growth of a frame's CPU for a relative growth of the packet rate, at the highest rate: "
@@ -101,8 +109,10 @@ def scaling(
     of_frames = curves(every.table.total, frames)
     of_self = curves(every.table.self_, frames, own=True)
     top = np.flatnonzero(rates >= (1 - ONE_LOAD) * rates.max())
-    tree = _of_top(every, [profile for k in top.tolist() for profile in captures[k]], top, of_nodes)
     cores = every.total[:, 0] * cores_per_rate / seconds
+    said = ", ".join(f"{rates[k]:,.0f} ({cores[k]:.3g} cores)" for k in order)
+    profiles = [profile for k in top.tolist() for profile in captures[k]]
+    tree = _of_top(every, profiles, top, of_nodes, f"Loads, packets/s: {said}.")
     whole = Curves(**{name: values[:1] for name, values in vars(of_nodes).items()})
     return Scaling(tree, rates[order], cores[order], whole, of_frames, of_self, level)
 
@@ -159,10 +169,10 @@ def _within(seconds: Sequence[Float64], slices: Sequence[Float64]) -> tuple[Floa
     return squares / max(1, freedom), freedom
 
 
-def _of_top(every: Tree, profiles: Sequence[Profile], top: Int64, curves: Curves) -> Tree:
+def _of_top(every: Tree, profiles: Sequence[Profile], top: Int64, curves: Curves, loads: str) -> Tree:
     """The captures of the highest load as one side, with the curves of all as columns."""
     side = side_of(profiles, every.sides[int(top[0])].meta.title)
-    notes = (*every.notes, NOTE, *((NOTE_FEW,) if len(every.sides) <= FEWEST_LOADS + 1 else ()))
+    notes = (loads, *every.notes, NOTE, *((NOTE_FEW,) if len(every.sides) <= FEWEST_LOADS + 1 else ()))
     return replace(
         every,
         self_=every.self_[top].sum(axis=0, keepdims=True),
@@ -193,7 +203,7 @@ def rows(found: Scaling) -> list[dict[str, Any]]:
         row |= _values(found.total, i)
         row["self_cores"] = _or_none(found.own.cores[i])
         row["self_elasticity"] = _or_none(found.own.elasticity[i])
-        row["bend_cores"] = row["cores"] * (row["elasticity"] - 1)
+        row["bend_cores"] = float(found.total.bend_cores[i])
         row["p_value"] = _or_none(found.total.p_value[i])
         row["significant"] = bool(found.total.q_value[i] <= found.level)
         out.append(row)
@@ -219,9 +229,9 @@ def as_markdown(found: Scaling, most: int = 30) -> str:
     """The table for people."""
     every = rows(found)
     whole = _values(found.whole, 0)
-    loads = ", ".join(f"{r:,.0f} ({c:.2f} cores)" for r, c in zip(found.rates_pps, found.cores, strict=True))
+    loads, *notes = found.tree.notes
     lines = [
-        f"Loads, packets/s: {loads}  ",
+        f"{loads}  ",
         f"The whole: elasticity {_interval(whole, 'elasticity')}, a further packet costs "
         f"{_interval(whole, 'cost_us_per_packet')} µs, {_interval(whole, 'fixed_cores')} cores are fixed.",
         "",
@@ -239,7 +249,7 @@ def as_markdown(found: Scaling, most: int = 30) -> str:
         )
     if len(every) > most:
         lines.append(f"\n{len(every) - most} more frames are not shown.")
-    return "\n".join([*lines, "", *found.tree.notes]) + "\n"
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 def _values(curves: Curves, i: int) -> dict[str, Any]:

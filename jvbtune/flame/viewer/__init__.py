@@ -68,6 +68,11 @@ def elasticity_columns(frame_values: Mapping[str, Float64] | None = None) -> tup
         *(
             Column(name, label, title, colour=False, frame_values=by_frame.get(name))
             for name, label, title in (
+                (
+                    "bend_cores",
+                    "Beyond proportion",
+                    "CPU beyond proportion at the highest rate, cores × (elasticity − 1)",
+                ),
                 ("elasticity_low", "Elasticity from", "Lower end of the elasticity's interval"),
                 ("elasticity_high", "Elasticity to", "Upper end of the elasticity's interval"),
                 ("cost_us_per_packet", "µs/packet", "Cost of a further packet"),
