@@ -19,6 +19,7 @@ from jvbtune.agent.procfs import usable_cores
 
 #: A slice's profiler stops by itself this long after the slice should have ended.
 GRACE_SECONDS = 5
+JFR_START_SECONDS = 60  # the first start of a JVM takes seconds, on a busy one many
 MEMORY_LIMIT = "128m"  # of async-profiler's call traces, in the JVM's process
 LIBRARY_BYTES, RESULT_BYTES = 1 << 20, 6 << 20
 ALLOC_INTERVAL_BYTES, LOCK_INTERVAL_NS = 512 << 10, 10_000
@@ -260,7 +261,7 @@ def _one_recording(session: Session, profiler: _AsyncProfiler) -> None:
     profiler.arm(True)
     profiler.command(f"{session.told}{profiler.transfer()},jfr,file={path}")
     for _ in range(session.count):
-        session.finished(session.hold())
+        session.finished({**session.hold(), "recording": "recording.jfr"})
     session.slices[-1]["profiler"] = profiler.metrics()
     profiler.command(f"stop,jfr,file={path}")
     profiler.arm(False)
@@ -336,28 +337,39 @@ def jfr_settings(events: list[str], interval_ns: int) -> str:
 
 
 def jfr(session: Session) -> None:
-    """One recording by the JVM's own recorder; the controller cuts it into slices."""
-    total = session.seconds * session.count
+    """One recording by the JVM's own recorder, which the controller cuts into slices; where the cost is measured, one
+    for each slice, so that there are windows without."""
+    apart = bool(session.arguments.get("measure_cost"))
+    total = session.seconds * (1 if apart else session.count)
     _, out = session.place(RESULT_BYTES + int(total * (256 << 10)), with_library=False)
     text = jfr_settings(list(session.arguments["events"]), int(session.arguments["interval_ns"]))
     session.inside.call("write", path=f"{out}/jvbtune.jfc", content=base64.b64encode(text.encode()).decode())
-    name, path = f"jvbtune-{int(session.created_unix)}", f"{out}/recording.jfr"
-    session.told = text
-    session.version = "JFR"
+    session.told, session.version = text, "JFR"
+    for index in range(session.count if apart else 1):
+        session.hold_off()
+        name = f"recording-{index:02}.jfr" if apart else "recording.jfr"
+        for measured in _recorded(session, out, name, total, 1 if apart else session.count):
+            session.finished({**measured, "recording": name})
+
+
+def _recorded(session: Session, out: str, file: str, seconds: float, windows: int) -> list[dict[str, Any]]:
+    """The windows of one recording; it ends by itself where nobody ends it."""
+    name, path = f"jvbtune-{int(session.created_unix)}", f"{out}/{file}"
     session.inside.call("arm", stop=[["jcmd", f"JFR.stop name={name}"]], files=[])
+    duration = int(seconds) + 1 + GRACE_SECONDS + JFR_START_SECONDS
     session.jcmd(
-        f"JFR.start name={name} settings={out}/jvbtune.jfc filename={path} "
-        f"duration={int(total) + 1 + GRACE_SECONDS + 60}s maxsize=200m",
-        120.0,
+        f"JFR.start name={name} settings={out}/jvbtune.jfc filename={path} duration={duration}s maxsize=200m",
+        2.0 * JFR_START_SECONDS,
     )
-    for _ in range(session.count):
-        session.finished(session.hold())
-    said = session.jcmd(f"JFR.stop name={name} filename={path}", 120.0)
+    measured = [session.hold() for _ in range(windows)]
+    said = session.jcmd(f"JFR.stop name={name} filename={path}", 2.0 * JFR_START_SECONDS)
     session.inside.call("arm", stop=[], files=[])
     try:
-        session.files["recording.jfr"] = session.inside.read_file(path)
+        session.files[file] = session.inside.read_file(path)
     except Refused as error:
         raise AgentFault("capture", f"JFR wrote no recording: {said.strip()}") from error
+    session.inside.call("remove", path=path)
+    return measured
 
 
 ENGINES: dict[str, Callable[[Session], None]] = {"async-profiler": async_profiler, "perf": perf, "jfr": jfr}

@@ -186,6 +186,8 @@ def _tell(document: Mapping[str, Any]) -> None:
     if samples and document["unit"] == "samples":
         shares = {name: sum(one[name] * one["samples"] for one in slices) / samples for name in _shares(document)}
         text += "".join(f", {value:.1%} {_SHARES[name]}" for name, value in shares.items())
+    if document.get("sampled_ratio") is not None:
+        text += f"; the samples are {document['sampled_ratio']:.0%} of its CPU time"
     say(text)
     if document.get("cost"):
         from jvbtune.flame.capture.cost import Cost

@@ -129,7 +129,7 @@ def _profiled(experiment: Experiment, rates: Sequence[float], step_id: str, bloc
         return []
     named = {"lowest": rates[:1], "highest": rates[-1:], "all": rates}
     chosen = sorted({rate for at in section.at for rate in (named[at] if isinstance(at, str) else (at,))})
-    seconds = section.slices * section.slice_seconds * (2 if section.cost and section.engine != "jfr" else 1)
+    seconds = section.slices * section.slice_seconds * (2 if section.cost else 1)
     trials = []
     for number, rate in enumerate(chosen):
         load = IntendedLoad.for_packet_rate(rate, experiment.load.mix.mix())

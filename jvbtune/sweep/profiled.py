@@ -77,7 +77,7 @@ def request(section: ProfileSection, place: Place) -> Request:
         interval_ns=round(section.interval_ms * 1e6),
         slices=section.slices,
         slice_seconds=section.slice_seconds,
-        measure_cost=section.cost and section.engine != "jfr",
+        measure_cost=section.cost,
         place=place,
     )
 

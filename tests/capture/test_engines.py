@@ -38,6 +38,7 @@ def test_java_and_kernel_frames_are_resolved_and_samples_are_cpu_time(engine: st
     assert sum(count for leaf, count in leaves.items() if leaf.endswith("_[k]")) > 0.1 * total
     assert sum(count for leaf, count in leaves.items() if leaf.startswith("[")) < 0.05 * total
     assert 0.8 < _counted_cpu(document) < 1.2
+    assert document["sampled_ratio"] == pytest.approx(_counted_cpu(document), abs=0.001)
     for one in document["slices"]:
         assert one["packets"] is None  # this JVM is no bridge
         assert one["profiler"]["samples_total"] > 0
@@ -104,3 +105,11 @@ def test_the_cost_is_measured_in_turn_with_windows_without_a_profiler(jvm: Jvm, 
     cost = document["cost"]
     assert cost["low"] < cost["ratio"] < cost["high"]
     assert cost["per"] == "second"
+
+
+def test_jfrs_cost_is_measured_too_with_a_recording_for_each_slice(jvm: Jvm, take: Take) -> None:
+    (document,) = take(jvm, engine="jfr", slices=3, slice_seconds=1.0, interval_ns=10_000_000, measure_cost=True)
+    assert len(document["off"]) == 3
+    assert document["cost"]["pairs"] == 3
+    assert len(list(document["path"].glob("recording-*.jfr"))) == 3
+    assert all(one["samples"] > 0 for one in document["slices"])

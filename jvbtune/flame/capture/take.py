@@ -30,6 +30,9 @@ OVERHEAD_SECONDS = 120.0
 #: event -> unit of its counts. Of CPU and wall time each sample stands for one interval.
 UNITS = {"cpu": "samples", "ctimer": "samples", "wall": "samples", "alloc": "bytes", "lock": "ns"}
 
+#: Below this share of the CPU time, a profile says what it misses; the noise of some hundred samples is above it.
+WHOLE_RATIO = 0.9
+
 Observer = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -140,6 +143,13 @@ def _store(
             )
         name = "ctimer" if event == "cpu" and choice.native_event == "ctimer" else event
         lost = list(choice.lost)
+        interval_ns = _interval_ns(request, choice, event)
+        sampled = _sampled_ratio(windows, total, interval_ns) if name in ("cpu", "ctimer") else None
+        if sampled is not None and sampled < WHOLE_RATIO:
+            lost.append(
+                f"{1 - sampled:.0%} of the CPU time by the kernel's account: threads that run for a short time "
+                "between switches are sampled less than they use."
+            )
         if choice.kernel_frames and event == "cpu" and not any(b"_[k]" in content for content in stacks):
             lost.append("Kernel frames: none came, although the host permits them.")
         slices = [
@@ -159,8 +169,8 @@ def _store(
             "engine_version": result["engine_version"],
             "event": name,
             "unit": UNITS[event],
-            # JFR samples a few threads at each tick, whatever number works: its counts are no time.
-            "interval_ns": request.interval_ns if UNITS[event] == "samples" and choice.engine != "jfr" else None,
+            "interval_ns": interval_ns,
+            "sampled_ratio": sampled,
             "arguments": result["arguments"],
             "kernel_frames": choice.kernel_frames and event == "cpu",
             "lost": lost,
@@ -185,14 +195,32 @@ def _store(
 
 def _stacks(files: Mapping[str, bytes], windows: list[dict[str, Any]], engine: str, event: str) -> list[bytes]:
     """The collapsed stacks of one event, a file for each slice."""
-    if "recording.jfr" not in files:
+    if "recording" not in windows[0]:
         return [files[one.pop("file")] for one in windows]
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "recording.jfr")
-        path.write_bytes(files["recording.jfr"])
+        for name in {one["recording"] for one in windows}:
+            Path(directory, name).write_bytes(files[name])
         return [
-            collapsed(path, engine, event, one["started_unix"], one["started_unix"] + one["seconds"]) for one in windows
+            collapsed(
+                Path(directory, one["recording"]),
+                engine,
+                event,
+                one["started_unix"],
+                one["started_unix"] + one["seconds"],
+            )
+            for one in windows
         ]
+
+
+def _interval_ns(request: Request, choice: Choice, event: str) -> int | None:
+    """What one sample stands for. JFR samples a few threads at each tick, whatever number works: no time."""
+    return request.interval_ns if UNITS[event] == "samples" and choice.engine != "jfr" else None
+
+
+def _sampled_ratio(windows: list[dict[str, Any]], samples: float, interval_ns: int | None) -> float | None:
+    """The samples' time over the CPU time of the process by the kernel's account."""
+    used = sum(one["cpu_seconds"] for one in windows)
+    return round(samples * interval_ns * 1e-9 / used, 4) if interval_ns and used > 0 else None
 
 
 def _samples(window: Mapping[str, Any], counted: float, event: str, *, several: bool) -> float | None:
