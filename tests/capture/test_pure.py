@@ -167,11 +167,12 @@ Queue worker 7 12390
 java 12381
 \t    7f0000001100 [unknown] (//anon)
 \t            1234 [unknown] (/opt/lib/libthing.so)
+\t            5678 [unknown] (/root/.cache/JNA/temp/jna1258.tmp (deleted))
 """
     assert fold(script.splitlines(), CodeMap(MAP)) == {
         "[java tid=12381];JavaCalls::call_helper;Interpreter_[0];org/jitsi/Foo.bar_[j]": 1,
         "[Queue worker 7 tid=12390];org/jitsi/Foo$$Lambda$14/0x8003.apply_[j];__libc_sendto;udp_sendmsg_[k]": 1,
-        "[java tid=12381];[libthing.so];[unknown]": 1,
+        "[java tid=12381];[jna1258.tmp];[libthing.so];[unknown]": 1,
     }
 
 
