@@ -20,6 +20,7 @@ from jvbtune.errors import CaptureError, JvbtuneError, UsageError
 from jvbtune.flame.capture import Request, choose, cost, judge, write_capture
 from jvbtune.flame.capture.choose import needs_sysctls
 from jvbtune.flame.capture.packages import ASYNC_PROFILER, Package, cache_directory, fetch
+from jvbtune.flame.capture.quality import name_libraries
 from jvbtune.flame.capture.take import with_packets
 from jvbtune.flame.captures import load_capture
 
@@ -198,6 +199,13 @@ def test_quality_counts_leaves_that_name_no_code() -> None:
     found = judge(text)
     assert (found.samples, found.unresolved_ratio, found.kernel_ratio, found.java_ratio) == (10, 0.2, 0.6, 0.9)
     assert judge(b"").samples == 0
+
+
+def test_a_librarys_path_as_a_frame_is_its_name_and_is_unresolved() -> None:
+    text = b"[a/b tid=1];A.b_[j];/usr/lib/libcrypto.so.3;EVP_x;/a b/libz.so.1 7\n/x/liby.so;[vdso] 1\nA/b.c_[j] 2\n"
+    named = name_libraries(text)
+    assert named == b"[a/b tid=1];A.b_[j];[libcrypto.so.3];EVP_x;[libz.so.1] 7\n[liby.so];[vdso] 1\nA/b.c_[j] 2\n"
+    assert judge(named).unresolved_ratio == 0.8
 
 
 def test_the_interval_of_the_cost_holds_the_truth_as_often_as_it_says() -> None:

@@ -9,6 +9,16 @@ from dataclasses import dataclass
 UNRESOLVED = re.compile(rb"\[.*\]|0x[0-9a-f]+|unknown|\[.*\]_\[k\]")
 
 
+#: A library's path as a frame: async-profiler's word for code of a library without symbols.
+_LIBRARY_PATH = re.compile(rb"(^|;)/(?:[^;\n]*/)?([^;/\n]+?)(?=;| \d+$)", re.M)
+
+
+def name_libraries(collapsed: bytes) -> bytes:
+    """Frames that are a library's path as ``[libcrypto.so.3]``, the form that perf's frames have too: a path tells of
+    the host, not of the code."""
+    return _LIBRARY_PATH.sub(rb"\1[\2]", collapsed)
+
+
 @dataclass(frozen=True)
 class Quality:
     """Ratios of the samples: whose leaf is unresolved, whose leaf is the kernel's, that have a Java frame."""
@@ -31,7 +41,7 @@ def judge(collapsed: bytes) -> Quality:
         leaf = frames[-1]
         total += weight
         kernel += weight * leaf.endswith(b"_[k]")
-        unresolved += weight * (len(frames) == 1 or UNRESOLVED.fullmatch(leaf) is not None)
+        unresolved += weight * (UNRESOLVED.fullmatch(leaf) is not None)
         java += weight * any(frame.endswith((b"_[j]", b"_[i]", b"_[0]", b"_[1]")) for frame in frames)
     if total == 0:
         return Quality(0.0, 0.0, 0.0, 0.0)

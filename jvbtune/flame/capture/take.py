@@ -16,7 +16,7 @@ from jvbtune.errors import CaptureError
 from jvbtune.flame.capture.choose import Choice, choose, needs_sysctls
 from jvbtune.flame.capture.cost import Cost, cost
 from jvbtune.flame.capture.packages import profiler_library
-from jvbtune.flame.capture.quality import judge
+from jvbtune.flame.capture.quality import judge, name_libraries
 from jvbtune.flame.capture.recording import collapsed
 from jvbtune.flame.capture.request import Request
 from jvbtune.flame.capture.store import write_capture
@@ -196,17 +196,19 @@ def _store(
 def _stacks(files: Mapping[str, bytes], windows: list[dict[str, Any]], engine: str, event: str) -> list[bytes]:
     """The collapsed stacks of one event, a file for each slice."""
     if "recording" not in windows[0]:
-        return [files[one.pop("file")] for one in windows]
+        return [name_libraries(files[one.pop("file")]) for one in windows]
     with tempfile.TemporaryDirectory() as directory:
         for name in {one["recording"] for one in windows}:
             Path(directory, name).write_bytes(files[name])
         return [
-            collapsed(
-                Path(directory, one["recording"]),
-                engine,
-                event,
-                one["started_unix"],
-                one["started_unix"] + one["seconds"],
+            name_libraries(
+                collapsed(
+                    Path(directory, one["recording"]),
+                    engine,
+                    event,
+                    one["started_unix"],
+                    one["started_unix"] + one["seconds"],
+                )
             )
             for one in windows
         ]
