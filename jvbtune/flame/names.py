@@ -50,7 +50,7 @@ _JIT_THREAD = re.compile(r"C[12][ _]Compiler|JVMCI[ _]|Sweeper[ _]thread")
 
 # ``java/lang/Thread.run``, ``java.lang.Thread.run``, ``void java.lang.Thread.run`` (perf map), ``Main.main``.
 _RETURNS = r"^(?:[\w$./]+(?:\[\])* )?"
-_SLASHED = re.compile(_RETURNS + r"[^\s/\[\]().:]+/[^\s:]*\.[^\s./]+$")
+_SLASHED = re.compile(r"[^\s/\[\]().:]+/[^\s:]*\.[^\s./]+$")
 _DOTTED = re.compile(
     _RETURNS + r"(?:[a-z_][\w$]*\.)+[A-Z$_][\w$]*"
     r"(?:\$\$Lambda\S*|[./+]0x[0-9a-f]+\S*)?\.(?:[\w$]+|<init>|<clinit>)$"
@@ -64,7 +64,7 @@ _NOTHING = frozenset({"", "[unknown]", "[no stack]", "[not_walkable]", "[deoptim
 def kind_of(name: str) -> Kind:
     """What a frame is by its name alone, where no suffix tells it."""
     if "::" not in name:
-        if "/" in name and _SLASHED.match(name):
+        if "/" in name and _SLASHED.match(name if " " not in name else name.rpartition(" ")[2]):
             return Kind.JAVA
         if "." in name and (_DOTTED.match(name) or _UNPACKAGED.match(name)):
             return Kind.JAVA
@@ -108,13 +108,13 @@ def with_needed_suffix(name: str, kind: Kind) -> str:
 class Rule:
     """One rule: a name to switch it off by, and a sentence for the user.
 
-    ``apply`` is asked only for names that have one of ``marks`` in them, if there are any: most names have none.
+    ``apply`` is asked only for names that have one of ``marks`` in them: most names have none.
     """
 
     name: str
     sentence: str
     apply: Callable[[str, Kind], tuple[str, Kind]]
-    marks: tuple[str, ...] = ()
+    marks: tuple[str, ...]
 
 
 def _java(*substitutions: tuple[str, str]) -> Callable[[str, Kind], tuple[str, Kind]]:
@@ -137,7 +137,7 @@ _NUMBERED = re.compile(r"\$\$Lambda|[./+]0x[0-9a-f]+")
 
 
 def _slashes(name: str, kind: Kind) -> tuple[str, Kind]:
-    if kind not in JAVA_KINDS or not _DOTTED.match(name):
+    if kind not in JAVA_KINDS or ("/" in name and name.count(".") == 1) or not _DOTTED.match(name):
         return name, kind
     returned, space, owner = name.rpartition(" ")
     owner, dot, method = owner.rpartition(".")
@@ -172,6 +172,7 @@ RULES: tuple[Rule, ...] = (
         "jit-tiers",
         "A Java method is one frame, whether it was interpreted, compiled or inlined when it was seen.",
         _tiers,
+        marks=("",),
     ),
     Rule(
         "return-types",
@@ -228,6 +229,7 @@ THREAD_RULE = Rule(
     "thread-ids",
     "A thread's name goes without the id that the system gave the thread.",
     lambda name, kind: (_TID.sub("", name), kind),
+    marks=(" tid=",),
 )
 RULE_NAMES = (*(rule.name for rule in RULES), THREAD_RULE.name)
 
@@ -265,8 +267,10 @@ class NameRules:
     def frame(self, name: str, kind: Kind) -> tuple[str, Kind]:
         """A frame's identity: what is one frame has one (name, kind)."""
         for rule in self.rules:
-            if not rule.marks or any(mark in name for mark in rule.marks):
-                name, kind = rule.apply(name, kind)
+            for mark in rule.marks:
+                if mark in name:
+                    name, kind = rule.apply(name, kind)
+                    break
         return name, kind
 
     def thread(self, label: str) -> str:

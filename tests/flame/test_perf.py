@@ -17,6 +17,8 @@ from jvbtune.flame.model import Kind
 from jvbtune.flame.names import NameRules
 from tests.flame.files import names_of, rows_of, write
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SAMPLE = """\
 IO pool  10/11  [000]  5.000001:   10101010 cpu-clock:pppH: 
 \tffffffff81234567 udp_sendmsg+0x1f7 ([kernel.kallsyms])

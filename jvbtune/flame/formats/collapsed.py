@@ -4,8 +4,9 @@ Written by async-profiler (with ``-a``: frames end in ``_[j] _[i] _[k] _[0] _[1]
 ``[thread name tid=N]``), py-spy (``--format raw``), Brendan Gregg's stackcollapse scripts, inferno, and jvbtune. Where
 perf's samples of a JVM were collapsed, the first frame is the thread's name too, and is taken for that.
 
-A pair of files of 139 MB is read in about a second. A stack's frames are told apart only when it is new: the second
-file of a pair mostly repeats the first's, and is looked up line by line.
+Large files are cut into names by a compiled loop where there is one (``native``); the code here reads the same, and
+whatever that loop declines. In it, a stack's frames are told apart only when it is new: the second file of a pair
+mostly repeats the first's, and is looked up line by line.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from __future__ import annotations
 import gc
 import math
 import re
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 
 from jvbtune.errors import FormatError
+from jvbtune.flame.formats import native
 from jvbtune.flame.formats.streams import Input
-from jvbtune.flame.formats.table import THREAD_STARTS, Rows, StackTable, Threads
+from jvbtune.flame.formats.table import THREAD_STARTS, FrameNumbers, Rows, StackTable, Threads
 from jvbtune.flame.formats.text import shown
-from jvbtune.flame.model import Kind, Profile
+from jvbtune.flame.model import Float64, Int32, Int64, Kind, Profile
 from jvbtune.flame.names import with_suffix
 
 #: Bytes of stacks that are remembered as they stand, so that another file's are found without being taken apart.
@@ -75,12 +76,48 @@ class _Known(dict[bytes, int]):
         return key
 
 
+class _Fast:
+    """Stacks by the compiled loop, to the same keys as ``_Known`` gives."""
+
+    def __init__(self, library: native.Library, table: StackTable, threads: Threads, comm_first: bool) -> None:
+        self.folder = native.Folder(library)
+        self.frames = FrameNumbers(self.folder, table.names.__getitem__)
+        self.table = table
+        self.threads = threads
+        self.thread_of: dict[int, int] = {}  # of the name that is the first of a stack
+        self.comm_first = comm_first
+        self.keys = np.empty(0, np.int64)
+
+    def count(self, piece: bytes) -> tuple[Int64, Float64] | None:
+        """Key and weight of each line; None where the loop declines the piece."""
+        numbers, lengths, found = self.folder.collapsed(piece)
+        if len(lengths):
+            self.keys = np.concatenate([self.keys, self._keys_of_new(numbers, lengths)])
+        return (self.keys.take(found[0]), found[1].copy()) if found else None
+
+    def _keys_of_new(self, numbers: Int32, lengths: Int32) -> Int64:
+        ends = np.cumsum(lengths, dtype=np.int64)
+        starts = ends - lengths
+        firsts = numbers[starts].tolist()
+        for first in set(firsts).difference(self.thread_of):
+            name = self.folder.name(first)
+            self.thread_of[first] = self.threads.named(name) if self.comm_first else self.threads[name]
+        thread = np.array([self.thread_of[first] for first in firsts], dtype=np.int64)
+        frames = self.frames.of(numbers, starts[thread >= 0])
+        stacks = self.table.stacks(frames, starts + (thread >= 0), ends)
+        return (thread + 1) << 32 | np.array(stacks, dtype=np.int64)
+
+
 class CollapsedReader:
     """Reads collapsed files, one after another, into one table of stacks."""
 
     def __init__(self, table: StackTable, *, files: int) -> None:
+        self.table = table
         self.threads = Threads()
         self._known = _Known(table, self.threads, remember=files > 1)
+        self._fast: dict[bool, _Fast] = {}  # by whether first frames are threads by their bare names
+        self._keys: list[Int64] = []
+        self._counts: list[Float64] = []
 
     def read(self, stream: Input) -> Rows:
         collecting = gc.isenabled()
@@ -92,49 +129,71 @@ class CollapsedReader:
                 gc.enable()
 
     def _read(self, stream: Input) -> Rows:
-        keys: list[int] = []
-        counts: list[float] = []
-        first_line = 1
+        self._keys, self._counts = [np.empty(0, np.int64)], [np.empty(0)]
         self._known.comm_first = False
-        for lines in _lines(stream):
-            if first_line == 1 and all(map(_TWO_WEIGHTS.fullmatch, lines)):
-                raise FormatError(
-                    f"two weights a line, so this is a difference already: {shown(lines[0])}",
-                    file=stream.path,
-                    line=1,
-                    hint="Give the two files that it was made of.",
-                )
-            if first_line == 1 and _first_frames_are_threads(lines):
-                self._known.clear()
-                self._known.comm_first = True
-            try:
-                self._count(lines, keys, counts)
-            except ValueError:
-                self._count(_checked(lines, first_line, stream), keys, counts)
-            first_line += len(lines)
+        fast: _Fast | None = None
+        line_number = 1
+        for piece in stream.pieces(b"\n"):
+            if line_number == 1:
+                self._look_at_first(piece.splitlines(), stream)
+                fast = self._fast_for(stream)
+            found = fast.count(piece) if fast else None
+            if found is None:
+                line_number += self._count_piece(piece, line_number, stream)
+            else:
+                self._keys.append(found[0])
+                self._counts.append(found[1])
+                line_number += len(found[0])
         if self._known.comm_first:
             self._known.clear()
-        both = np.array(keys, dtype=np.int64)
+        keys = np.concatenate(self._keys)
         return Rows(
-            (both & 0xFFFFFFFF).astype(np.int32),
-            np.array(counts, dtype=np.float64),
-            ((both >> 32) - 1).astype(np.int32),
+            (keys & 0xFFFFFFFF).astype(np.int32),
+            np.concatenate(self._counts),
+            ((keys >> 32) - 1).astype(np.int32),
             tuple(self.threads.labels),
         )
 
-    def _count(self, lines: list[bytes], keys: list[int], counts: list[float]) -> None:
+    def _fast_for(self, stream: Input) -> _Fast | None:
+        comm_first = self._known.comm_first
+        library = native.library() if stream.is_large else None
+        if library is not None and comm_first not in self._fast:
+            self._fast[comm_first] = _Fast(library, self.table, self.threads, comm_first)
+        return self._fast.get(comm_first)
+
+    def _look_at_first(self, lines: list[bytes], stream: Input) -> None:
+        if all(map(_TWO_WEIGHTS.fullmatch, lines)):
+            raise FormatError(
+                f"two weights a line, so this is a difference already: {shown(lines[0])}",
+                file=stream.path,
+                line=1,
+                hint="Give the two files that it was made of.",
+            )
+        if _first_frames_are_threads(lines):
+            self._known.clear()
+            self._known.comm_first = True
+
+    def _count_piece(self, piece: bytes, line_number: int, stream: Input) -> int:
+        """Takes in whole lines by the code here; gives their number."""
+        lines = piece.removesuffix(b"\n").split(b"\n")
+        try:
+            self._count(lines)
+        except ValueError:
+            self._count(_checked(lines, line_number, stream))
+        return len(lines)
+
+    def _count(self, lines: list[bytes]) -> None:
         """Takes in lines, all or none: raises ValueError where one is malformed."""
         known = self._known
         parts = [line.rpartition(b" ") for line in lines]
-        new_keys = [known[stack] for stack, _, _ in parts]
+        keys = [known[stack] for stack, _, _ in parts]
         weights = [weight for _, _, weight in parts]
         values = list(map(float, weights))
-        if b"".join(weights).translate(None, _IN_WEIGHTS) or (
-            values and not 0 <= min(values) <= max(values) < math.inf
-        ):
+        strange = b"".join(weights).translate(None, _IN_WEIGHTS)
+        if strange or (values and not 0 <= min(values) <= max(values) < math.inf):
             raise ValueError("a weight that is no plain number")
-        keys += new_keys
-        counts += values
+        self._keys.append(np.array(keys, dtype=np.int64))
+        self._counts.append(np.array(values, dtype=np.float64))
 
 
 def write(profile: Profile, out: BinaryIO) -> None:
@@ -154,22 +213,6 @@ def write(profile: Profile, out: BinaryIO) -> None:
         weight = int(count) if count.is_integer() else count
         line = f"{';'.join(frames) or '[no stack]'} {weight}\n"
         out.write(line.encode(errors="backslashreplace"))
-
-
-def _lines(stream: Input) -> Iterator[list[bytes]]:
-    """All lines, some hundreds at a time."""
-    rest = b""
-    while chunk := stream.read():
-        end = chunk.rfind(b"\n")
-        if end < 0:
-            rest += chunk
-            continue
-        lines = chunk[:end].split(b"\n")
-        lines[0] = rest + lines[0]
-        rest = chunk[end + 1 :]
-        yield lines
-    if rest:
-        yield [rest]
 
 
 def _checked(lines: list[bytes], first_line: int, stream: Input) -> list[bytes]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from jvbtune.errors import FormatError
+from jvbtune.flame.formats.native import WORTH_IT_BYTES
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-READ_BYTES = 256 << 10  # small enough to stay in a core's own cache until its lines are counted
+READ_BYTES = 1 << 20
 
 HEAD_BYTES = 64 << 10  # by these a format is told
 
@@ -70,6 +71,27 @@ class Input:
         if self.compression:
             return next(self._chunks, b"")
         return self._raw.read(size) or b""
+
+    def pieces(self, end: bytes) -> Iterator[bytes]:
+        """The content in pieces that end with ``end``; the last may lack it."""
+        rest = b""
+        while chunk := self.read():
+            at = chunk.rfind(end)
+            if at < 0:
+                rest += chunk
+                if (at := rest.rfind(end)) < 0:  # it may lie across two chunks
+                    continue
+                chunk, rest = rest, b""
+            yield b"".join((rest, memoryview(chunk)[: at + len(end)]))
+            rest = chunk[at + len(end) :]
+        if rest:
+            yield rest
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it pays to compile the loops that read it."""
+        size = os.fstat(self._raw.fileno()).st_size
+        return size * (8 if self.compression else 1) >= WORTH_IT_BYTES
 
     def read_all(self) -> bytes:
         return b"".join(iter(self.read, b""))

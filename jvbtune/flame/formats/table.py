@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from jvbtune.flame.model import Float64, Frames, Int32, Kind, Meta, Profile, Stacks
+from jvbtune.flame.formats.native import Folder
+from jvbtune.flame.model import Float64, Frames, Int32, Int64, Kind, Meta, Profile, Stacks
 from jvbtune.flame.names import NameRules, split_suffix
 
 _THREAD = re.compile(rb"\[(?P<name>.*) tid=(?P<tid>\d+)\]|thread \((?P<tid2>\w+)\)(?:: (?P<name2>.+))?", re.DOTALL)
@@ -59,9 +60,17 @@ class StackTable:
         """The index of a stack."""
         return self._stacks.setdefault(frames, len(self._stacks))
 
+    def stacks(self, frames: Int32, starts: Int64, ends: Int64) -> list[int]:
+        """The indices of many stacks: ``frames[starts[i]:ends[i]]``."""
+        raw = frames.tobytes()
+        of = self._stacks
+        return [
+            of.setdefault(raw[a:b], len(of)) for a, b in zip((starts * 4).tolist(), (ends * 4).tolist(), strict=True)
+        ]
+
     def build(self) -> Stacks:
         """The finished table."""
-        lengths = np.fromiter((len(stack) >> 2 for stack in self._stacks), np.int64, len(self._stacks))
+        lengths = np.fromiter(map(len, self._stacks), np.int64, len(self._stacks)) >> 2
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         flat = np.frombuffer(b"".join(self._stacks), np.int32)
@@ -102,6 +111,33 @@ class Threads(dict[bytes, int]):
     def add(self, label: str) -> int:
         self.labels.append(label)
         return len(self.labels) - 1
+
+
+class FrameNumbers:
+    """Numbers of names, as a ``native.Folder`` gives them, to numbers of frames.
+
+    A name is looked into when it is first used as a frame: others name threads.
+    """
+
+    def __init__(self, folder: Folder, frame_of: Callable[[bytes], bytes]) -> None:
+        self.folder = folder
+        self._frame_of = frame_of  # of a name
+        self._frames = np.empty(0, np.int32)
+
+    def of(self, names: Int32, unused: Int64 | None = None) -> Int32:
+        """The frames of names; at the places ``unused`` they may be anything."""
+        if self.folder.names > len(self._frames):
+            more = np.full(self.folder.names * 2 - len(self._frames), -1, np.int32)
+            self._frames = np.concatenate([self._frames, more])
+        frames = self._frames.take(names)
+        if not len(frames) or frames.min() >= 0:
+            return frames
+        new = frames < 0
+        if unused is not None:
+            new[unused] = False
+        for name in np.unique(names[new]).tolist():
+            self._frames[name] = np.frombuffer(self._frame_of(self.folder.name(name)), np.int32)[0]
+        return self._frames.take(names)
 
 
 @dataclass
