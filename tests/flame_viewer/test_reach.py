@@ -302,3 +302,18 @@ def test_a_kind_has_one_colour_in_every_picture(show: Open) -> None:
         fills.append({f["path"][-1]: f["fill"] for f in shown.drawn()[0]["frames"]})
         assert "kernel" in shown.page.inner_text("#legend")
     assert fills[0]["[k]a"] == fills[1]["[k]a"] != fills[0]["x/y.z"] == fills[1]["x/y.z"]
+
+
+def test_the_pointer_shows_a_frames_figures_on_both_sides(shown: Shown) -> None:
+    shown.state(view="icicle", split=True, norm="samples")
+    frame = next(f for f in shown.drawn()[0]["frames"] if f["path"] == ["all", "thread 1"])
+    box = shown.page.locator("canvas").first.bounding_box()
+    assert box is not None
+    shown.page.mouse.move(box["x"] + frame["left"] + 8, box["y"] + frame["top"] + 9)
+    tip = shown.page.inner_text("#tip")
+    assert tip.startswith("thread 1")
+    for side in SIDES:
+        total = sum(count for stack, count in side.items() if stack[0] == "thread 1")
+        assert f"{total:,.0f} samples · {100 * total / sum(side.values()):.2f} %" in tip
+    shown.page.mouse.move(5, 5)
+    assert not shown.page.is_visible("#tip")

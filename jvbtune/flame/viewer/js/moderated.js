@@ -16,7 +16,11 @@ const OUTLIER = 0.9;
  */
 
 /** @param {ArrayLike<number>} values */
-const sumOf = (values) => Array.prototype.reduce.call(values, (/** @type {any} */ sum, value) => sum + value, 0);
+function sumOf(values) {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum;
+}
 
 /**
  * Squared standard error of the sum of slices, from their scatter about what their exposure lets expect.

@@ -30,6 +30,7 @@ export class Noise {
     const whole = profile.tree.total.reduce((sum, values, side) => sum + values[0] / this.perSample[side], 0);
     this.fewest = Math.max(FEWEST_SAMPLES, SMALLEST_SHARE * whole);
     this.confidence = 1 - (test?.level ?? 0.05);
+    this.z = normalQuantile(this.confidence);
   }
 
   /**
@@ -71,8 +72,7 @@ export class Noise {
   /** @param {number} a @param {number} b in samples */
   #poisson(a, b) {
     const [one, other] = this.factors;
-    const z = this.z ??= normalQuantile(this.confidence);
-    return { p: poissonP(a, b, one / (one + other)), delta: other * b - one * a, half: z * Math.sqrt(one * one * a + other * other * b) };
+    return { p: poissonP(a, b, one / (one + other)), delta: other * b - one * a, half: this.z * Math.sqrt(one * one * a + other * other * b) };
   }
 
   /** @param {number[]} rows @param {Float64Array[][]} slices */

@@ -22,6 +22,7 @@
  * @property {string} pane          tree that holds the focused node: main, callers, callees
  * @property {number} node          focused node, −1: none
  * @property {string} frame         the sandwich's frame
+ * @property {string} marked        the frame marked in all its places, by its key
  * @property {string} sort          the table's column
  * @property {boolean} ascending
  * @property {boolean} bySize        differences sorted by their size, whatever their sign

@@ -1,5 +1,6 @@
 // What is said in words and figures: the head, the details, the tooltip, the legend, and the screen reader's sentence.
 
+import { categoriesOf } from './fills.js';
 import { figure, percentChange, probability, share, signed } from './format.js';
 
 /** @typedef {import('./viewer.js').Viewer} Viewer */
@@ -107,7 +108,7 @@ export function showLegend(viewer, host) {
   } else if (column) {
     host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, column.interval ? `no value, or ${column.middle} lies in its interval` : 'no value'));
   } else {
-    const { legend } = viewer.categories();
+    const { legend } = categoriesOf(viewer);
     host.replaceChildren(...legend.flatMap((label, i) => (label ? [dot(palette.category(i), label)] : [])), dot(palette.grey, 'other'));
   }
   host.append(note(viewer.widthText()));
@@ -127,4 +128,22 @@ export function showCrumbs(viewer, host) {
   });
   host.replaceChildren(...items);
   host.scrollLeft = host.scrollWidth;
+}
+
+/**
+ * Name and figures of the frame under the pointer, beside it. @param {Viewer} viewer @param {HTMLElement} tip
+ * @param {{x: number, y: number} | null} at null: no frame @param {boolean} changed another frame than before
+ */
+export function showTip(viewer, tip, at, changed) {
+  tip.hidden = at === null;
+  if (at === null) return;
+  const { which, node } = viewer.hovered;
+  if (changed) {
+    const table = element('table', {});
+    for (const [label, text] of figuresOf(viewer, which, node)) table.append(element('tr', {}, element('th', { scope: 'row' }, label), element('td', {}, text)));
+    tip.replaceChildren(element('div', { class: 'name' }, viewer.analysis.nameOf(viewer.analysis.tree(which).frame[node])), table);
+  }
+  const box = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(4, Math.min(at.x + 14, innerWidth - box.width - 6))}px`;
+  tip.style.top = `${at.y + 18 + box.height > innerHeight ? Math.max(4, at.y - box.height - 12) : at.y + 18}px`;
 }

@@ -1,15 +1,16 @@
 // Ties state, analysis and page together: a change of state goes in, everything that shows it is brought up to date.
 
-import { changeOf, kindCategories, packageOf, palette, rankCategories } from './colours.js';
+import { palette } from './colours.js';
 import { columnsOf, orderedFrames } from './columns.js';
 import { Controls } from './controls.js';
+import { fillsOf } from './fills.js';
 import { figure, shortName, signed } from './format.js';
 import { possibleNormalisations, NORMALISATION_LABELS } from './normalise.js';
 import { Panes, ZOOM_KEY } from './panes.js';
 import { defaults, fromFragment, toFragment } from './state.js';
 import { FrameTable } from './table.js';
 import { Analysis } from './analysis.js';
-import { element, figuresOf, sentence, showCrumbs, showLegend, showSums } from './texts.js';
+import { element, figuresOf, sentence, showCrumbs, showLegend, showSums, showTip } from './texts.js';
 
 /** @typedef {import('./state.js').State} State */
 
@@ -44,6 +45,10 @@ export class Viewer {
     this.hovered = { which: 'main', node: -1 };
     this.pending = 0;
     this.writing = 0;
+    /** @type {boolean | null} the theme that the page has now */
+    this.themed = null;
+    this.palette = palette(false);
+    this.colours = { paper: '', ink: '', quiet: '', ring: '', mark: '' };
     const system = matchMedia('(prefers-color-scheme: dark)');
     this.systemDark = system.matches;
     system.addEventListener('change', () => {
@@ -128,7 +133,8 @@ export class Viewer {
 
   useTheme() {
     const { dark } = this;
-    if (this.palette && document.documentElement.classList.contains('dark') === dark) return;
+    if (this.themed === dark) return;
+    this.themed = dark;
     document.documentElement.classList.toggle('dark', dark);
     this.palette = palette(dark);
     const style = getComputedStyle(document.documentElement);
@@ -175,7 +181,7 @@ export class Viewer {
         focus: state.pane === which && state.node >= 0 ? state.node : -1, hovered: this.hovered.which === which ? this.hovered.node : -1,
         threshold: (state.least / 100) * layout.width[0],
         swatches: this.palette.swatches, runSwatch: this.palette.run,
-        swatchOf: this.swatches(which), labelOf: (node) => this.labelOf(which, node),
+        swatchOf: fillsOf(this, which), labelOf: (node) => this.labelOf(which, node),
         matches: matched ? (node) => matched[tree.frame[node]] === 1 : picked >= 0 ? (node) => tree.frame[node] === picked : null,
         ring: held ? colours.ring : colours.quiet, mark: colours.mark, ink: colours.ink, paper: colours.paper,
       });
@@ -197,52 +203,6 @@ export class Viewer {
   shortLabel(frame) {
     const short = shortName(this.analysis.nameOf(frame));
     return short.length > 34 ? `${short.slice(0, 33)}…` : short;
-  }
-
-  /** The colour of each node of a tree, as a function. @param {string} which @returns {(node: number) => number} */
-  swatches(which) {
-    const { analysis, state, palette: colours } = this;
-    const tree = analysis.tree(which);
-    const { scales } = analysis.normalised;
-    const column = analysis.profile.meta.columns.find((/** @type {any} */ one) => one.id === state.colour);
-    if (column) {
-      const byNode = which === 'main' && !analysis.filtered;
-      const { columns, frameColumns, row } = analysis.profile;
-      const of = byNode ? columns : frameColumns;
-      const value = (/** @type {string} */ id, /** @type {number} */ node) => of[id]?.[byNode ? row[node] : tree.frame[node]] ?? NaN;
-      const [low, high] = column.interval ?? ['', ''];
-      return (node) => {
-        const found = value(column.id, node);
-        const unsure = value(low, node) <= column.middle && value(high, node) >= column.middle;
-        return Number.isNaN(found) || unsure ? colours.grey : colours.diverging((found - column.middle) / column.span);
-      };
-    }
-    if (state.colour !== 'delta') {
-      const { index } = this.categories();
-      return (node) => (node === 0 ? colours.grey : colours.category(index[tree.frame[node]] ?? -1));
-    }
-    const judged = analysis.nodes(which);
-    const [wholeA, wholeB] = analysis.profile.tree.total.map((values, side) => values[0] * scales[side]);
-    const small = (state.small / 100) * Math.max(wholeA, wholeB);
-    return (node) => {
-      const a = tree.total[0][node] * scales[0];
-      const b = tree.total[1][node] * scales[1];
-      if (!analysis.significant(judged, node) || Math.abs(b - a) < small) return colours.grey;
-      return colours.diverging(changeOf(a, b));
-    };
-  }
-
-  /** Kinds or packages as colours, by frame. */
-  categories() {
-    const { analysis, state } = this;
-    return analysis.keep('categories', state.colour, () => {
-      const { names, tree } = analysis.profile;
-      const kinds = names.map((_, f) => analysis.kindOf(f));
-      if (state.colour === 'kind') return kindCategories(kinds);
-      const weights = new Float64Array(analysis.frames);
-      for (let i = 1; i < tree.size; i++) for (const values of tree.self) weights[tree.frame[i]] += values[i];
-      return rankCategories(names.map((name, f) => packageOf(name, kinds[f])), weights);
-    });
   }
 
   showTable() {
@@ -421,23 +381,10 @@ export class Viewer {
 
   /** @param {string} which @param {number} node @param {PointerEvent | null} event */
   hover(which, node, event) {
-    const tip = byId('tip');
     const changed = this.hovered.node !== node || this.hovered.which !== which;
     this.hovered = { which, node };
     if (changed) this.redrawSoon();
-    tip.hidden = node < 0;
-    if (node >= 0 && event) {
-      if (changed) {
-        const table = element('table', {});
-        for (const [label, text] of figuresOf(this, which, node)) table.append(element('tr', {}, element('th', { scope: 'row' }, label), element('td', {}, text)));
-        const tree = this.analysis.tree(which);
-        const frame = tree.frame[node];
-        tip.replaceChildren(element('div', { class: 'name' }, this.analysis.nameOf(frame)), table);
-      }
-      const box = tip.getBoundingClientRect();
-      tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - box.width - 6))}px`;
-      tip.style.top = `${event.clientY + 18 + box.height > innerHeight ? Math.max(4, event.clientY - box.height - 12) : event.clientY + 18}px`;
-    }
+    showTip(this, byId('tip'), event && node >= 0 ? { x: event.clientX, y: event.clientY } : null, changed);
   }
 
   /** @param {string} text for a screen reader */
