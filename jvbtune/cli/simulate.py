@@ -39,6 +39,11 @@ from jvbtune.cli.common import json_option, print_json, say
 @click.option(
     "--warm-up", type=click.FloatRange(0, 5), default=0.0, show_default=True, help="Extra CPU as a trial begins."
 )
+@click.option("--clock-offset", type=float, default=0.0, show_default=True, help="Host − controller, in seconds.")
+@click.option(
+    "--in-share", type=click.FloatRange(0.01, 0.99), default=0.2, show_default=True, help="Packets in, of all."
+)
+@click.option("--relay-share", type=click.FloatRange(0, 0.98), default=0.0, show_default=True, help="Packets relayed.")
 @click.option("--generator-pps", type=click.FloatRange(1), default=None, help="Where the generator saturates.")
 @click.option("--buffers", is_flag=True, help="Also sweep rmem_max and two negative controls, with bursts.")
 @json_option
@@ -58,6 +63,9 @@ def command(
     neighbours: float,
     drift_per_hour: float,
     warm_up: float,
+    clock_offset: float,
+    in_share: float,
+    relay_share: float,
     generator_pps: float | None,
     buffers: bool,
     as_json: bool,
@@ -73,7 +81,7 @@ def command(
     from dataclasses import replace
 
     from jvbtune.fit import Limits
-    from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost
+    from jvbtune.fit.simulator import Design, Disturbance, Mix, SimulatedHost
     from jvbtune.fit.simulator.host import many_slow_streams
     from jvbtune.fit.simulator.run import write_run
     from jvbtune.fit.simulator.samples import SampleNoise
@@ -81,11 +89,14 @@ def command(
     host = SimulatedHost() if streams == "few-fast" else many_slow_streams()
     host = replace(host.scaled(cores), curvature=curvature)
     limits = Limits()
-    truth = host.truth(limits)
+    if in_share + relay_share >= 1:
+        raise click.UsageError("--in-share and --relay-share leave nothing for packets out")
+    mix = Mix(in_share, 1 - in_share - relay_share, relay_share)
+    truth = host.truth(limits, mix)
     binding = min(truth, key=lambda limit: truth[limit])
     highest = top * truth[binding]
     rates = tuple(highest * (0.2 + 0.8 * level / max(1, levels - 1)) for level in range(levels))
-    design = Design(rates if levels > 1 else (highest,), blocks, duration_seconds=seconds)
+    design = Design(rates if levels > 1 else (highest,), blocks, mix=mix, duration_seconds=seconds)
     if buffers:
         swept = {"net.core.rmem_max": 212_992, "net.core.rmem_default": 10_485_760, "net.core.wmem_max": 10_485_760}
         steps: dict[str, dict[str, int]] = {"baseline": {}} | {
@@ -99,7 +110,15 @@ def command(
         neighbour_ratio=neighbours,
         generator_capacity_pps=generator_pps or float("inf"),
     )
-    run = write_run(out, host, design, disturbance, SampleNoise(warm_up_ratio=warm_up), seed=seed, name=name)
+    run = write_run(
+        out,
+        host,
+        design,
+        disturbance,
+        SampleNoise(warm_up_ratio=warm_up, clock_offset_seconds=clock_offset),
+        seed=seed,
+        name=name,
+    )
     if as_json:
         rounded = {limit: round(rate, 1) for limit, rate in truth.items()}
         print_json(

@@ -42,11 +42,14 @@ class CsvTrials:
 def read_csv(path: Path) -> CsvTrials:
     """Read a file. Raises ConfigError where it cannot be read, FormatError with file, line and column of a fault."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=path) from error
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError("not text in UTF-8", file=path, hint="Save it as CSV in UTF-8.") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FormatError("not text in UTF-8", file=path, line=line, hint="Save it as CSV in UTF-8.") from error
     return parse_csv(text, path)
 
 
@@ -90,6 +93,9 @@ def _header(fields: Iterable[str], path: Path) -> list[str]:
     if not KNOWN.intersection(names):
         message = f"the first line names no column that is known: {', '.join(names)[:80]}"
         raise FormatError(message, file=path, line=1, hint=_hint())
+    for name in names:
+        if name not in KNOWN and name.lower() in KNOWN:
+            raise FormatError(f"column {name!r} has to be written {name.lower()}", file=path, line=1)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise FormatError(f"column {twice[0]} is there twice", file=path, line=1)
@@ -119,7 +125,9 @@ def _number(cell: str) -> float | None:
     except ValueError:
         if cell.strip().lower() in EMPTY:
             return None
-        raise ValueError(f"{cell!r} is not a number") from None
+        hint = ": decimals are written with a point" if "," in cell else ""
+        hint = ": a ratio is written as 0.05, not 5%" if "%" in cell else hint
+        raise ValueError(f"{cell!r} is not a number{hint}") from None
     if math.isnan(value):
         return None
     if math.isinf(value) or value < 0:

@@ -36,6 +36,10 @@ def measured(hosts: int = 1, top: float = 60_000.0) -> pl.DataFrame:
         (f"{HEADER}\n{GOOD.replace(',400,', ',inf,')}\n", "column out_pps: inf"),
         (f"{HEADER}\n{GOOD},9\n", "own.csv:2: 12 fields, but the header has 11"),
         (f'{HEADER}\n"a,1\n', "own.csv:2: not CSV"),
+        ("host;in_pps\na;1,5\n", "own.csv:2: column in_pps: '1,5' is not a number: decimals are written with a point"),
+        ("host,loss_ratio\na,5%\n", "a ratio is written as 0.05"),
+        ("host,IN_PPS\na,5\n", "own.csv:1: column 'IN_PPS' has to be written in_pps"),
+        ("host,in_pps\na," + "9" * 200_000 + "\n", "own.csv:2: not CSV"),
     ],
 )
 def test_a_fault_is_told_with_its_place(text: str, says: str) -> None:
@@ -47,8 +51,8 @@ def test_a_fault_is_told_with_its_place(text: str, says: str) -> None:
 def test_a_file_that_is_not_there_and_one_that_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_csv(tmp_path / "no.csv")
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FormatError, match="UTF-8"):
+    (tmp_path / "binary.csv").write_bytes(b"host\n\xff\xfe\x00")
+    with pytest.raises(FormatError, match=r"binary.csv:2: not text in UTF-8"):
         read_csv(tmp_path / "binary.csv")
 
 

@@ -82,3 +82,22 @@ def test_a_run_is_written_read_and_fitted_and_a_seed_says_it_all(tmp_path: Path)
     (found,) = recommend(trials)
     assert found.interval_pps is not None
     assert found.interval_pps[0] * 0.9 < first["truth_pps"]["cpu"] < found.interval_pps[1] * 1.1
+
+
+def test_a_backlog_that_is_too_short_drops_bursts_before_any_socket() -> None:
+    steps = {"baseline": {}, "short": {"net.core.netdev_max_backlog": 100}}
+    trials = simulate(SimulatedHost(), Design((10_000.0,), 2, steps, burst_packets=1600), seed=3)
+    burst = trials.filter(trials["kind"] == "burst")
+    drops = {step: int(burst.filter(burst["step"] == step)["backlog_drops"].sum()) for step in steps}
+    assert drops["baseline"] == 0
+    assert drops["short"] > 100
+
+
+def test_the_command_s_mix_and_clock_are_in_the_run(tmp_path: Path) -> None:
+    options = ["--in-share", "0.5", "--relay-share", "0.1", "--clock-offset", "3", "--seconds", "5"]
+    CliRunner().invoke(command, ["--out", str(tmp_path), *options])
+    run = open_run("latest", tmp_path)
+    row = run.trials().row(0, named=True)
+    assert row["in_pps"] / row["bridge_pps"] == pytest.approx(0.5)
+    assert row["relay_pps"] / row["bridge_pps"] == pytest.approx(0.1)
+    assert run.samples(row["trial"])["t_unix"][0] - row["started_unix"] == pytest.approx(3, abs=0.01)

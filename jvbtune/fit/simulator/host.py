@@ -56,6 +56,7 @@ class SimulatedHost:
     gc_per_kpps: float = 0.0002  #: share of time in collections
     truesize_bytes: int = 832  #: of a queued packet of at most 160 B
     rmem_max_bytes: int = 4_194_304  #: on arrival; the default of kernel 6.18
+    netdev_max_backlog: int = 1000  #: packets of a burst that wait for one CPU's softirq; the kernel's default
 
     def cpu_cores(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
         """CPU that the bridge would need; may exceed ``cores``. ``factor``: what is special to a restart."""
