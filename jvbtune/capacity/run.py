@@ -13,8 +13,8 @@ from jvbtune.errors import LoadError
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import IntendedLoad, Mix
 from jvbtune.store import Run
-from jvbtune.sweep.experiment import Durations, Experiment, LimitsSection, LoadSection, MixSection
-from jvbtune.sweep.plan import BASELINE, Step, Trial
+from jvbtune.sweep.experiment import BASELINE, Durations, Experiment, LimitsSection, LoadSection, MixSection
+from jvbtune.sweep.plan import Step, Trial
 from jvbtune.sweep.run import Observer, Options, Sweep, sweep
 
 NAME = "capacity-search"

@@ -44,12 +44,54 @@ def main() -> int:
         directory = f"experiments/runs/exports/{name}"
         done = subprocess.run([*JVBTUNE, "export", "latest", "--format", name, "-o", directory], check=False)
         status = status or done.returncode
+    compared = _compare_profiles()
+    status = status or compared
     after = _settings()
     changed = {name: (value, after.get(name)) for name, value in before.items() if after.get(name) != value}
     for name, (old, new) in changed.items():
         _say(f"NOT PUT BACK: {name} was {old} and is {new}")
     _say("Every kernel setting is as it was before." if not changed else "jvbtune revert --host lab")
+    _give_back(Path("experiments/runs"))
     return 1 if changed else status
+
+
+def _give_back(directory: Path) -> None:
+    """To the user who was asked for root: what is written into the clone is theirs."""
+    uid, gid = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
+    if uid.isdigit() and gid.isdigit():
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, int(uid), int(gid), follow_symlinks=False)
+
+
+def _compare_profiles() -> int:
+    """Where the CPU goes: the lowest load against the highest, and the small receive buffer against the large one."""
+    from jvbtune.store import open_run
+    from jvbtune.sweep.profiled import captures_of
+
+    run = open_run("latest", None)
+    captures = sorted(captures_of(run.path), key=lambda one: float(one["intended_pps"]))
+    if not captures:
+        _say(f"No flamegraph: {'; '.join(str(event['message']) for event in run.events('capture_failed'))}")
+        return 1
+    found = {(one["step"], one["intended_pps"]): one["path"] for one in captures}
+    lowest, highest = captures[0]["intended_pps"], captures[-1]["intended_pps"]
+    pairs = {
+        "load": (("baseline", lowest), ("baseline", highest)),
+        "buffer": (("net.core.rmem_max=212992", highest), ("net.core.rmem_max=10485760", highest)),
+    }
+    for name, (a, b) in pairs.items():
+        if a not in found or b not in found:
+            _say(
+                f"No flamegraph of {name}: not both of {a[0]} at {a[1]:.0f} pps and {b[0]} at {b[1]:.0f} pps are there"
+            )
+            return 1
+        page = run.path / f"flame-{name}.html"
+        argv = [*JVBTUNE, "flame", "diff", found[a], found[b], "-o", str(page), "--no-open"]
+        done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            return done.returncode
+        _say(f"flamegraph, {a[0]} at {a[1]:.0f} pps against {b[0]} at {b[1]:.0f} pps: {page.resolve().as_uri()}")
+    return 0
 
 
 def _settings() -> dict[str, str]:

@@ -1,20 +1,14 @@
-"""The generator of this machine: a worker process for media, COLIBRI through the host for signalling."""
+"""The generator of this machine: worker processes for media, COLIBRI through the host for signalling."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import queue
 import secrets
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -25,10 +19,11 @@ from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
 from jvbtune.load.colibri import Answer, Conference, LocalTransport
+from jvbtune.load.process import WorkerProcess
 from jvbtune.load.target import media_target
+from jvbtune.load.windows import merge_windows
 
 DEFAULT_MAX_PPS = 250_000.0
-MAX_WORKER_SECONDS = 24 * 3600.0
 #: A bridge that was just started needs seconds for its first DTLS handshakes.
 CONNECT_TIMEOUT_SECONDS = 25.0
 SIGNALLING_TIMEOUT_SECONDS = 20.0
@@ -39,6 +34,13 @@ ATTEMPTS = 3
 #: Of numbers that are missing in a row this many mean that there are no more.
 MAX_CONFERENCES_AT_ONCE = 300
 
+#: A worker sends a packet in about 20 µs of its core (SRTP, one system call each): another one is started before it is
+#: half busy, where the generator has another core.
+SENT_PPS_PER_WORKER = 15_000.0
+MAX_WORKERS = 16
+#: All workers begin a window at one moment of the clock that they share.
+START_TOGETHER_SECONDS = 0.05
+
 #: Beyond these the generator, not the bridge, is what a trial measured.
 MAX_CPU_RATIO = 0.85
 MAX_LATENESS_MS = 10.0
@@ -47,8 +49,9 @@ MIN_OFFERED_RATIO = 0.99
 
 @dataclass(frozen=True)
 class _Group:
-    """A conference with its endpoints' names; the first ones send."""
+    """A conference with its endpoints' names; the first ones send. One worker has all of it."""
 
+    worker: WorkerProcess
     conference: Conference
     endpoints: tuple[str, ...]
     ssrcs: tuple[int, ...]
@@ -57,8 +60,18 @@ class _Group:
 class LocalGenerator:
     """Makes load on one bridge from this machine. See ``load.base.Generator``."""
 
-    def __init__(self, entry: HostEntry, host: Host, *, max_pps: float = DEFAULT_MAX_PPS) -> None:
+    def __init__(
+        self,
+        entry: HostEntry,
+        host: Host,
+        *,
+        max_pps: float = DEFAULT_MAX_PPS,
+        sent_pps_per_worker: float = SENT_PPS_PER_WORKER,
+    ) -> None:
         self._entry, self._host, self._max_pps = entry, host, max_pps
+        self._sent_pps_per_worker = sent_pps_per_worker
+        cpus = entry.generator.cpus
+        self._max_workers = min(MAX_WORKERS, len(cpus) if cpus else max(1, (os.cpu_count() or 2) - 1))
         self._client = BridgeClient(
             host, entry.bridge.http_address, entry.bridge.http_port, timeout_seconds=SIGNALLING_TIMEOUT_SECONDS
         )
@@ -66,7 +79,7 @@ class LocalGenerator:
         self._numbers = itertools.count()
         self._groups: list[_Group] = []
         self._mix: Mix | None = None
-        self._worker: _Worker | None = None
+        self._workers: list[WorkerProcess] = []
 
     @property
     def prefix(self) -> str:
@@ -74,7 +87,8 @@ class LocalGenerator:
 
     @property
     def worker_pid(self) -> int | None:
-        return None if self._worker is None else self._worker.pid
+        """The first worker's; None before there is one."""
+        return self._workers[0].pid if self._workers else None
 
     @property
     def endpoints(self) -> int:
@@ -99,30 +113,29 @@ class LocalGenerator:
         self._expire(len(self._groups) - load.conferences)
         self._add(load.conferences - len(self._groups), load.mix)
         set_up_seconds = time.monotonic() - begun
-        worker = self._running_worker()
-        worker.call("start", stream_pps=load.mix.stream_pps, burst_packets=load.mix.burst_packets)
-        if settle_seconds > 0:
-            worker.check_alive(settle_seconds)
-        worker.call("quiet")
+        self._all("start", stream_pps=load.mix.stream_pps, burst_packets=load.mix.burst_packets)
+        for number, worker in enumerate(self._workers):
+            worker.check_alive(settle_seconds if number == 0 else 0.0)
+        self._all("quiet")
         edges = [edge()] if edge is not None else []
-        seen = worker.call("window", timeout_seconds=duration_seconds + 30, seconds=duration_seconds)
+        begin = time.monotonic() + START_TOGETHER_SECONDS
+        windows = self._all("window", timeout_seconds=duration_seconds + 30, seconds=duration_seconds, begin_mono=begin)
         edges += [edge()] if edge is not None else []
-        worker.call("resume")
-        return self._offered(load, {**seen, "edges": edges}, set_up_seconds)
+        self._all("resume")
+        return self._offered(load, {**merge_windows(windows), "edges": edges}, set_up_seconds)
 
     def stop(self) -> None:
-        """Expire all conferences; the worker stays for the next offer."""
+        """Expire all conferences; the workers stay for the next offer."""
         self._expire(len(self._groups))
-        if self._worker is not None:
-            self._worker.call("pause")
+        self._all("pause")
 
     def close(self) -> None:
         try:
             self._expire(len(self._groups), best_effort=True)
         finally:
-            if self._worker is not None:
-                self._worker.close()
-                self._worker = None
+            for worker in self._workers:
+                worker.close()
+            self._workers = []
 
     def __enter__(self) -> LocalGenerator:
         return self
@@ -137,16 +150,16 @@ class LocalGenerator:
     def _add(self, count: int, mix: Mix) -> None:
         while count > 0:
             batch = min(count, BATCH_CONFERENCES)
-            self._add_batch(batch, mix)
+            self._add_batch(batch, mix, self._worker_for(batch * mix.in_pps()))
             count -= batch
 
-    def _add_batch(self, count: int, mix: Mix) -> None:
+    def _add_batch(self, count: int, mix: Mix, worker: WorkerProcess) -> None:
         """Set up whole conferences; one that fails is expired and tried anew."""
         failures: list[str] = []
         missing = count
         for _ in range(ATTEMPTS):
-            groups = [self._new_group(mix) for _ in range(missing)]
-            failures = self._connect(groups, mix)
+            groups = [self._new_group(mix, worker) for _ in range(missing)]
+            failures = self._connect(groups, mix, worker)
             if not failures:
                 return
             missing = count - sum(group in self._groups for group in groups)
@@ -156,20 +169,19 @@ class LocalGenerator:
             hint="Does the bridge's media port answer from here? See bridge.media_address in jvbtune.toml.",
         )
 
-    def _new_group(self, mix: Mix) -> _Group:
+    def _new_group(self, mix: Mix, worker: WorkerProcess) -> _Group:
         number = next(self._numbers)
         names = tuple(f"{secrets.randbits(32):08x}" for _ in range(mix.participants))
         ssrcs = tuple(secrets.randbelow(1 << 31) + 1 for _ in range(mix.senders))
-        return _Group(Conference(self._client, f"{self._prefix}-{number}"), names, ssrcs)
+        return _Group(worker, Conference(self._client, f"{self._prefix}-{number}"), names, ssrcs)
 
-    def _connect(self, groups: Sequence[_Group], mix: Mix) -> list[str]:
+    def _connect(self, groups: Sequence[_Group], mix: Mix, worker: WorkerProcess) -> list[str]:
         """Open, signal, connect. Groups of which all endpoints are connected are kept; why others are not."""
         failures: list[str] = []
         answers: dict[str, Answer] = {}
-        address = self._media_address(groups, mix, answers, failures)
-        if address is None:
+        self._signal(groups, worker, answers, failures)
+        if not answers:
             return failures or ["no endpoint was signalled"]
-        worker = self._running_worker()
         remotes = {
             name: {
                 "ufrag": answer.remote.ufrag,
@@ -208,11 +220,10 @@ class LocalGenerator:
             )
         return failures
 
-    def _media_address(
-        self, groups: Sequence[_Group], mix: Mix, answers: dict[str, Answer], failures: list[str]
-    ) -> tuple[str, int] | None:
-        """Signal all endpoints; where the bridge takes media, checked against what the inventory allows."""
-        worker = self._running_worker()
+    def _signal(
+        self, groups: Sequence[_Group], worker: WorkerProcess, answers: dict[str, Answer], failures: list[str]
+    ) -> None:
+        """Signal all endpoints; where the bridge takes media is checked against what the inventory allows."""
         names = [name for group in groups for name in group.endpoints]
         opened = worker.call("open", endpoints=names)
         fingerprint = opened["fingerprint"]
@@ -237,11 +248,9 @@ class LocalGenerator:
                     f"{worker.remote[0]}:{worker.remote[1]} only",
                     hint="Set bridge.media_address and bridge.media_port in jvbtune.toml.",
                 )
-        return worker.remote if answers else None
 
     def _drop(self, group: _Group) -> None:
-        if self._worker is not None:
-            self._worker.call("close", endpoints=list(group.endpoints))
+        group.worker.call("close", endpoints=list(group.endpoints))
         try:
             group.conference.expire()
         except BridgeError:
@@ -252,9 +261,10 @@ class LocalGenerator:
         going, self._groups = self._groups[keep:], self._groups[:keep]
         if not going:
             return
-        if self._worker is not None:
+        for worker in self._workers:
             try:
-                self._worker.call("close", endpoints=[name for group in going for name in group.endpoints])
+                names = [name for group in going if group.worker is worker for name in group.endpoints]
+                worker.call("close", endpoints=names)
             except LoadError:
                 if not best_effort:
                     raise
@@ -270,10 +280,27 @@ class LocalGenerator:
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
-    def _running_worker(self) -> _Worker:
-        if self._worker is None:
-            self._worker = _Worker(self._entry, media_target(self._entry), self._max_pps)
-        return self._worker
+    def _worker_for(self, sent_pps: float) -> WorkerProcess:
+        """The worker that sends least; a new one where that would send too much, and there is a core for it."""
+        sends = {worker.pid: 0.0 for worker in self._workers}
+        for group in self._groups:
+            assert self._mix is not None
+            sends[group.worker.pid] += len(group.ssrcs) * self._mix.stream_pps
+        if self._workers:
+            least = min(self._workers, key=lambda worker: sends[worker.pid])
+            full = sends[least.pid] > 0 and sends[least.pid] + sent_pps > self._sent_pps_per_worker
+            if not full or len(self._workers) >= self._max_workers:
+                return least
+        self._workers.append(WorkerProcess(self._entry, media_target(self._entry), self._max_pps))
+        return self._workers[-1]
+
+    def _all(self, op: str, timeout_seconds: float = 30.0, **args: Any) -> list[dict[str, Any]]:
+        """The same request to every worker at once; their answers. Raises LoadError."""
+        if len(self._workers) == 1:
+            return [self._workers[0].call(op, timeout_seconds, **args)]
+        with ThreadPoolExecutor(max(1, len(self._workers))) as pool:
+            asked = [pool.submit(worker.call, op, timeout_seconds, **args) for worker in self._workers]
+            return [answer.result() for answer in asked]
 
     def _offered(self, load: IntendedLoad, seen: dict[str, Any], set_up_seconds: float) -> Offered:
         seconds = float(seen["duration_seconds"])
@@ -325,116 +352,3 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
         expired += status == 200
         number += 1
     return expired
-
-
-class _Worker:
-    """The worker process and its lines."""
-
-    def __init__(self, entry: HostEntry, remote: tuple[str, int], max_pps: float) -> None:
-        self.remote = remote
-        argv = [sys.executable, "-m", "jvbtune.load.worker"]
-        netns = entry.generator.netns
-        if netns:
-            argv = ["nsenter", f"--net=/run/netns/{netns}", "--", *argv]
-        cpus = entry.generator.cpus
-        environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]), PYTHONDONTWRITEBYTECODE="1")
-        try:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,
-                preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise LoadError(f"the generator's worker cannot be started: {error}") from error
-        self._numbers = itertools.count(1)
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._stderr = b""
-        self._readers = [
-            threading.Thread(target=self._read, name="worker-stdout", daemon=True),
-            threading.Thread(target=self._read_stderr, name="worker-stderr", daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
-        self._write(
-            {
-                "address": remote[0],
-                "port": remote[1],
-                "bind_address": entry.generator.bind_address,
-                "max_pps": max_pps,
-                "max_seconds": MAX_WORKER_SECONDS,
-            }
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def call(self, op: str, timeout_seconds: float = 30.0, **args: Any) -> dict[str, Any]:
-        """One request and its answer. Raises LoadError."""
-        number = next(self._numbers)
-        self._write({"id": number, "op": op, "args": args})
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise LoadError(f"the generator did not answer {op} within {timeout_seconds:g} s") from None
-            if answer is None:
-                raise LoadError(self._why())
-            if answer["id"] != number:
-                continue
-            if not answer["ok"]:
-                raise LoadError(f"the generator: {answer['error']}")
-            return dict(answer["result"])
-
-    def check_alive(self, seconds: float) -> None:
-        """Wait, but not on a worker that ended."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return
-        raise LoadError(self._why())
-
-    def _why(self) -> str:
-        self._process.wait(5)
-        text = self._stderr.decode("utf-8", "replace").strip()
-        return f"the generator's worker ended with status {self._process.returncode}: {text[-800:]}"
-
-    def _write(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise LoadError(self._why()) from error
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as stdout:
-            for line in stdout:
-                self._answers.put(json.loads(line))
-        self._answers.put(None)
-
-    def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as stderr:
-            for line in stderr:
-                self._stderr = (self._stderr + line)[-8192:]
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except OSError:
-            pass
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for reader in self._readers:
-            reader.join(5)

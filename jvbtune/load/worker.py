@@ -253,14 +253,18 @@ class Worker:
         self._next_tick, self._sending = time.monotonic(), True
         return {}
 
-    def do_window(self, number: int, seconds: float) -> dict[str, Any]:
-        """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet."""
+    def do_window(self, number: int, seconds: float, begin_mono: float) -> dict[str, Any]:
+        """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet.
+
+        ``begin_mono``: when to begin, so that several workers do it together.
+        """
         for endpoint in self._endpoints.values():
             endpoint.delays_ns.clear()
             endpoint.reordered = 0
         self._mark_edge()
         overflow_before = _overflows()
         self._lateness, self._unsent = [], 0
+        time.sleep(max(0.0, begin_mono - time.monotonic()))
         usage = _cpu_seconds()
         self._next_tick = begun = time.monotonic()
         started_unix = time.time()
@@ -273,7 +277,6 @@ class Worker:
         cpu = _cpu_seconds() - usage
         drained = self._silence()
         sent = sum(sender.sent - sender.sent_at_edge for sender in self._senders.values())
-        delays = sorted(d for endpoint in self._endpoints.values() for d in endpoint.delays_ns)
         measured = {
             "started_unix": started_unix,
             "duration_seconds": lasted,
@@ -287,9 +290,7 @@ class Worker:
             "lateness_p99_ms": _quantile(sorted(self._lateness), 0.99) * 1000,
             "lateness_max_ms": max(self._lateness, default=0.0) * 1000,
             "cpu_ratio": cpu / lasted,
-            "delay_ms": _delays(delays),
-            "delayed_50ms_ratio": sum(d > 50_000_000 for d in delays) / len(delays) if delays else None,
-            "sampled_packets": len(delays),
+            "delays_us": [d // 1000 for endpoint in self._endpoints.values() for d in endpoint.delays_ns],
         }
         self._mark_edge()
         return measured
@@ -370,15 +371,8 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _quantile(ordered: list[float] | list[int], share: float) -> float:
+def _quantile(ordered: list[float], share: float) -> float:
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))]) if ordered else 0.0
-
-
-def _delays(ordered: list[int]) -> dict[str, float]:
-    if not ordered:
-        return {}
-    shares = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-    return {name: _quantile(ordered, share) / 1e6 for name, share in shares.items()} | {"max": ordered[-1] / 1e6}
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from jvbtune.settings.catalogue import CATALOGUE, PERF_SETTINGS
 from jvbtune.toml import load_toml
 
 SettingValue = int | str
+BASELINE = "baseline"
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -126,6 +127,7 @@ class ProfileSection(_Strict):
         "lowest",
         "highest",
     )  #: of the packet rates that are swept; or packet rates of their own
+    steps: tuple[str, ...] = ()  #: "baseline", "NAME=VALUE" as the plan names them; none: all
     engine: Literal["auto", "async-profiler", "perf", "jfr"] = "auto"
     event: Literal["cpu", "ctimer", "wall", "alloc", "lock"] = "cpu"
     slices: Annotated[int, Field(ge=2, le=100)] = 6
@@ -186,7 +188,20 @@ class Experiment(_Strict):
             raise ValueError(f"profile.at has {above[0]:g}, above max_packet_rate_pps")
         if self.profile.blocks > self.blocks:
             raise ValueError(f"profile.blocks = {self.profile.blocks} is more than blocks = {self.blocks}")
+        steps = [name for name, _ in self.combinations()]
+        for name in self.profile.steps:
+            if name not in steps:
+                raise ValueError(f"profile.steps has {name!r}; the steps are {', '.join(steps)}")
         return self
+
+    def combinations(self) -> list[tuple[str, dict[str, SettingValue]]]:
+        """(step name, values) of every step, the baseline first; one setting at a time."""
+        steps: list[tuple[str, dict[str, SettingValue]]] = [(BASELINE, {})]
+        for section in self.settings:
+            for value in section.values:
+                text = str(value).replace(" ", "-")
+                steps.append((f"{section.name}={text}", {section.name: value, **section.together_with}))
+        return steps
 
     def touched_settings(self) -> tuple[str, ...]:
         """Every setting that a step may write."""

@@ -16,7 +16,6 @@ from jvbtune.load.base import IntendedLoad
 from jvbtune.settings.catalogue import CATALOGUE
 from jvbtune.sweep.experiment import Experiment, SettingValue
 
-BASELINE = "baseline"
 #: Restart of a bridge until it is healthy, drained and verified: 2.5–4 s seen on a real one; twice that on small hosts.
 RESTART_SECONDS = 4.0
 #: ICE, DTLS and signalling of one endpoint, as part of a batch.
@@ -79,16 +78,6 @@ class Plan:
         }
 
 
-def combinations(experiment: Experiment) -> list[tuple[str, dict[str, SettingValue]]]:
-    """(step name, values) of every step, the baseline first; one setting at a time."""
-    steps: list[tuple[str, dict[str, SettingValue]]] = [(BASELINE, {})]
-    for section in experiment.settings:
-        for value in section.values:
-            text = str(value).replace(" ", "-")
-            steps.append((f"{section.name}={text}", {section.name: value, **section.together_with}))
-    return steps
-
-
 def make_plan(experiment: Experiment, packet_rates_pps: Sequence[float], seed: int) -> Plan:
     """The plan for an experiment at the given packet rates. The same arguments give the same plan."""
     order = random.Random(seed)
@@ -97,12 +86,12 @@ def make_plan(experiment: Experiment, packet_rates_pps: Sequence[float], seed: i
     restart = not touched or any(CATALOGUE[name].needs_restart for name in touched)
     steps: list[Step] = []
     for block in range(experiment.blocks):
-        in_block = combinations(experiment)
+        in_block = experiment.combinations()
         order.shuffle(in_block)
         for name, values in in_block:
             trials = _trials(experiment, rates, f"b{block}-{name}")
             order.shuffle(trials)
-            trials += _profiled(experiment, rates, f"b{block}-{name}", block)
+            trials += _profiled(experiment, rates, name, block)
             steps.append(Step(block, name, values, restart, tuple(trials)))
     return Plan(seed, rates, tuple(steps))
 
@@ -122,10 +111,12 @@ def _trials(experiment: Experiment, rates: Sequence[float], step_id: str) -> lis
     return trials
 
 
-def _profiled(experiment: Experiment, rates: Sequence[float], step_id: str, block: int) -> list[Trial]:
+def _profiled(experiment: Experiment, rates: Sequence[float], step_name: str, block: int) -> list[Trial]:
     """Behind the measured trials of a step, so that no profiler was in the JVM of one; in the last blocks."""
     section = experiment.profile
     if section is None or block < experiment.blocks - section.blocks:
+        return []
+    if section.steps and step_name not in section.steps:
         return []
     named = {"lowest": rates[:1], "highest": rates[-1:], "all": rates}
     chosen = sorted({rate for at in section.at for rate in (named[at] if isinstance(at, str) else (at,))})
@@ -134,7 +125,7 @@ def _profiled(experiment: Experiment, rates: Sequence[float], step_id: str, bloc
     for number, rate in enumerate(chosen):
         load = IntendedLoad.for_packet_rate(rate, experiment.load.mix.mix())
         level = sum(other < rate for other in rates)
-        trials.append(Trial(f"{step_id}-profile{number}", "profiled", load, seconds, level))
+        trials.append(Trial(f"b{block}-{step_name}-profile{number}", "profiled", load, seconds, level))
     return trials
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from jvbtune.errors import LoadError
 from jvbtune.load.base import IntendedLoad
-from jvbtune.sweep.plan import BASELINE, Step, Trial
+from jvbtune.sweep.experiment import BASELINE
+from jvbtune.sweep.plan import Step, Trial
 
 if TYPE_CHECKING:
     from jvbtune.sweep.run import Sweep

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,27 @@ def test_every_packet_is_accounted_for_and_the_bridge_counts_the_same(lab: Lab, 
     before, after = offered.extra["edges"]
     counts = bridge_counts(before, after, offered.duration_seconds)
     assert counts.packet_rate_pps == pytest.approx(offered.offered_pps, rel=0.02)
+    assert client_is_empty(lab)
+
+
+def test_workers_share_a_load_and_count_it_as_one(lab: Lab) -> None:
+    """What one worker would be too slow for: here already at 400 packets sent a second, on whatever cores there are."""
+    entry = replace(lab.entry(), generator=replace(lab.entry().generator, cpus=(0, 0, 0)))
+    mix = Mix(participants=4, senders=2)
+    with connect(entry) as host, open_generator(entry, host, sent_pps_per_worker=400) as generator:
+        client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        generator.offer(IntendedLoad(10, mix), 1.0, settle_seconds=1.0)
+        offered = generator.offer(IntendedLoad(24, mix), 3.0, settle_seconds=1.0, edge=client.queue_stats)
+        fewer = generator.offer(IntendedLoad(3, mix), 2.0, settle_seconds=0.5)
+        assert generator.endpoints == 12
+    assert offered.extra["workers"] == 3
+    assert offered.extra["workers_apart_ms"] < 50
+    assert offered.offered_pps == pytest.approx(24 * mix.packet_rate_pps(), rel=0.01)
+    assert offered.received_packets == offered.expected_packets == 3 * offered.sent_packets
+    before, after = offered.extra["edges"]
+    counts = bridge_counts(before, after, offered.duration_seconds)
+    assert counts.packet_rate_pps == pytest.approx(offered.offered_pps, rel=0.02)
+    assert fewer.received_packets == fewer.expected_packets == 3 * fewer.sent_packets
     assert client_is_empty(lab)
 
 

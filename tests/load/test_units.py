@@ -14,10 +14,11 @@ from jvbtune.errors import LoadError
 from jvbtune.inventory import BridgeEntry, HostEntry
 from jvbtune.load import stun
 from jvbtune.load.base import IntendedLoad, Mix
-from jvbtune.load.generator import media_target
 from jvbtune.load.media import OpusSource, sent_ns
 from jvbtune.load.schedule import TICK_SECONDS, Wheel
 from jvbtune.load.sockets import SAMPLE_EVERY, Batch, open_socket, rejected_packets
+from jvbtune.load.target import media_target
+from jvbtune.load.windows import SUMS, WORST, merge_windows
 
 #: RFC 5769, 2.1: the sample request.
 REQUEST = bytes.fromhex(
@@ -140,3 +141,27 @@ def test_a_clock_of_ticks_keeps_its_mean_rate() -> None:
     assert (wheel.ticks, wheel.pps) == (20, 50)
     assert Wheel.of(50, 16).ticks == 320
     assert time.get_clock_info("monotonic").resolution < TICK_SECONDS
+
+
+def test_windows_of_several_workers_are_one() -> None:
+    def window(started: float, **more: object) -> dict[str, object]:
+        base: dict[str, object] = dict.fromkeys((*SUMS, *WORST), 1) | {"started_unix": started, "duration_seconds": 2.0}
+        return {**base, "delays_us": [], **more}
+
+    merged = merge_windows(
+        [
+            window(
+                100.0, sent_packets=30, lateness_p99_ms=2.0, cpu_ratio=0.2, delays_us=list(range(1000, 100_000, 1000))
+            ),
+            window(100.002, sent_packets=12, lateness_p99_ms=7.0, cpu_ratio=0.9, delays_us=[100_000]),
+        ]
+    )
+    assert merged["sent_packets"] == 42
+    assert (merged["lateness_p99_ms"], merged["cpu_ratio"], merged["overflows"]) == (7.0, 0.9, 1)
+    assert (merged["started_unix"], merged["duration_seconds"]) == (100.0, 2.0)
+    assert merged["workers_apart_ms"] == pytest.approx(2.0)
+    assert merged["delay_ms"]["p50"] == 51.0
+    assert merged["delay_ms"]["max"] == 100.0
+    assert merged["delayed_50ms_ratio"] == 0.5
+    empty = merge_windows([window(100.0)])
+    assert (empty["delay_ms"], empty["delayed_50ms_ratio"]) == ({}, None)

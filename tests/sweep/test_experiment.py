@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from jvbtune.cli.sweep import command
 from jvbtune.errors import ConfigError
-from jvbtune.sweep.experiment import Experiment, json_schema, load_experiment
-from jvbtune.sweep.plan import BASELINE, estimate_seconds, make_plan
+from jvbtune.sweep.experiment import BASELINE, Experiment, json_schema, load_experiment
+from jvbtune.sweep.plan import estimate_seconds, make_plan
 from jvbtune.toml import parse_toml
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -96,6 +96,20 @@ def test_a_seed_makes_the_order_and_another_seed_another() -> None:
     again = [trial.id for _, trial in make_plan(_experiment(), (4000, 1000, 2000), 1).trials()]
     assert orders[1] == again != orders[2]
     assert sorted(orders[1]) == sorted(orders[2])
+
+
+def test_only_the_steps_that_are_named_are_profiled_and_in_the_last_block() -> None:
+    text = TEXT + '[profile]\nsteps = ["baseline", "net.core.rmem_max=212992"]\nat = ["lowest", 3000]\n'
+    profiled = [
+        (step.id, trial.load.packet_rate_pps)
+        for step, trial in make_plan(_experiment(text), (1500, 6000), 1).trials()
+        if trial.kind == "profiled"
+    ]
+    assert sorted(profiled) == [
+        (f"b2-{step}", rate) for step in ("baseline", "net.core.rmem_max=212992") for rate in (1500, 3000)
+    ]
+    with pytest.raises(ConfigError, match=r"the steps are baseline, net\.core\.rmem_max=212992"):
+        _experiment(text.replace('["baseline"', '["base"'))
 
 
 def test_live_settings_alone_need_no_restart() -> None:
