@@ -104,6 +104,13 @@ def test_what_the_comparison_did_not_test_is_tested_alike(show: Open, slices: in
                     frame,
                     key,
                 )
+        shown.state(norm=name, view="sandwich", frame="EVP_CipherUpdate")
+        for which in ("callers", "callees"):  # the frame itself is the table's, and is as sure as there
+            root = shown.js(
+                f"(({{ p, low, high }}) => [p[0], low[0], high[0]])(jvbtune.viewer.analysis.nodes('{which}'))"
+            )
+            assert root == pytest.approx([found["EVP_CipherUpdate"][key] for key in ("p", "low", "high")], rel=2e-5)
+        shown.state(norm=name)
         nodes = shown.js(
             "(({ row, p, q }) => Array.from(row, (r) => [p[r], q[r]]))(jvbtune.viewer.analysis.nodes('main'))"
         )

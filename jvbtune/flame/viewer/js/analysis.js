@@ -178,7 +178,7 @@ export class Analysis {
       if (given) return given;
       const chains = this.chains(which);
       const values = tree.total.map((totals) => Float64Array.from(chains.first, (node) => totals[node]));
-      return this.noise.judge(values, () => this.sliceTotals(which), null, chains.row);
+      return this.noise.judge(values, () => this.sliceTotals(which), null, chains.row, which === 'main' ? undefined : () => this.tableLoans);
     });
   }
 
@@ -191,17 +191,31 @@ export class Analysis {
 
   /** Values by frame, of the whole tree or of what the filters leave. @returns {Rows} */
   get rows() {
-    const tree = this.tree('main');
     return this.keep('rows', `${this.normKey} ${this.filterKey}`, () => {
-      const { frameValues, meta } = this.profile;
-      const sums = this.keep('sums', this.filterKey, () => frameSums(tree, this.frames));
-      const exact = !meta.pruned || (!this.filtered && frameValues !== null);
-      const { self, total, present } = frameValues && !this.filtered ? frameValues : sums;
-      const whole = this.filtered ? null : frameValues;
-      const judged = this.given(this.profile.frameColumns, null)
-        ?? this.noise.judge(total, () => whole?.slices ?? this.frameSlices(sums.marks), () => whole?.stacks ?? this.sameStacks(sums.marks), null);
+      const { self, total, present, slices, stacks, exact } = this.byFrame;
+      const judged = this.given(this.profile.frameColumns, null) ?? this.noise.judge(total, slices, stacks, null);
       return { self, total, present, judged, exact };
     });
+  }
+
+  /** Sums by frame, and what a test of them takes. */
+  get byFrame() {
+    return this.keep('by frame', this.filterKey, () => {
+      const { frameValues, meta } = this.profile;
+      const sums = this.keep('sums', this.filterKey, () => frameSums(this.tree('main'), this.frames));
+      const whole = this.filtered ? null : frameValues;
+      return {
+        ...(whole ?? sums),
+        slices: () => whole?.slices ?? this.frameSlices(sums.marks),
+        stacks: () => whole?.stacks ?? this.sameStacks(sums.marks),
+        exact: !meta.pruned || whole !== null,
+      };
+    });
+  }
+
+  /** What the rows of the table have in common: a sandwich has too few of its own, and its frame is one of them. */
+  get tableLoans() {
+    return this.keep('loans', `${this.normKey} ${this.filterKey}`, () => this.noise.loans(this.byFrame.total, this.byFrame.slices, this.byFrame.stacks));
   }
 
   /** A number by frame that frames of the very same stacks share. @param {Uint8Array} marks nodes to count */
@@ -240,6 +254,11 @@ export class Analysis {
   /** @param {Judged} judged @param {number} i */
   pOf(judged, i) {
     return judged.p[judged.row === null ? i : judged.row[i]];
+  }
+
+  /** p after the correction for all tests. @param {Judged} judged @param {number} i */
+  qOf(judged, i) {
+    return judged.q[judged.row === null ? i : judged.row[i]];
   }
 
   /** Interval of a difference, null where there is none. @param {Judged} judged @param {number} i @returns {[number, number] | null} */

@@ -48,7 +48,7 @@ function totalsOfSlices(counts) {
  * freedom; `common` is the squared relative scatter that all rows share, with a bound.
  * @param {Sliced} side
  */
-function loanOf({ counts, wholes, exposure, ofShare }) {
+export function loanOf({ counts, wholes, exposure, ofShare }) {
   const whole = sumOf(wholes);
   const d = counts.length - 1;
   const lent = { excess: 1, relative: 0, freedom: 0, common: 0, bound: 0 };
@@ -95,10 +95,10 @@ function trendOf(size, ratio) {
 
 /**
  * @param {Sliced[]} sides two, each of at least two slices @param {number} confidence
+ * @param {ReturnType<typeof loanOf>[]} loans by side
  * @returns {{p: number, delta: number, half: number}[]} by row; NaN: cannot be tested
  */
-export function judgeSlices(sides, confidence) {
-  const loans = sides.map(loanOf);
+export function judgeSlices(sides, confidence, loans) {
   const totals = sides.map(({ counts }) => totalsOfSlices(counts));
   const errors = sides.map(({ counts, exposure }) => squaredErrors(counts, exposure));
   const wholes = sides.map((side) => sumOf(side.wholes));

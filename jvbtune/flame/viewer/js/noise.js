@@ -2,7 +2,7 @@
 // want of them, sampling noise alone (Poisson), a lower bound on the noise. Corrected for all tests by Benjamini and
 // Hochberg. Rows that the very same stacks go through are one test.
 
-import { judgeSlices } from './moderated.js';
+import { judgeSlices, loanOf } from './moderated.js';
 import { normalQuantile, poissonP } from './statistics.js';
 
 /** @typedef {import('./decode.js').Profile} Profile */
@@ -38,20 +38,48 @@ export class Noise {
    * @param {() => Float64Array[][]} slices [side][slice] the same of each slice
    * @param {(() => ArrayLike<number>) | null} alike what is equal for rows of the same stacks; null: each has its own
    * @param {Int32Array | null} row
+   * @param {() => ReturnType<typeof loanOf>[]} [loans] where the rows have no loans of their own
    * @returns {Judged}
    */
-  judge(values, slices, alike, row) {
+  judge(values, slices, alike, row, loans) {
     const count = values[0].length;
     const empty = () => new Float32Array(count).fill(NaN);
     const out = { row, p: empty(), q: empty(), low: empty(), high: empty() };
     if (this.method === 'none' || !(Math.min(...this.factors) > 0)) return out;
-    const [a, b] = values.map((one, side) => one.map((value) => value / this.perSample[side]));
+    const tests = this.#tests(values, alike);
+    const once = tests.map(([i]) => i);
+    let found;
+    if (this.method === 'poisson') {
+      const [a, b] = this.perSample;
+      found = once.map((i) => this.#poisson(values[0][i] / a, values[1][i] / b));
+    } else {
+      const sides = this.#sliced(once, slices());
+      found = judgeSlices(sides, this.confidence, loans ? loans() : sides.map(loanOf));
+    }
+    const q = adjusted(found.map(({ p }) => p));
+    tests.forEach((rows, t) => {
+      const { p, delta, half } = found[t];
+      for (const i of rows) [out.p[i], out.q[i], out.low[i], out.high[i]] = [p, q[t], delta - half, delta + half];
+    });
+    return out;
+  }
+
+  /**
+   * What the rows have in common, for others to borrow. @param {Float64Array[]} values @param {() => Float64Array[][]} slices
+   * @param {() => ArrayLike<number>} alike
+   */
+  loans(values, slices, alike) {
+    return this.#sliced(this.#tests(values, alike).map(([i]) => i), slices()).map(loanOf);
+  }
+
+  /** The tests to make, each with its rows. @param {Float64Array[]} values @param {(() => ArrayLike<number>) | null} alike */
+  #tests([a, b], alike) {
     /** @type {number[][]} */
-    const tests = [];  // each with its rows
+    const tests = [];
     const known = new Map();
     const marks = alike?.();
-    for (let i = 0; i < count; i++) {
-      if (!(a[i] + b[i] >= this.fewest)) continue;
+    for (let i = 0; i < a.length; i++) {
+      if (!(a[i] / this.perSample[0] + b[i] / this.perSample[1] >= this.fewest)) continue;
       const same = marks ? known.get(marks[i]) : undefined;
       if (same) same.push(i);
       else {
@@ -59,14 +87,7 @@ export class Noise {
         if (marks) known.set(marks[i], tests[tests.length - 1]);
       }
     }
-    const once = tests.map(([i]) => i);
-    const found = this.method === 'poisson' ? once.map((i) => this.#poisson(a[i], b[i])) : this.#slices(once, slices());
-    const q = adjusted(found.map(({ p }) => p));
-    tests.forEach((rows, t) => {
-      const { p, delta, half } = found[t];
-      for (const i of rows) [out.p[i], out.q[i], out.low[i], out.high[i]] = [p, q[t], delta - half, delta + half];
-    });
-    return out;
+    return tests;
   }
 
   /** @param {number} a @param {number} b in samples */
@@ -76,15 +97,15 @@ export class Noise {
   }
 
   /** @param {number[]} rows @param {Float64Array[][]} slices */
-  #slices(rows, slices) {
+  #sliced(rows, slices) {
     const { meta } = this.profile;
-    return judgeSlices(slices.map((side, s) => ({
+    return slices.map((side, s) => ({
       counts: side.map((values) => Float64Array.from(rows, (i) => values[i] / this.perSample[s])),
       wholes: meta.sides[s].slices.map((/** @type {any} */ slice) => slice.total / this.perSample[s]),
       exposure: this.normalised.exposures[s],
       factor: this.factors[s],
       ofShare: this.normalised.id === 'share',
-    })), this.confidence);
+    }));
   }
 }
 

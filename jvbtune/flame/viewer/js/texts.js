@@ -45,7 +45,7 @@ export function figuresOf(viewer, which, node) {
     if (analysis.noise.method !== 'none') {
       const p = analysis.pOf(judged, node);
       const word = Number.isNaN(p) ? 'too few samples to test' : analysis.significant(judged, node) ? 'significant' : 'not significant';
-      out.push(['p', Number.isNaN(p) ? word : `${probability(p)}, ${word}`]);
+      out.push(['p', Number.isNaN(p) ? word : `${probability(p)}, corrected ${probability(analysis.qOf(judged, node))}: ${word}`]);
     }
   } else {
     out.push(['Total', sideLine(0)]);
