@@ -174,7 +174,7 @@ class Significance:
 class TestInfo:
     """How significance was judged, for the head of a picture."""
 
-    method: str  # "welch", "permutation", "poisson"
+    method: str  # "welch" (moderated: compare/significance.py) or "poisson"
     level: float  # false-discovery rate
     normalisation: str  # the one that was tested
     note: str  # one sentence for people, e.g. that a Poisson interval is a lower bound on the noise
