@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from jvbtune.cli.common import say
-from jvbtune.flame.formats import WRITTEN, format_of_name, read, together, write
+from jvbtune.flame.captures import is_capture, load_capture
+from jvbtune.flame.formats import WRITTEN, format_of_name, path_title, read, together, write
+from jvbtune.flame.model import Meta
 from jvbtune.flame.names import RULE_NAMES, NameRules
 
 
@@ -39,7 +42,7 @@ def command(
     normalise_names: bool,
     switched_off: tuple[str, ...],
 ) -> None:
-    """Convert profiles, or add several up into one file.
+    """Convert profiles, or add several up into one file. A FILE may be a capture's directory: its slices are added up.
 
     Reads collapsed stacks, the text of perf script, JFR recordings, speedscope and pprof, plain or compressed, told by
     content. Writes collapsed stacks, speedscope, pprof and SVG. The total stays what it was.
@@ -47,11 +50,23 @@ def command(
     \b
     jvbtune flame convert perf.txt -o perf.collapsed.gz
     jvbtune flame convert recording.jfr --event wall -o wall.speedscope.json
-    jvbtune flame convert flamegraphs/ID/slice-*.gz -o bridge.svg
+    jvbtune flame convert flamegraphs/ID -o bridge.svg
     """
     format_ = to or format_of_name(output)
     rules = NameRules.without(switched_off) if normalise_names else NameRules.none()
-    profile = together(read(files, rules, event=event))
+    paths: list[Path] = []
+    metas: list[Meta | None] = []
+    for file in files:
+        if is_capture(file):
+            capture = load_capture(file)
+            paths += [capture.path / one.file for one in capture.slices]
+            metas += [replace(meta, title=capture.title) for meta in capture.metas()]
+        else:
+            paths.append(file)
+            metas.append(None)
+    profile = together(read(paths, rules, metas, event=event, may_be_empty=all(metas)))
+    if len(files) > 1:
+        profile = replace(profile, meta=replace(profile.meta, title=path_title(output)))
     write(profile, output, format_)
     rows = f"{len(profile)} rows, total {profile.total:,.12g} {profile.meta.unit}"
     say(f"{output}: {format_}, {rows}")

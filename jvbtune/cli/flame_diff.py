@@ -25,10 +25,10 @@ DEFAULT_PAGE = "flame-diff.html"
 @click.option(
     "--format",
     "as_format",
-    type=click.Choice(["html", "json", "markdown"]),
+    type=click.Choice(["html", "json", "markdown", "svg"]),
     default="html",
     show_default=True,
-    help="html: a page to look at; json and markdown: the table of frames.",
+    help="html: a page to look at; json and markdown: the table of frames; svg: the picture alone.",
 )
 @click.option(
     "--normalise",
@@ -107,7 +107,12 @@ def command(
         page = render_html(tree, title=f"{label_a} → {label_b}")
         write_page(page, output or Path(DEFAULT_PAGE), no_open=no_open)
     else:
-        text = json.dumps(table.as_json(tree), indent=1) + "\n" if as_format == "json" else table.as_markdown(tree)
+        if as_format == "svg":
+            from jvbtune.flame.formats import svg
+
+            text = svg.render(tree)
+        else:
+            text = json.dumps(table.as_json(tree), indent=1) + "\n" if as_format == "json" else table.as_markdown(tree)
         if output is None:
             click.echo(text, nl=False)
         else:

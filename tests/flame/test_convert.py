@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jvbtune.flame.captures import load_capture
 from jvbtune.flame.formats import read
 from tests.flame.files import names_of, write
 
@@ -27,6 +28,16 @@ def test_files_are_added_up_names_and_kinds_kept(tmp_path: Path) -> None:
     assert len(profile) == 2, "interpreted and compiled are still told apart in the file"
     done = convert(one, other, "-o", tmp_path / "out.txt", "--normalise-names")
     assert (tmp_path / "out.txt").read_text() == "a/B.c_[j];d 1\na/B.c_[j];d 2\n"
+
+
+def test_a_captures_slices_are_added_up(tmp_path: Path) -> None:
+    capture = Path(__file__).parents[2] / "flamegraphs/reference-low-async-profiler"
+    done = convert(capture, "-o", tmp_path / "whole.speedscope.json.gz")
+    assert done.returncode == 0, done.stderr
+    (whole,) = read([tmp_path / "whole.speedscope.json.gz"])
+    slices = load_capture(capture).profiles()
+    assert whole.total == sum(profile.total for profile in slices) > 100
+    assert set(whole.threads) == {label for profile in slices for label in profile.threads}
 
 
 @pytest.mark.parametrize(

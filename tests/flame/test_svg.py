@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -79,3 +81,22 @@ def test_boxes_too_narrow_to_see_are_left_out_and_the_picture_says_so(tmp_path: 
     assert [title.split(" (")[0] for title, *_ in boxes(text)] == ["all", "wide"]
     assert "are not drawn" in text
     assert "of 40,000" in text
+
+
+def test_flame_diff_writes_it(tmp_path: Path) -> None:
+    save(tmp_path / "a", "m;x 4000\nm;y 4000\n")
+    save(tmp_path / "b", "m;x 1000\nm;y 4000\n")
+    argv = [
+        sys.executable,
+        "-m",
+        "jvbtune",
+        "flame",
+        "diff",
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+        "--format",
+        "svg",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"all", "m", "x", "y"} == {title.split(" (")[0] for title, *_ in boxes(done.stdout)}

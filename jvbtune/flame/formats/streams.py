@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,9 +90,9 @@ class Input:
 
     @property
     def is_large(self) -> bool:
-        """Whether it pays to compile the loops that read it."""
-        size = os.fstat(self._raw.fileno()).st_size
-        return size * (8 if self.compression else 1) >= WORTH_IT_BYTES
+        """Whether it pays to compile the loops that read it; a pipe's size is not known."""
+        found = os.fstat(self._raw.fileno())
+        return not stat.S_ISREG(found.st_mode) or found.st_size * (8 if self.compression else 1) >= WORTH_IT_BYTES
 
     def read_all(self) -> bytes:
         return b"".join(iter(self.read, b""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from html import escape
 from typing import BinaryIO
 
@@ -16,8 +17,7 @@ import numpy as np
 
 from jvbtune.flame.model import Float64, Kind, Tree
 
-WIDTH, ROW, MARGIN = 1200, 17, 12
-HEAD = 58
+WIDTH, ROW, LINE, MARGIN = 1200, 17, 18, 12
 CHARACTER = 6.6  # width of one, in pixels, at the size of font below
 NARROWEST = 0.4  # boxes below this many pixels are not drawn, nor what they call
 
@@ -60,51 +60,74 @@ def render(tree: Tree) -> str:
         depth_drawn = max(depth_drawn, depth)
         boxes.append((node, MARGIN + x * scale, depth, width[node] * scale))
         node += 1
-    height = HEAD + (depth_drawn + 1) * ROW + MARGIN + 20
-    base = HEAD + depth_drawn * ROW
+    said = [*_wrapped(_names(tree), 15, "#000"), *_wrapped(_figures(tree), 11, "#444")]
+    noted = _wrapped(_notes(tree), 11, "#666")
+    base = MARGIN + LINE * (len(said) + 1) + 8 + depth_drawn * ROW  # the top of the root
+    height = base + ROW + 8 + LINE * len(noted) + MARGIN
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="11">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        *_head(tree, height),
+        *_lines(said, MARGIN),
+        *_legend(tree, MARGIN + LINE * len(said)),
+        *(_box(tree, values, node, x, base - depth * ROW, w) for node, x, depth, w in boxes),
+        *_lines(noted, base + ROW + 8),
+        "</svg>",
+        "",
     ]
-    lines += [_box(tree, values, node, x, base - depth * ROW, w) for node, x, depth, w in boxes]
-    return "\n".join([*lines, "</svg>", ""])
+    return "\n".join(lines)
 
 
 def write(tree: Tree, out: BinaryIO) -> None:
     out.write(render(tree).encode(errors="backslashreplace"))
 
 
-def _head(tree: Tree, height: int) -> list[str]:
-    two = len(tree.sides) == 2
-    names = " against ".join(side.meta.title or "profile" for side in reversed(tree.sides))
-    totals = " and ".join(f"{side.total:,.10g}" for side in tree.sides)
-    unit = tree.sides[0].meta.unit
-    second = f"total {totals} {unit}"
-    if two:
-        second += f"; compared in {tree.chosen.unit}; width: both sides together"
+def _names(tree: Tree) -> str:
+    return " against ".join(side.meta.title or "profile" for side in reversed(tree.sides))
+
+
+def _figures(tree: Tree) -> str:
+    totals = " against ".join(f"{side.total:,.10g}" for side in reversed(tree.sides))
+    said = f"total {totals} {tree.sides[0].meta.unit}"
+    if len(tree.sides) == 2:
+        said += f"; compared in {tree.chosen.unit}; width: both sides together"
         if tree.test:
-            second += f"; grey: not significant ({tree.test.method}, FDR {tree.test.level:g})"
-    notes = "; ".join([*tree.notes, *([tree.test.note] if tree.test else [])])
-    below = f"Boxes narrower than {NARROWEST:g} px are not drawn. {notes}"
-    room = WIDTH - 2 * MARGIN
-    lines = [
-        f'<text x="{MARGIN}" y="22" font-size="15" font-weight="bold">{_text(_cut(names, room, 9.1))}</text>',
-        f'<text x="{MARGIN}" y="40" fill="#444">{_text(_cut(second, room - 400))}</text>',
-        f'<text x="{MARGIN}" y="{height - 10}" fill="#666">{_text(_cut(below, room))}</text>',
+            said += f"; grey: not significant ({tree.test.method}, false-discovery rate {tree.test.level:g})"
+    return said
+
+
+def _notes(tree: Tree) -> str:
+    notes = [f"Boxes narrower than {NARROWEST:g} px are not drawn.", *tree.notes]
+    return " ".join([*notes, tree.test.note] if tree.test else notes)
+
+
+def _wrapped(text: str, size: int, colour: str) -> list[tuple[str, int, str]]:
+    """A text as lines of (text, size of font, colour)."""
+    room = int((WIDTH - 2 * MARGIN) / (CHARACTER * size / 11))
+    return [(line, size, colour) for line in textwrap.wrap(text, room)]
+
+
+def _lines(lines: list[tuple[str, int, str]], top: float) -> list[str]:
+    return [
+        f'<text x="{MARGIN}" y="{top + LINE * (i + 1) - 4:.0f}" font-size="{size}" fill="{colour}">{_text(text)}</text>'
+        for i, (text, size, colour) in enumerate(lines)
     ]
-    if two:
+
+
+def _legend(tree: Tree, top: float) -> list[str]:
+    if len(tree.sides) == 2:
         shades = [(_along(i / 8), "½ or less" if i == 0 else "2 or more" if i == 8 else "") for i in range(9)]
     else:
-        present = [kind for kind in KIND_COLOURS if kind in set(tree.frames.kinds.tolist())]
-        shades = [(KIND_COLOURS[kind], kind.label) for kind in present]
-    x = float(WIDTH - MARGIN)
-    for fill, label in reversed(shades):
-        x -= 12 + (len(label) * CHARACTER + 8 if label else 0)
-        lines.append(f'<rect x="{x:.1f}" y="31" width="12" height="11" fill="{fill}"/>')
+        present = set(tree.frames.kinds.tolist())
+        shades = [(colour, kind.label) for kind, colour in KIND_COLOURS.items() if kind in present]
+    lines = []
+    x = float(MARGIN)
+    for fill, label in shades:
+        lines.append(f'<rect x="{x:.1f}" y="{top + 4:.0f}" width="12" height="11" fill="{fill}"/>')
+        x += 12
         if label:
-            lines.append(f'<text x="{x + 15:.1f}" y="40" fill="#444">{_text(label)}</text>')
+            lines.append(f'<text x="{x + 3:.1f}" y="{top + 13:.0f}" fill="#444">{_text(label)}</text>')
+            x += len(label) * CHARACTER + 14
     return lines
 
 
@@ -179,6 +202,6 @@ def _text(text: str) -> str:
     return escape(_NO_XML.sub("�", text))
 
 
-def _cut(text: str, width: float, character: float = CHARACTER) -> str:
-    room = int(width / character)
+def _cut(text: str, width: float) -> str:
+    room = int(width / CHARACTER)
     return text if len(text) <= room else text[: room - 1] + "…" if room > 1 else ""
