@@ -119,7 +119,7 @@ class Searcher:
             if outcome.generator_limited and failed + 1 >= ATTEMPTS:  # it may have been disturbed once or twice
                 self.ceiling, self.generator_bound, failed = min(self.ceiling, int(CEILING_STEP * units)), True, 0
                 if self.ceiling < 1 or not self.outcomes:
-                    raise GivenUp(f"the generator is the limit at {outcome.rate_pps:.0f} pps already")
+                    raise GivenUp(f"no trial is valid at {outcome.rate_pps:.0f} pps already: {outcome.because}")
             elif outcome.valid:
                 self.outcomes.append(outcome)
                 failed = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from jvbtune.errors import LoadError
 from jvbtune.load.base import IntendedLoad
@@ -14,12 +16,24 @@ if TYPE_CHECKING:
 
 #: Raised by half, not doubled, above this share of a limit, so that the last clean rate lies near to the limit.
 NEAR_LIMIT_RATIO = 0.5
+ATTEMPTS = 3
 
 
 def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float, ...]:
     """``levels`` packet rates from ``lowest_ratio × highest`` to ``highest``, evenly spaced."""
     low = highest_pps * lowest_ratio
     return tuple(low + (highest_pps - low) * index / (levels - 1) for index in range(levels))
+
+
+def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
+    """The row of a probe; one that is not valid may have been disturbed, and is repeated."""
+    for attempt in range(ATTEMPTS):
+        again = trial if attempt == 0 else replace(trial, id=f"{trial.id}-again-{attempt}")
+        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (again,)), again, -1, None, 2.0, seconds)
+        opened.finish(measured)
+        if measured.row["valid"]:
+            break
+    return measured.row
 
 
 def find_levels(opened: Sweep) -> tuple[float, ...]:
@@ -36,9 +50,7 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
     while True:
         load = IntendedLoad.for_packet_rate(min(rate, section.max_packet_rate_pps), mix)
         trial = Trial(f"probe-{number}", "probe", load, auto.probe_seconds, 0)
-        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (trial,)), trial, -1, None, 2.0, auto.probe_seconds)
-        opened.finish(measured)
-        row = measured.row
+        row = _probe(opened, trial, auto.probe_seconds)
         busiest = max(
             (row.get("cpu_cores") or 0.0) / opened.cores / limits.cpu_ratio,
             (row.get("rx_thread_ratio") or 0.0) / limits.rx_thread_ratio,
@@ -51,7 +63,8 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
         if row.get("generator_limited"):
             if highest == 0.0:
                 raise LoadError(
-                    f"the generator is the limit at {load.packet_rate_pps:.0f} pps already",
+                    f"the generator is the limit at {load.packet_rate_pps:.0f} pps already: "
+                    + "; ".join(row["invalid_because"]),
                     hint="Give it more cores (generator.cpus), or run jvbtune nearer to the bridge.",
                 )
             break
