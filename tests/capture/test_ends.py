@@ -15,8 +15,11 @@ import pytest
 from jvbtune.errors import CaptureError, JvbtuneError
 from jvbtune.flame.capture import Request, capture
 from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.hosts.base import Host
 from jvbtune.hosts.local import LocalHost
+from jvbtune.hosts.ssh import SshHost
 from tests.capture.conftest import NOBODY, Jvm, StartJvm, Take, take_with
+from tests.sshd import run_sshd
 
 pytestmark = pytest.mark.jvm
 
@@ -24,8 +27,8 @@ pytestmark = pytest.mark.jvm
 class Running:
     """A capture under way in a thread, past its start."""
 
-    def __init__(self, jvm: Jvm, directory: Path, **options: object) -> None:
-        self.host = LocalHost()
+    def __init__(self, jvm: Jvm, directory: Path, host: Host | None = None, **options: object) -> None:
+        self.host = host or LocalHost()
         self.agent = AgentClient(self.host)
         self.agent_pid = int(self.agent.capabilities["pid"])
         self.outcome: queue.Queue[BaseException | None] = queue.Queue()
@@ -59,12 +62,21 @@ def running(start_jvm: StartJvm, tmp_path: Path) -> Iterator[Callable[..., tuple
     def start(uid: int = NOBODY, **options: object) -> tuple[Jvm, Running]:
         jvm = start_jvm(uid=uid)
         opened.append(Running(jvm, tmp_path / "captures", **options))
-        _until(lambda: jvm.perf_descriptors() > 0, 15)
+        _begun(jvm, opened[-1])
         return jvm, opened[-1]
 
     yield start
     for one in opened:
         one.close()
+
+
+def _begun(jvm: Jvm, capture_: Running) -> None:
+    """Until the profiler is at work."""
+    deadline = time.monotonic() + 30
+    while jvm.perf_descriptors() == 0:
+        assert capture_.outcome.empty(), capture_.outcome.get()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> None:
@@ -81,15 +93,30 @@ def _nothing_left(jvm: Jvm) -> bool:
 def test_a_cut_link_ends_it(running: Callable[..., tuple[Jvm, Running]]) -> None:
     jvm, capture_ = running()
     capture_.agent._stream.close()
-    _until(lambda: _nothing_left(jvm), 8)
+    _until(lambda: _nothing_left(jvm), 15)
     assert isinstance(capture_.outcome.get(timeout=10), JvbtuneError)
+    assert jvm.alive()
+
+
+def test_an_ssh_session_that_breaks_off_ends_it(start_jvm: StartJvm, tmp_path: Path) -> None:
+    jvm = start_jvm(uid=NOBODY)
+    with run_sshd(tmp_path / "sshd") as server:
+        host = SshHost.connect("target", "target", config=server.client_config)
+        capture_ = Running(jvm, tmp_path / "captures", host=host)
+        _begun(jvm, capture_)
+        for pid in server.sessions():
+            os.kill(pid, signal.SIGKILL)
+        _until(lambda: _nothing_left(jvm), 15)
+        assert isinstance(capture_.outcome.get(timeout=15), JvbtuneError)
+        capture_.close()
+        host.close()
     assert jvm.alive()
 
 
 def test_a_killed_agent_ends_it(running: Callable[..., tuple[Jvm, Running]]) -> None:
     jvm, capture_ = running()
     os.kill(capture_.agent_pid, signal.SIGKILL)
-    _until(lambda: _nothing_left(jvm), 8)
+    _until(lambda: _nothing_left(jvm), 15)
     assert isinstance(capture_.outcome.get(timeout=10), JvbtuneError)
     assert jvm.alive()
 
