@@ -23,5 +23,8 @@ def render(result: Mapping[str, Any]) -> dict[str, str]:
         why=["Jicofo's stress threshold stays at its default: the load threshold in custom-jvb.conf is not derated."],
         undo=["remove these lines from .env and: docker compose up -d jicofo"],
     )
+    stress = jvb_conf.participant_stress(result)
+    if stress is not None:
+        env += f"BRIDGE_AVG_PARTICIPANT_STRESS={stress}\n"
     env += f"BRIDGE_STRESS_THRESHOLD={jvb_conf.JICOFO_OVERLOADED_STRESS}\n"
     return {FILE_NAME: text, ENV_NAME: env, **sysctl.render(result)}

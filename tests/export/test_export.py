@@ -14,6 +14,7 @@ from pyhocon import ConfigFactory
 from jvbtune.cli.simulate import command as simulate
 from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export import RENDERERS, export_run
+from jvbtune.export.jvb_conf import thresholds
 from jvbtune.report.result import result_of
 from jvbtune.store import Run, open_run
 
@@ -55,6 +56,22 @@ def test_hocon_chooses_the_measurement_that_its_threshold_is_of(result: dict[str
         load = section["packet-rate.load-threshold"]
         assert 0 < load <= result["recommendation"]["max_packet_rate_pps"]
         assert section["packet-rate.recovery-threshold"] == int(0.8 * load)
+
+
+def test_the_threshold_is_the_careful_figure_and_never_falls_back_on_another(result: dict[str, Any]) -> None:
+    figures = result["recommendation"]
+    assert thresholds(result)[0] == figures["export_pps"] < figures["max_packet_rate_pps"]
+    with pytest.raises(NoRecommendation):
+        thresholds(result | {"recommendation": figures | {"export_pps": 0.0}})
+
+
+def test_jicofo_is_told_the_stress_of_a_participant_as_it_was_measured(result: dict[str, Any]) -> None:
+    load = thresholds(result)[0]
+    env = RENDERERS["docker"](result)["jvbtune.env"]
+    (line,) = [line for line in env.splitlines() if line.startswith("BRIDGE_AVG_PARTICIPANT_STRESS=")]
+    assert float(line.split("=")[1]) == pytest.approx(150 / load, rel=0.03)
+    unknown = RENDERERS["docker"](result | {"thresholds": None})["jvbtune.env"]
+    assert "BRIDGE_AVG_PARTICIPANT_STRESS" not in unknown
 
 
 def test_only_a_setting_that_is_better_is_set(result: dict[str, Any]) -> None:

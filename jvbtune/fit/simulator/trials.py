@@ -15,6 +15,8 @@ from jvbtune.fit.validity import judge
 from jvbtune.store.rows import TRIAL_SCHEMA
 
 RMEM_MAX = "net.core.rmem_max"
+#: Packets a second and participant of conferences of 5 with 3 audio senders: 150 in and 600 out.
+ENDPOINT_PPS = 150.0
 BACKLOG = "net.core.netdev_max_backlog"
 #: Of a burst that arrives faster than softirq takes it off the backlog queue.
 BACKLOG_SHARE = 0.4
@@ -115,6 +117,7 @@ def steady_rows(
     return [
         {
             "kind": "steady",
+            "endpoints": max(1, round(float(rates[i]) / ENDPOINT_PPS)),
             "intended_pps": float(rates[i]),
             "offered_pps": float(offered[i]),
             "in_pps": float(carried[i] * design.mix.in_share),
