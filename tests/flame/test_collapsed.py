@@ -41,6 +41,20 @@ def test_frames_threads_kinds_and_counts(tmp_path: Path) -> None:
     assert profile.meta == Meta(title="a")
 
 
+def test_perfs_collapsed_stacks_of_a_jvm_begin_with_threads_and_their_kernel_is_known_by_its_entry(
+    tmp_path: Path,
+) -> None:
+    content = "java;Interpreter;sendto;entry_SYSCALL_64_after_hwframe;udp_sendmsg 3\nC2_CompilerThre;schedule 1\n"
+    (profile,) = read([write(tmp_path / "a", content)])
+    entry, udp = ("entry_SYSCALL_64_after_hwframe", Kind.KERNEL), ("udp_sendmsg", Kind.KERNEL)
+    assert rows_of(profile) == {
+        ("java", (("Interpreter", Kind.NATIVE), ("sendto", Kind.NATIVE), entry, udp)): 3,
+        ("C2_CompilerThre", (("schedule", Kind.NATIVE),)): 1,
+    }
+    (other,) = read([write(tmp_path / "b", "main;work 3\nmain;entry_SYSCALL_64 1\n")])
+    assert not other.threads, "no thread of a JVM is among these"
+
+
 def test_what_the_jit_did_does_not_split_a_frame(tmp_path: Path) -> None:
     (profile,) = read([write(tmp_path / "a.collapsed", ANNOTATED)])
     assert names_of(profile)["java/lang/Thread.run;org/A.b;sendto;udp_sendmsg"] == 7

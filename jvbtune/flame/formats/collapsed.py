@@ -2,7 +2,8 @@
 
 Written by async-profiler (with ``-a``: frames end in ``_[j] _[i] _[k] _[0] _[1]``; with ``-t``: the first frame is
 ``[thread name tid=N]``), py-spy (``--format raw``), Brendan Gregg's stackcollapse scripts, inferno, and jvbtune. Where
-perf's samples of a JVM were collapsed, the first frame is the thread's name too, and is taken for that.
+perf's samples of a JVM were collapsed, the first frame is the thread's name too, and is taken for that; frames from an
+entry of the kernel on are the kernel's.
 
 Large files are cut into names by a compiled loop where there is one (``native``); the code here reads the same, and
 whatever that loop declines. In it, a stack's frames are told apart only when it is new: the second file of a pair
@@ -39,6 +40,21 @@ _JVM_COMM = re.compile(rb"(?:java|C[12]_CompilerThre|VM_Thread|VM_Periodic_Tas|G
 _COMM = re.compile(rb"[^();\[\]]{1,15}")
 
 
+#: Functions through which the kernel is entered, on x86-64 and arm64, and those on which its own threads begin.
+_KERNEL_ENTRIES = (
+    *(b"entry_SYSCALL", b"do_syscall_64", b"asm_sysvec_", b"asm_exc_", b"asm_common_interrupt"),
+    *(b"ret_from_fork", b"secondary_startup_64", b"el0t_64_sync", b"el0_sync", b"el1h_64_irq"),
+)
+
+
+def _with_kernel(frames: list[bytes]) -> list[bytes]:
+    """Frames as perf's scripts write them without ``--kernel``, the kernel's marked: those from its entry on."""
+    for i, frame in enumerate(frames):
+        if frame.startswith(_KERNEL_ENTRIES):
+            return frames[:i] + [name if name.endswith(b"_[k]") else name + b"_[k]" for name in frames[i:]]
+    return frames
+
+
 def _first_frames_are_threads(lines: list[bytes]) -> bool:
     """Whether these are stacks of a JVM as perf's scripts collapse them: each begins with the name of a thread."""
     firsts = {line.partition(b";")[0] for line in lines if b";" in line}
@@ -64,7 +80,7 @@ class _Known(dict[bytes, int]):
         thread = -1
         if self.comm_first:
             thread = self.threads.named(frames[0])
-            del frames[0]
+            frames = _with_kernel(frames[1:])
         elif raw.startswith(THREAD_STARTS):
             thread = self.threads[frames[0]]
             if thread >= 0:
@@ -79,13 +95,12 @@ class _Known(dict[bytes, int]):
 class _Fast:
     """Stacks by the compiled loop, to the same keys as ``_Known`` gives."""
 
-    def __init__(self, library: native.Library, table: StackTable, threads: Threads, comm_first: bool) -> None:
+    def __init__(self, library: native.Library, table: StackTable, threads: Threads) -> None:
         self.folder = native.Folder(library)
         self.frames = FrameNumbers(self.folder, table.names.__getitem__)
         self.table = table
         self.threads = threads
         self.thread_of: dict[int, int] = {}  # of the name that is the first of a stack
-        self.comm_first = comm_first
         self.keys = np.empty(0, np.int64)
 
     def count(self, piece: bytes) -> tuple[Int64, Float64] | None:
@@ -100,8 +115,7 @@ class _Fast:
         starts = ends - lengths
         firsts = numbers[starts].tolist()
         for first in set(firsts).difference(self.thread_of):
-            name = self.folder.name(first)
-            self.thread_of[first] = self.threads.named(name) if self.comm_first else self.threads[name]
+            self.thread_of[first] = self.threads[self.folder.name(first)]
         thread = np.array([self.thread_of[first] for first in firsts], dtype=np.int64)
         frames = self.frames.of(numbers, starts[thread >= 0])
         stacks = self.table.stacks(frames, starts + (thread >= 0), ends)
@@ -115,7 +129,7 @@ class CollapsedReader:
         self.table = table
         self.threads = Threads()
         self._known = _Known(table, self.threads, remember=files > 1)
-        self._fast: dict[bool, _Fast] = {}  # by whether first frames are threads by their bare names
+        self._fast: _Fast | None = None
         self._keys: list[Int64] = []
         self._counts: list[Float64] = []
 
@@ -155,11 +169,11 @@ class CollapsedReader:
         )
 
     def _fast_for(self, stream: Input) -> _Fast | None:
-        comm_first = self._known.comm_first
-        library = native.library() if stream.is_large else None
-        if library is not None and comm_first not in self._fast:
-            self._fast[comm_first] = _Fast(library, self.table, self.threads, comm_first)
-        return self._fast.get(comm_first)
+        if self._known.comm_first:  # which needs a look at every frame
+            return None
+        if self._fast is None and stream.is_large and (library := native.library()):
+            self._fast = _Fast(library, self.table, self.threads)
+        return self._fast
 
     def _look_at_first(self, lines: list[bytes], stream: Input) -> None:
         if all(map(_TWO_WEIGHTS.fullmatch, lines)):
