@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jvbtune.errors import UsageError
+from jvbtune.flame.compare.drift import drifts
 from jvbtune.flame.compare.normalise import exposures, normalisations, refuse_unlike
 from jvbtune.flame.compare.order import Table, sort_stacks
 from jvbtune.flame.compare.significance import Sliced, judge_poisson, judge_slices, loan, worth_testing
@@ -90,6 +91,8 @@ def merge(
     frames = len(table.frames)
     table_self = np.stack([by_frame(row, trie.frame, frames) for row in self_])
     table_total = np.stack([by_frame(row[outer], trie.frame[outer], frames) for row in total])
+    if len(sides) == 2:
+        notes += _drifting(trie, slice_self, whole, permitted[0])
     judged = _Judge(trie, table, outer, slice_self, whole, permitted[0], level) if len(sides) == 2 else None
     return Tree(
         frames=table.frames,
@@ -109,6 +112,20 @@ def merge(
         rules=tuple(rules),
         notes=tuple(notes),
     )
+
+
+def _drifting(trie: Trie, slice_self: Sequence[Float64], sides: Sequence[Side], chosen: Normalisation) -> list[str]:
+    """A note on each side whose slices drift."""
+    frame = trie.frame[trie.end_node]
+    notes = []
+    for side, values in zip(sides, slice_self, strict=True):
+        by_leaf = np.stack([by_frame(row, frame, int(trie.frame.max()) + 1) for row in values])
+        if drifts(by_leaf / side.meta.units_per_sample, exposures(side, chosen)):
+            notes.append(
+                f"The slices of {side.meta.title} that follow one another are more alike than others: something drifts "
+                "(a JVM that still warms up?), and the noise is larger than these slices show."
+            )
+    return notes
 
 
 def _apart(sides: Sequence[Side]) -> float:
