@@ -102,6 +102,9 @@ def command(
     entry = find_host(host_name, inventory)
     with connect(entry) as host, AgentClient(host) as agent:
         bridge = bridge_arguments(entry)
+        leftover = agent.capabilities.get("leftover_journal")
+        if leftover:
+            say(f"{leftover['owner']} holds this host (run {leftover['run_id']}): a profile disturbs its trials")
         if probe:
             found = agent.call("capture.probe", timeout_seconds=60, **bridge)
             choice = choose(request, found)
