@@ -34,8 +34,9 @@ ATTEMPTS = 3
 #: Of numbers that are missing in a row this many mean that there are no more.
 MAX_CONFERENCES_AT_ONCE = 300
 
-#: A worker sends a packet in about 20 µs of its core (SRTP, one system call each): another one is started before it is
-#: half busy, where the generator has another core.
+#: A packet costs a worker 5 µs of its core to send (``benchmarks/bench_load.py``), and up to 20 µs with the loop, the
+#: kernel's way to the bridge and what is received: another worker is started well before one is half busy, where the
+#: generator has another core.
 SENT_PPS_PER_WORKER = 15_000.0
 MAX_WORKERS = 16
 #: All workers begin a window at one moment of the clock that they share.
