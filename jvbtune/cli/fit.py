@@ -167,7 +167,7 @@ def text_of(found: Sequence[Recommendation]) -> str:
                 f"  max packet rate  {r.max_packet_rate_pps:.0f} pps (95 % interval {low:.0f} to {high:.0f})",
                 f"  bound by         {r.binding_limit}{behind}",
                 f"  model            {r.model}; {r.trials} trials, {r.plots} restarts",
-                f"  one restart in 20 carries less than {r.restart_low_pps:.0f} pps",
+                f"  load threshold   {r.export_pps:.0f} pps: what 19 of 20 restarts carry within every limit",
             ]
         lines += [f"  - {reason}" for reason in r.reasons]
         blocks.append("\n".join(lines))

@@ -268,15 +268,15 @@ def _crossing(
     floor: float = 0.0,
 ) -> Bound:
     found = fit_crossing(data, forms, goal, scale=scale)
+    some, plots = found.broken
+    note = ""
+    if some:
+        note = (
+            f"{name}: above its limit of {limit:g} {unit} in some trials, of {some} of {plots} restarts and from "
+            f"{found.broken_from:.0f} pps on, but not so that a packet rate could be told; run more blocks"
+        )
     if not np.isfinite(found.estimate):
         kept = found.lowest_seen
-        some, plots = found.broken
-        note = ""
-        if some:
-            note = (
-                f"{name}: above its limit in {some} of {plots} restarts, at {found.broken_from:.0f} pps at least: "
-                "too few to place it, too many to forget; run more blocks"
-            )
         return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor, note=note)
     plots = max(2, found.broken[1])
     restart = np.exp(min(found.low, found.estimate - next_restart_quantile(plots) * found.curve.restart_sd))
@@ -292,4 +292,5 @@ def _crossing(
         found.curve,
         transform,
         floor,
+        note=note if found.estimate > math.log(MAX_EXTRAPOLATION * scale) else "",
     )

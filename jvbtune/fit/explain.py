@@ -54,7 +54,8 @@ def _trials(found: Recommendation, trials: pl.DataFrame) -> list[str]:
 
 
 def _bound(bound: Bound) -> list[str]:
-    met = "kept at every load that was run" if np.isinf(bound.estimate_pps) else f"{bound.estimate_pps:.0f} pps"
+    unmet = "not placed, though met in some trials" if bound.note else "kept at every load that was run"
+    met = unmet if np.isinf(bound.estimate_pps) else f"{bound.estimate_pps:.0f} pps"
     high = "…" if np.isinf(bound.high_pps) else f"{bound.high_pps:.0f}"
     scores = ", ".join(f"{name} {score:.3f}" for name, score in sorted(bound.curve.scores.items(), key=lambda s: s[1]))
     lines = [f"{bound.name} at {bound.limit:g} {bound.unit}: {met} ({bound.low_pps:.0f} to {high})"]
@@ -92,7 +93,8 @@ def _settings_of(found: Recommendation) -> list[str]:
         )
     bigger = told.bigger_machine
     if bigger is not None:
-        much = f"{'at least ' if bigger.at_least else 'up to '}{bigger.gain_ratio:.1f} ×"
-        then = "no other limit was met" if bigger.at_least else "then the receiving thread binds"
-        lines.append(f"  More cores would give {much}: {then}.")
+        if not bigger.at_least:
+            lines.append(f"  More cores would give up to {bigger.gain_ratio:.1f} ×: then the receiving thread binds.")
+        else:
+            lines.append("  More cores would raise it; how far is not known: the receiving thread's limit was not met.")
     return lines

@@ -254,3 +254,12 @@ def test_a_block_that_drifted_away_is_not_used_and_it_is_said() -> None:
     found = one(drifted)
     assert found.plots == 5
     assert found.max_packet_rate_pps == pytest.approx(one(trials).max_packet_rate_pps, rel=0.03)
+
+
+def test_a_limit_that_some_trials_broke_is_not_called_kept() -> None:
+    late = (pl.col("block") == 2) & pl.col("intended_pps").is_close(TRUTH * 0.92)
+    trials = run().with_columns(delay_p99_ms=pl.when(late).then(400.0).otherwise("delay_p99_ms"))
+    assert trials.filter(late).height == 1
+    found = one(trials)
+    assert found.max_packet_rate_pps is not None
+    assert any("delay: above its limit of 50 ms" in reason and "1 of 6 restarts" in reason for reason in found.reasons)
