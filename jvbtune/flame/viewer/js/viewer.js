@@ -45,6 +45,7 @@ export class Viewer {
     this.hovered = { which: 'main', node: -1 };
     this.pending = 0;
     this.writing = 0;
+    this.tableKey = '';  // what the table shown depends on
     /** @type {boolean | null} the theme that the page has now */
     this.themed = null;
     this.palette = palette(false);
@@ -208,6 +209,10 @@ export class Viewer {
   showTable() {
     const { state, analysis } = this;
     if (!state.table) return;
+    const { sort, ascending, bySize, rows, level, matching, search, marked } = state;
+    const key = JSON.stringify([analysis.normKey, analysis.filterKey, sort, ascending, bySize, rows, level, marked, matching && search]);
+    if (key === this.tableKey) return;
+    this.tableKey = key;
     const columns = columnsOf(this);
     const { frames, counts } = orderedFrames(this, columns);
     this.counts = counts;
