@@ -97,14 +97,15 @@ def _cut(
 ) -> Tree:
     """The new tree: ``places`` are old nodes (for a stand-in, its parent), ``new_*`` map old nodes to new ones."""
     target = new_kept.copy()
-    ends = tops + tree.subtree[tops]
-    for top, end in zip(tops.tolist(), ends.tolist(), strict=True):
-        target[top:end] = new_small[tree.parent[top]]
+    # All below a top is cut off with it, so the nodes without a place are the tops' subtrees, one after another.
+    target[new_kept < 0] = np.repeat(new_small[tree.parent[tops]], tree.subtree[tops])
     size = len(places)
     small = len(tree.frames)
     parent = np.where(stands_in, new_kept[places], new_kept[np.maximum(tree.parent[places], 0)])
     parent[0] = -1
     depth = tree.depth[places] + stands_in
+    before = np.concatenate([[0], np.cumsum((new_kept >= 0).astype(np.int64) + (new_small >= 0))])
+    subtree = np.where(stands_in, 1, before[places + tree.subtree[places]] - before[places])
     sides = len(tree.sides)
     self_ = np.stack([np.bincount(target, weights=tree.self_[s], minlength=size) for s in range(sides)])
     total = np.where(stands_in, self_, tree.total[:, places])
@@ -126,7 +127,7 @@ def _cut(
         frame=np.where(stands_in, small, tree.frame[places]).astype(np.int32),
         parent=parent.astype(np.int32),
         depth=depth.astype(np.int32),
-        subtree=_subtree_sizes(depth),
+        subtree=subtree.astype(np.int32),
         self_=self_.astype(np.float64),
         total=total,
         self_nodes=self_nodes.astype(np.int32),
@@ -142,15 +143,3 @@ def _cut(
         ),
         columns={name: of_kept(values) for name, values in tree.columns.items()},
     )
-
-
-def _subtree_sizes(depth: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Sizes from the depths of a preorder: a subtree ends before the next node that is not deeper."""
-    size = len(depth)
-    end = np.full(size, size, dtype=np.int64)
-    open_nodes: list[int] = []
-    for node, level in enumerate(depth.tolist()):
-        while len(open_nodes) > level:
-            end[open_nodes.pop()] = node
-        open_nodes.append(node)
-    return (end - np.arange(size)).astype(np.int32)
