@@ -33,7 +33,7 @@ def discoveries(tree: Tree) -> set[str]:
 )
 @pytest.mark.parametrize("normalise", ["packets", "share"])
 def test_captures_of_one_program_differ_at_most_at_the_stated_rate(noise: Noise, normalise: str) -> None:
-    rng, same, repetitions = np.random.default_rng(11), program(), 300
+    rng, same, repetitions = np.random.default_rng(11), program(), 200
     trees = [
         merge([capture(same, rng, noise=noise, interval_ns=2e6) for _ in "ab"], normalise=normalise, level=LEVEL)
         for _ in range(repetitions)
