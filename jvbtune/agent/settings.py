@@ -10,8 +10,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from jvbtune.agent.namespaces import call_in
-
 INT_MAX = 2**31 - 1
 ICE4J_BUFFER = "ice4j.harvest.udp.receive-buffer-size"
 RMEM_MAX = "net.core.rmem_max"
@@ -65,14 +63,6 @@ def canonical(name: str, value: Any) -> str:
     return " ".join(str(number) for number in numbers)
 
 
-def to_wire(name: str, text: str | None) -> int | str | None:
-    """The form in which a value is told to the controller: a number where it is one."""
-    if text is None:
-        return None
-    parts = text.split()
-    return int(parts[0]) if len(parts) == 1 and parts[0].lstrip("-").isdigit() else text
-
-
 class Sysctls:
     """The tree of /proc/sys. ``/proc/sys/net`` shows the namespace of the thread that looks."""
 
@@ -82,37 +72,26 @@ class Sysctls:
     def path(self, name: str) -> str:
         return os.path.join(self.root, *name.split("."))
 
-    def read(self, name: str, netns: int | None = None) -> str:
-        """The value in canonical form. Raises OSError, NamespaceGone."""
-        return str(call_in("net", netns, lambda: self._read(name)))
-
-    def _read(self, name: str) -> str:
+    def read(self, name: str) -> str:
+        """The value in canonical form. Raises OSError."""
         with open(self.path(name), encoding="ascii") as file:
             return " ".join(file.read().split())
 
-    def write(self, name: str, value: str, netns: int | None = None) -> None:
-        """One write(2) of the whole value, as the kernel wants it. Raises OSError, NamespaceGone."""
-        call_in("net", netns, lambda: self._write(name, value))
-
-    def _write(self, name: str, value: str) -> None:
+    def write(self, name: str, value: str) -> None:
+        """One write(2) of the whole value, as the kernel wants it. Raises OSError."""
         descriptor = os.open(self.path(name), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode() + b"\n")
         finally:
             os.close(descriptor)
 
-    def why_not_writable(self, name: str, netns: int | None = None) -> str | None:
+    def why_not_writable(self, name: str) -> str | None:
         """None where the setting can be written; else the reason, in words."""
-
-        def look() -> str | None:
-            try:
-                os.close(os.open(self.path(name), os.O_WRONLY | os.O_CLOEXEC))
-            except OSError as error:
-                return explain(name, error)
-            return None
-
-        result: str | None = call_in("net", netns, look)
-        return result
+        try:
+            os.close(os.open(self.path(name), os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            return explain(name, error)
+        return None
 
 
 def explain(name: str, error: OSError) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import threading
 from typing import Any
+
+from jvbtune.agent.namespaces import call_in_network_of
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -28,7 +29,7 @@ class SockDiag:
     """
 
     def __init__(self, pid: int | None = None) -> None:
-        self._socket = _open() if pid is None else _open_in_namespace(f"/proc/{pid}/ns/net")
+        self._socket: socket.socket = _open() if pid is None else call_in_network_of(pid, _open)
 
     def udp_sockets(self) -> list[dict[str, Any]]:
         """All UDP sockets, both families: port, address, inode, uid, and memory in bytes (``drops``: packets)."""
@@ -90,41 +91,6 @@ def _open() -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
     opened.settimeout(5)
     return opened
-
-
-def _open_in_namespace(path: str) -> socket.socket:
-    """Open the socket in another namespace, from a thread that ends afterwards (setns holds for one thread)."""
-    if os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino:
-        return _open()
-    opened: list[socket.socket] = []
-    failed: list[OSError] = []
-
-    def enter() -> None:
-        try:
-            _set_network_namespace(path)
-            opened.append(_open())
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return opened[0]
-
-
-def _set_network_namespace(path: str) -> None:
-    import ctypes
-
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        library = ctypes.CDLL(None, use_errno=True)
-        if library.setns(descriptor, 0x40000000) != 0:  # CLONE_NEWNET
-            number = ctypes.get_errno()
-            raise OSError(number, f"setns {path}: {os.strerror(number)}")
-    finally:
-        os.close(descriptor)
 
 
 def inodes_of(pid: int) -> set[int]:

@@ -20,6 +20,7 @@ from jvbtune.agent.control import DEFAULT_RECEIVE_BUFFER, Bridge
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.guard import Lease
 from jvbtune.agent.journal import VERSION, Journal, Record
+from jvbtune.agent.namespaces import same_network
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back, summary
 from jvbtune.agent.rundir import DIRECTORY, LEASE_PATH, TIMER_UNIT, own_archive, stop_timer, systemd, tidy
@@ -156,6 +157,7 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     with journal.locked():
         _refuse_leftover(journal)
         if bridge is not None:
+            _refuse_other_namespace(bridge, names)
             _refuse_participants(bridge)
         baseline = {name: settings.read(name) for name in names if name in settings.SYSCTLS}
         refused = [why for name in baseline for why in [settings.writable(name)] if why]
@@ -238,6 +240,17 @@ def _refuse_participants(bridge: Bridge) -> None:
             "busy",
             f"{participants} participants are on the bridge: a sweep never touches live calls",
             "Drain the bridge and wait until they have left: curl -X POST http://HOST:8080/colibri/drain/enable",
+        )
+
+
+def _refuse_other_namespace(bridge: Bridge, names: list[str]) -> None:
+    """A container's own network namespace is made anew at each restart, with the kernel's values in it."""
+    own = [name for name in names if name in settings.SYSCTLS and not SETTINGS[name].initial_only]
+    if own and not same_network(bridge.pid()):
+        raise AgentFault(
+            "tuning",
+            f"{own[0]} belongs to a network namespace, and the bridge has one of its own: here it would do nothing",
+            "Sweep it on a bridge with host networking, or set it by `sysctls:` of its container.",
         )
 
 

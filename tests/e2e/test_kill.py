@@ -19,6 +19,7 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import TuningError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.hosts.local import LocalHost
 from jvbtune.lab import Lab
 from jvbtune.lab.processes import children
 from jvbtune.settings.tuning import Tuning
@@ -248,6 +249,16 @@ def test_a_host_in_a_namespace_of_its_own_says_what_it_cannot_set(lab_root: Path
             tuning.apply({NAME: 8192}, restart=False)
             assert sysctl(NAME) == BASELINE  # that of the initial namespace is another one
         assert tuning.report["restored"] == {NAME: BASELINE}
+
+
+def test_a_setting_of_another_namespace_than_the_bridges_is_refused(
+    lab_root: Path, sysctl: Callable[[str], str]
+) -> None:
+    """As of a container: jvbtune's agent is on the host, the bridge in a network namespace of its own."""
+    refused = pytest.raises(TuningError, match=f"{NAME} belongs to a network namespace")
+    with Lab.up("contained", own_namespace=True) as own, LocalHost() as here, AgentClient(here) as agent, refused:
+        _tuning(agent, own).__enter__()
+    assert not JOURNAL.exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
