@@ -80,6 +80,12 @@ def _settings_of(found: Recommendation) -> list[str]:
     lines.append(
         f"  recovery-threshold = {told.recovery_threshold_pps:.0f}: {RECOVERY_RATIO} of it, as JVB's own defaults"
     )
+    if told.cpu_load_threshold is not None and told.cpu_recovery_threshold is not None:
+        lines.append(
+            f'  or, with load-measurement = "cpu-usage": load-threshold = {told.cpu_load_threshold:.2f}, '
+            f"recovery-threshold = {told.cpu_recovery_threshold:.2f}, plus what else runs beside the bridge: JVB "
+            "measures the whole container or machine"
+        )
     if told.average_participant_stress is not None and told.packets_per_participant_pps is not None:
         lines.append(
             f"  average-participant-stress = {told.average_participant_stress:.5f}: "

@@ -85,7 +85,7 @@ class Crossing:
     estimate: float  #: inf: not met
     low: float
     high: float
-    lowest_seen: float  #: packets per second that kept the limit at least
+    lowest_seen: float  #: packets per second that kept it: the highest, or where some restarts broke it, all others
     broken: tuple[int, int] = (0, 0)  #: restarts that met it at some load, of how many
     broken_from: float = np.inf  #: the least packet rate at which one did
 
@@ -104,7 +104,8 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
     known = reached | (best.shift_sd < UNKNOWN_SD) & (np.log(place) - best.shift < np.log(top) + np.log(1.15))
     values = np.where(known, np.log(np.clip(place, 1e-6, TOP)) - best.shift, np.log(top))
     enough = known.sum() >= max(2, data.plots / 3) and reached.any() if data.plots > 1 else bool(reached.any())
-    kept = float(np.min(top[~reached])) * scale if (~reached).any() else 0.0
+    kept = float(np.max(top) if not reached.any() else np.min(top[~reached], initial=np.inf)) * scale
+    kept = kept if np.isfinite(kept) else 0.0
     broken = (int(reached.sum()), data.plots)
     broken_from = float(data.x[data.y >= goal].min()) if reached.any() else np.inf
     if not enough:

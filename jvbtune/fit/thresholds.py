@@ -22,7 +22,8 @@ JICOFO_OVERLOADED_STRESS = 0.8
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of one host. CPU as a share of the bridge's cores.
+    """Of one host. CPU as a share of the bridge's cores, and of the bridge's process alone: JVB's own cpu-usage
+    measurement is of the whole container or machine, so what else runs there comes on top.
 
     ``load_threshold_pps`` is what 19 of 20 restarts carry within every limit, for the dearest mix of packets that was
     seen; ``cpu_load_threshold`` is the CPU there, for a bridge whose load-measurement stays "cpu-usage".

@@ -263,3 +263,11 @@ def test_a_limit_that_some_trials_broke_is_not_called_kept() -> None:
     found = one(trials)
     assert found.max_packet_rate_pps is not None
     assert any("delay: above its limit of 50 ms" in reason and "1 of 6 restarts" in reason for reason in found.reasons)
+
+
+def test_a_block_that_was_run_at_low_loads_only_does_not_widen_a_limit_that_nothing_broke() -> None:
+    trials = run(blocks=7, restart_sd=0.02)
+    short = trials.filter((pl.col("block") != 3) | (pl.col("bridge_pps") < 0.5 * TRUTH))
+    found = one(short)
+    assert found.interval_pps is not None
+    assert found.interval_pps[0] > 0.8 * TRUTH
