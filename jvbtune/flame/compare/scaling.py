@@ -85,7 +85,7 @@ def scaling(
         said = ", ".join(f"{rate:.0f}" for rate in rates[order])
         raise UsageError(
             f"a curve takes captures at {FEWEST_LOADS} loads or more; there are {loads} ({said} packets/s)",
-            hint="Sweep with captures at more packet rates.",
+            hint='Sweep with captures at more packet rates: [profile] at = ["all"].',
         )
     marks = outermost(every.frame, every.subtree)
     per_sample = np.array([side.meta.units_per_sample for side in every.sides])
