@@ -96,6 +96,7 @@ class _Fast:
     """Stacks by the compiled loop, to the same keys as ``_Known`` gives."""
 
     def __init__(self, library: native.Library, table: StackTable, threads: Threads) -> None:
+        table.compile(library)
         self.folder = native.Folder(library)
         self.frames = FrameNumbers(self.folder, table.names.__getitem__)
         self.table = table
@@ -119,7 +120,7 @@ class _Fast:
         thread = np.array([self.thread_of[first] for first in firsts], dtype=np.int64)
         frames = self.frames.of(numbers, starts[thread >= 0])
         stacks = self.table.stacks(frames, starts + (thread >= 0), ends)
-        return (thread + 1) << 32 | np.array(stacks, dtype=np.int64)
+        return (thread + 1) << 32 | stacks
 
 
 class CollapsedReader:

@@ -198,7 +198,10 @@ class PerfReader:
 
     def _fold(self, stream: Input) -> None:
         library = native.library() if stream.is_large else None
-        frames = FrameNumbers(native.Folder(library), self._frame_of_name) if library else None
+        frames = None
+        if library is not None:
+            self.table.compile(library)
+            frames = FrameNumbers(native.Folder(library), self._frame_of_name)
         line_number = 1
         for piece in stream.pieces(b"\n\n"):
             lines = self._fold_fast(piece, frames) if frames else 0
@@ -227,7 +230,7 @@ class PerfReader:
             return 0
         ends = np.cumsum(lengths, dtype=np.int64)
         stacks = self.table.stacks(frames.of(names), ends - lengths, ends)
-        for (event, thread, period), stack in zip(headed, stacks, strict=True):
+        for (event, thread, period), stack in zip(headed, stacks.tolist(), strict=True):
             event.add(thread | stack, period)
         return len(names) + 2 * len(lengths)  # with a header and an empty line each
 

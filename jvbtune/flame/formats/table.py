@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jvbtune.flame.formats.native import Folder
+from jvbtune.flame.formats import native
+from jvbtune.flame.formats.native import Folder, Library
 from jvbtune.flame.model import Float64, Frames, Int32, Int64, Kind, Meta, Profile, Stacks
 from jvbtune.flame.names import NameRules, split_suffix
 
@@ -47,6 +48,7 @@ class StackTable:
         self.names = Names(self)
         self._frames: dict[tuple[str, Kind], bytes] = {}
         self._stacks: dict[bytes, int] = {}
+        self._compiled: native.Stacks | None = None
 
     def frame(self, name: str, kind: Kind) -> bytes:
         """The number of a frame, by the name and kind that the rules give it."""
@@ -58,26 +60,40 @@ class StackTable:
 
     def stack(self, frames: bytes) -> int:
         """The index of a stack."""
+        if self._compiled is not None:
+            array = np.frombuffer(frames, np.int32)
+            return int(self._compiled.numbers(array, np.zeros(1, np.int64), np.full(1, len(array)))[0])
         return self._stacks.setdefault(frames, len(self._stacks))
 
-    def stacks(self, frames: Int32, starts: Int64, ends: Int64) -> list[int]:
-        """The indices of many stacks: ``frames[starts[i]:ends[i]]``."""
-        raw = frames.tobytes()
-        of = self._stacks
-        return [
-            of.setdefault(raw[a:b], len(of)) for a, b in zip((starts * 4).tolist(), (ends * 4).tolist(), strict=True)
-        ]
+    def compile(self, library: Library) -> None:
+        """From here on stacks are kept by the compiled loops: many at once are fast, a single one is slow."""
+        if self._compiled is None:
+            kept, ends = self._kept()
+            self._compiled = native.Stacks(library)
+            self._compiled.numbers(kept, *(ends[:-1], ends[1:]))
+            self._stacks.clear()
+
+    def stacks(self, frames: Int32, starts: Int64, ends: Int64) -> Int32:
+        """The indices of many stacks: ``frames[starts[i]:ends[i]]``. After ``compile``."""
+        assert self._compiled is not None
+        return self._compiled.numbers(frames, starts, ends)
+
+    def _kept(self) -> tuple[Int32, Int64]:
+        """(frames of all stacks, where each begins and the last ends)."""
+        if self._compiled is not None:
+            flat, lengths = self._compiled.all()
+        else:
+            flat = np.frombuffer(b"".join(self._stacks), np.int32)
+            lengths = np.fromiter(map(len, self._stacks), np.int64, len(self._stacks)) >> 2
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return flat, offsets
 
     def build(self) -> Stacks:
         """The finished table."""
-        lengths = np.fromiter(map(len, self._stacks), np.int64, len(self._stacks)) >> 2
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        flat = np.frombuffer(b"".join(self._stacks), np.int32)
-        frames = Frames(
-            tuple(name for name, _ in self._frames), np.array([kind for _, kind in self._frames], dtype=np.uint8)
-        )
-        return Stacks(frames, flat, offsets)
+        flat, offsets = self._kept()
+        kinds = np.array([kind for _, kind in self._frames], dtype=np.uint8)
+        return Stacks(Frames(tuple(name for name, _ in self._frames), kinds), flat, offsets)
 
 
 def thread_label(name: bytes, tid: bytes) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jvbtune.flame.model import Float64, Int32
+from jvbtune.flame.model import Float64, Int32, Int64
 
 #: Files below this are read before a compiler has started.
 WORTH_IT_BYTES = 4 << 20
@@ -55,6 +55,10 @@ def library() -> ctypes.CDLL | None:
     loaded.names_count.argtypes = [_POINTER]
     loaded.names_get.argtypes = [_POINTER, ctypes.c_int32, ctypes.POINTER(ctypes.c_uint32)]
     loaded.names_get.restype = _POINTER
+    for name in ("names_all", "names_lengths"):
+        getattr(loaded, name).argtypes = [_POINTER]
+        getattr(loaded, name).restype = _POINTER
+    loaded.intern_stacks.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, ctypes.c_long, _POINTER]
     text, length = ctypes.c_char_p, ctypes.c_long
     loaded.fold_collapsed.argtypes = [_POINTER, _POINTER, text, length, _POINTER, _POINTER, _POINTER, _POINTER]
     loaded.fold_perf.argtypes = [_POINTER, text, length, _POINTER, _POINTER, _POINTER]
@@ -87,13 +91,46 @@ def _compile(source: bytes, path: Path) -> bool:
     return True
 
 
+class Stacks:
+    """Stacks of frames' numbers, each once, in C."""
+
+    def __init__(self, loaded: Library) -> None:
+        self._library = loaded
+        self._table = loaded.names_new()
+        if not self._table:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        if self._table:
+            self._library.names_free(self._table)
+
+    def numbers(self, frames: Int32, starts: Int64, ends: Int64) -> Int32:
+        """The number of each stack ``frames[starts[i]:ends[i]]``."""
+        frames, starts, ends = np.ascontiguousarray(frames), np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+        found = np.empty(len(starts), np.int32)
+        places = (frames.ctypes.data, starts.ctypes.data, ends.ctypes.data)
+        if self._library.intern_stacks(self._table, *places, len(starts), found.ctypes.data) < 0:
+            raise MemoryError
+        return found
+
+    def all(self) -> tuple[Int32, Int64]:
+        """(frames of all stacks one after another, number of frames of each)."""
+        count = int(self._library.names_count(self._table))
+        if not count:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        raw = ctypes.string_at(self._library.names_lengths(self._table), 4 * count)
+        bytes_ = np.frombuffer(raw, np.uint32).astype(np.int64)
+        flat = ctypes.string_at(self._library.names_all(self._table), int(bytes_.sum()))
+        return np.frombuffer(flat, np.int32), bytes_ >> 2
+
+
 class Folder:
     """Names and stacks with their numbers in C, and the room that its results are written to.
 
     Arrays that a call gives are overwritten by the next one.
     """
 
-    def __init__(self, loaded: ctypes.CDLL) -> None:
+    def __init__(self, loaded: Library) -> None:
         self._library = loaded
         self._names = loaded.names_new()
         self._stacks = loaded.names_new()

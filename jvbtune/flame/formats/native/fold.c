@@ -97,6 +97,11 @@ const char *names_get(const names *table, int32_t id, uint32_t *length)
     return table->arena + table->starts[id];
 }
 
+/* All names one after another, and how long each is. */
+const char *names_all(const names *table) { return table->arena; }
+
+const uint32_t *names_lengths(const names *table) { return table->lengths; }
+
 static int grow_slots(names *table)
 {
     size_t capacity = table->capacity * 2;
@@ -121,8 +126,8 @@ static int grow_slots(names *table)
 
 static int make_room(names *table, size_t length)
 {
-    if (table->used + length > table->room) {
-        size_t room = (table->room + length) * 2;
+    if (table->arena == NULL || table->used + length > table->room) {
+        size_t room = (table->room + length) * 2 + 64;
         char *arena = realloc(table->arena, room);
         if (arena == NULL)
             return 0;
@@ -164,6 +169,19 @@ static int32_t intern(names *table, const char *text, size_t length, uint64_t ha
     table->lengths[table->count] = (uint32_t)length;
     table->used += length;
     return table->count++;
+}
+
+/* The numbers of many stacks, frames[starts[i]] up to frames[ends[i]]. Returns 0, or -1 where memory is out. */
+int intern_stacks(names *stacks, const int32_t *frames, const int64_t *starts, const int64_t *ends, long count,
+                  int32_t *numbers)
+{
+    for (long i = 0; i < count; i++) {
+        const char *stack = (const char *)(frames + starts[i]);
+        size_t bytes = (ends[i] - starts[i]) * sizeof *frames;
+        if ((numbers[i] = intern(stacks, stack, bytes, hash_of_stack(stack, bytes))) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* Lines of collapsed stacks, each with its end of line: for every line the number of its stack, and its weight, a whole
