@@ -5,8 +5,8 @@
 The pair is that of the other flame benchmarks: two captures of 96,000 stacks, 41 deep, 139 MB each, 2.0 million nodes
 together; then the same as two sides of 6 slices. Each job is a process of its own, the fastest of several; memory is
 its peak. Merging and encoding may take 4 s. Peers draw a picture of the same pair: ``inferno-diff-folded`` and
-``inferno-flamegraph`` by one thread (built by cargo where ``bench_flame_formats.py`` put them; the picture has no
-table, no frames of A alone, no test), with the narrow frames that it leaves out by itself, and without leaving any out.
+``inferno-flamegraph`` by one thread (built by cargo, see ``bench_flame_formats.py``; the picture has no table, no
+frames of A alone, no test), with the narrow frames that it leaves out by itself, and without leaving any out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench_flame_formats import inferno
+
 LIMIT_SECONDS = 4.0
 ROUNDS = 5
-INFERNO = Path(".cache/inferno/bin")
 
 OURS = """
 import json, resource, sys, time
@@ -61,16 +62,16 @@ def ours(a: Path, b: Path, slices: int) -> dict[str, float]:
     return min(rounds, key=lambda one: one["merge"] + one["encode"])
 
 
-def peer(a: Path, b: Path, directory: Path, *options: str) -> tuple[float, float, int]:
+def peer(programs: Path, a: Path, b: Path, directory: Path, *options: str) -> tuple[float, float, int]:
     """(seconds, MB of the picture, peak MiB) of inferno, the faster of two rounds."""
     seconds, folded, picture = float("inf"), directory / "folded", directory / "diff.svg"
     peak = 0
     for _ in range(2):
         begun = time.perf_counter()
         with folded.open("wb") as out:
-            subprocess.run([INFERNO / "inferno-diff-folded", a, b], check=True, stdout=out)
+            subprocess.run([programs / "inferno-diff-folded", a, b], check=True, stdout=out)
         with picture.open("wb") as out:
-            process = subprocess.Popen([INFERNO / "inferno-flamegraph", *options, folded], stdout=out, stderr=out)
+            process = subprocess.Popen([programs / "inferno-flamegraph", *options, folded], stdout=out, stderr=out)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -97,11 +98,12 @@ def main() -> int:
                 f"reading {best['read']:.2f} s before; {best['mb']:.1f} MB, {best['mib']:.0f} MiB of memory",
                 flush=True,
             )
-        if not (INFERNO / "inferno-flamegraph").exists():
-            print("inferno is not here: bench_flame_formats.py builds it by cargo")
+        programs = inferno()
+        if programs is None:
+            print("no cargo here, which builds inferno to compare with")
             return int(missed)
         for text, options in (("as it is", ()), ("no frame left out", ("--minwidth", "0"))):
-            seconds, megabytes, peak = peer(a, b, directory, *options)
+            seconds, megabytes, peak = peer(programs, a, b, directory, *options)
             print(f"inferno, {text}: {seconds:.2f} s with reading, {megabytes:.1f} MB, {peak} MiB", flush=True)
     return int(missed)
 
