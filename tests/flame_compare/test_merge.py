@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jvbtune.errors import UsageError
 from jvbtune.flame.compare import merge
-from jvbtune.flame.model import Meta, Tree
+from jvbtune.flame.model import Kind, Meta, Profile, Tree
 from tests.flame_compare.build import Counts, profile
 
 NAMES = ("a", "a$b", "ab", "b", "b;", "é", "a/B.c")
@@ -130,3 +130,17 @@ def test_files_of_one_side_must_add_up(one: Meta, other: Meta, said: str) -> Non
 def test_counts_below_zero_are_refused() -> None:
     with pytest.raises(UsageError, match="below 0"):
         merge([[profile({("a",): -1})]])
+
+
+@pytest.mark.parametrize(("compiled", "said"), [(20, True), (6, False)])
+def test_unequally_warm_jvms_are_told(compiled: int, said: bool) -> None:
+    def of(count: int) -> Profile:
+        made = profile({("run", "Compile::Compile", "Parse::Parse"): count, ("run", "work"): 100 - count})
+        kinds = [Kind.JIT if "::" in name else Kind.JAVA for name in made.stacks.frames.names]
+        made.stacks.frames.kinds[:] = kinds
+        return made
+
+    tree = merge([[of(4)], [of(compiled)]])
+    assert any("not equally warm" in note for note in tree.notes) == said
+    if said:
+        assert any("4% of one side and 20% of another" in note for note in tree.notes)

@@ -18,6 +18,7 @@ from jvbtune.flame.model import (
     Bool,
     Float64,
     FrameTable,
+    Kind,
     Meta,
     Normalisation,
     Profile,
@@ -33,6 +34,9 @@ LEVEL = 0.05
 
 #: Totals further apart than this are rather of unlike things than of unlike loads.
 UNLIKELY_RATIO = 100.0
+
+#: Shares of the JIT compilers further apart than this are of JVMs that are not equally warm.
+UNLIKE_WARMTH = 0.05
 
 NOTE_SLICES = (
     "The noise is that between the slices of each side, and rows lend each other what they have in common. Slices of "
@@ -93,6 +97,7 @@ def merge(
     table_total = np.stack([by_frame(row[outer], trie.frame[outer], frames) for row in total])
     if len(sides) == 2:
         notes += _drifting(trie, slice_self, whole, permitted[0])
+    notes += _unequally_warm(trie, table, total)
     judged = _Judge(trie, table, outer, slice_self, whole, permitted[0], level) if len(sides) == 2 else None
     return Tree(
         frames=table.frames,
@@ -112,6 +117,21 @@ def merge(
         rules=tuple(rules),
         notes=tuple(notes),
     )
+
+
+def _unequally_warm(trie: Trie, table: Table, total: Float64) -> list[str]:
+    """A note where the compilers of a JVM took much more of one side than of another."""
+    compiler = (table.frames.kinds[trie.frame] == Kind.JIT).astype(np.int32)
+    if not compiler.any() or total[:, 0].min() <= 0:
+        return []
+    tops = (compiler > 0) & outermost(compiler, trie.subtree)
+    shares = total[:, tops].sum(axis=1) / total[:, 0]
+    if shares.max() - shares.min() < UNLIKE_WARMTH:
+        return []
+    return [
+        f"The JIT compilers took {shares.min():.0%} of one side and {shares.max():.0%} of another: the JVMs were not "
+        "equally warm, and much of the difference is that. Let them warm up alike."
+    ]
 
 
 def _drifting(trie: Trie, slice_self: Sequence[Float64], sides: Sequence[Side], chosen: Normalisation) -> list[str]:
