@@ -58,7 +58,7 @@ def test_async_profiler_sees_threads_by_name_and_inlined_methods(jvm: Jvm, take:
 
 
 def test_jfr_sees_java_only_and_says_so(jvm: Jvm, take: Take) -> None:
-    (document,) = take(jvm, engine="jfr", interval_ns=10_000_000, slice_seconds=2.0)
+    (document,) = take(jvm, engine="jfr", interval_ns=10_000_000, slices=1, slice_seconds=2.0)
     assert not document["kernel_frames"]
     assert any(text.startswith("Kernel, native") for text in document["lost"])
     assert "Spin.main" in document["stacks"]
