@@ -41,6 +41,9 @@ class _Inside:
         self.pid, self.uid, self.gid = pid, uid, gid
         self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.attach = Attach(pid, own_pid, uid, gid)
+        # In a user namespace of its own (rootless containers) a file can belong to its users alone (EOVERFLOW).
+        same = os.stat(f"{pid}/ns/user", dir_fd=self.proc).st_ino == os.stat("self/ns/user", dir_fd=self.proc).st_ino
+        self.maker = (os.geteuid(), os.getegid()) if same else (uid, gid)
         self.directory: str | None = None
         self.stop: list[list[str]] = []
         self.files: list[str] = []
@@ -103,7 +106,7 @@ class _Inside:
             there = os.lstat(own)
         except FileNotFoundError:
             return None if os.access(directory, os.W_OK, effective_ids=True) else "cannot be written to"
-        if stat.S_ISDIR(there.st_mode) and there.st_uid in (0, os.geteuid()):
+        if stat.S_ISDIR(there.st_mode) and there.st_uid in (0, self.maker[0]):
             return None
         return f"holds a {name} that is not ours"
 
@@ -113,24 +116,26 @@ class _Inside:
         self._clear(own)
         self.directory = own
         try:
-            os.mkdir(own, 0o755)
-            os.chmod(own, 0o755)
-            path = os.path.join(own, library)
-            data = base64.b64decode(content)
-            if data:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-                with open(descriptor, "w+b") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fchmod(descriptor, 0o755)
-                    file.seek(0)
-                    found = hashlib.sha256(file.read()).hexdigest()
-                    if found != sha256:
-                        raise Refused(f"{path}: its sha256 is {found}, not {sha256}")
-                    mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC).close()
-            out = os.path.join(own, "out")
-            os.mkdir(out, 0o700)
-            os.chown(out, self.uid, self.gid)
+            with identity(*self.maker):
+                os.mkdir(own, 0o755)
+                os.chmod(own, 0o755)
+                path = os.path.join(own, library)
+                data = base64.b64decode(content)
+                if data:
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+                    with open(descriptor, "w+b") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fchmod(descriptor, 0o755)
+                        file.seek(0)
+                        found = hashlib.sha256(file.read()).hexdigest()
+                        if found != sha256:
+                            raise Refused(f"{path}: its sha256 is {found}, not {sha256}")
+                        mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC).close()
+                out = os.path.join(own, "out")
+                os.mkdir(out, 0o700)
+            if self.maker != (self.uid, self.gid):
+                os.chown(out, self.uid, self.gid)
         except OSError as error:
             self.clean()
             raise Refused(f"{own}: {error.strerror}") from error
@@ -141,7 +146,8 @@ class _Inside:
 
     def write(self, path: str, content: str) -> dict[str, Any]:
         """A small file for the JVM to read."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with identity(*self.maker):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:
             file.write(base64.b64decode(content))
             os.fchmod(descriptor, 0o644)
@@ -163,7 +169,8 @@ class _Inside:
         """Offer perf descriptors on a socket for the next session."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        self.transfer = Transfer(path, self.pid, self.proc, self.uid, self.gid)
+        with identity(*self.maker):
+            self.transfer = Transfer(path, self.pid, self.proc, self.uid, self.gid)
         self.transfer.start()
         return {}
 
@@ -206,7 +213,7 @@ class _Inside:
             found = os.lstat(path)
         except OSError:
             return False
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, self.maker[0]):
             return False
         shutil.rmtree(path, ignore_errors=True)
         return True

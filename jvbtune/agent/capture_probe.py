@@ -57,7 +57,8 @@ def target(pid: int) -> Target:
         own_pid=int(fields.get("NSpid", str(pid)).split()[-1]),
         uid=int(fields["Uid"].split()[1]),
         gid=int(fields["Gid"].split()[1]),
-        capabilities=int(fields["CapEff"], 16),
+        # Those of another user namespace are good for nothing that the kernel asks of perf.
+        capabilities=int(fields["CapEff"], 16) if same_user_namespace(pid) else 0,
         seccomp=fields.get("Seccomp", "0") != "0",
         options=tuple(jvm_options(pid, command_line(pid))),
     )
@@ -76,6 +77,13 @@ def target(pid: int) -> Target:
             "Take -Xrs away and restart the bridge, or wait until it is up.",
         )
     return found
+
+
+def same_user_namespace(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino
+    except OSError:
+        return False
 
 
 def machine(pid: int) -> dict[str, Any]:

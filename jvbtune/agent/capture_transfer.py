@@ -47,7 +47,8 @@ class Transfer(threading.Thread):
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(path)
         os.chmod(path, 0o600)
-        os.chown(path, uid, gid)
+        if os.geteuid() != uid:
+            os.chown(path, uid, gid)
         self._listener.listen(1)
         self._listener.settimeout(30.0)
         self._tids: dict[int, int] = {}

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,11 +79,20 @@ def classes() -> Iterator[Path]:
         yield Path(directory)
 
 
-def launch(classes: Path, directory: Path, *options: str, uid: int = 0, mounts: Sequence[str] | None = None) -> Jvm:
+def launch(
+    classes: Path,
+    directory: Path,
+    *options: str,
+    uid: int = 0,
+    mounts: Sequence[str] | None = None,
+    rootless: bool = False,
+) -> Jvm:
     """Start one with ``options`` for Java, as ``uid``; ``mounts``: lines of shell, in pid and mount namespaces."""
     argv = ["java", *JAVA, *options, "-cp", str(classes), "Spin"]
     if uid:
         argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv]
+    if rootless:
+        argv = [sys.executable, str(Path(__file__).with_name("rootless.py")), *argv]
     if mounts is not None:
         script = "; ".join(["set -e", *mounts, 'exec "$@"'])
         unshare = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]

@@ -61,6 +61,16 @@ def test_a_container_with_a_read_only_root_and_a_noexec_tmp(engine: str, start_j
     assert jvm.leftovers() == []
 
 
+@pytest.mark.parametrize("engine", ["async-profiler", pytest.param("perf", marks=pytest.mark.perf), "jfr"])
+def test_a_rootless_container_whose_users_are_none_of_the_hosts(engine: str, start_jvm: StartJvm, take: Take) -> None:
+    jvm = start_jvm(rootless=True)
+    (document,) = take(jvm, engine=engine, slices=1)
+    assert document["target"]["uid"] == 100000
+    assert "Spin.main" in document["stacks"]
+    assert ("_[k]" in document["stacks"]) == (engine != "jfr")
+    assert jvm.leftovers() == []
+
+
 def test_the_place_of_the_library_is_one_that_it_can_be_mapped_from(start_jvm: StartJvm, agent: AgentClient) -> None:
     probe = agent.call("capture.probe", **start_jvm(uid=NOBODY, mounts=CONTAINER).bridge)
     assert probe["place"] == "/run"
