@@ -76,7 +76,8 @@ def _comparisons(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _timelines(run: Run, trials: pl.DataFrame) -> Iterator[str]:
-    for row in trials.head(MAX_TIMELINES).iter_rows(named=True):
+    timed = trials.filter(pl.col("started_unix").is_not_null() & pl.col("duration_s").is_not_null())
+    for row in timed.head(MAX_TIMELINES).iter_rows(named=True):
         try:
             samples = run.samples(row["trial"])
         except StoreError:

@@ -24,8 +24,15 @@ def _sample(second: float, **overrides: Any) -> dict[str, Any]:
             "cpu_mhz": 2000.0 + 100 * (second > 5),
         },
         "cores": [
-            {"cpu": 0, "user_s": 0.4 * second, "system_s": 0.1 * second, "softirq_s": 0.05 * second, "steal_s": 0.0},
-            {"cpu": 1, "user_s": 0.2 * second, "system_s": 0.0, "softirq_s": 0.0, "steal_s": 0.02 * second},
+            # As sampled by the tick, user and system add up to more than there was: only idle is measured.
+            {
+                "cpu": 0,
+                "user_s": 0.9 * second,
+                "system_s": 0.1 * second,
+                "softirq_s": 0.05 * second,
+                "idle_s": 0.45 * second,
+            },
+            {"cpu": 1, "user_s": 0.2 * second, "softirq_s": 0.0, "steal_s": 0.02 * second, "idle_s": 0.78 * second},
         ],
         "udp": {"RcvbufErrors": int(3 * second), "MemErrors": 0, "SndbufErrors": 0},
         "softnet": [{"cpu": 0, "dropped": int(second), "squeezed": int(4 * second)}, {"cpu": 1, "dropped": 5}],
@@ -52,7 +59,7 @@ def test_rates_over_the_window() -> None:
     assert fields["backlog_drops"] == 10
     assert fields["interface_drops"] == 20
     assert fields["squeezes"] == 40
-    assert fields["tenants_cpu_ratio"] == pytest.approx((0.7 - 0.5) / 2)
+    assert fields["tenants_cpu_ratio"] == pytest.approx((0.55 + 0.2 - 0.05 - 0.5) / 2)
     assert fields["cpu_mhz"] == pytest.approx(2000 + 100 * 5 / 11)
     assert fields["gc_ratio"] == pytest.approx(0.01)
     assert fields["throttled_ratio"] == pytest.approx(0.1)
@@ -108,7 +115,7 @@ def test_other_processes_count_where_the_bridge_may_run_and_nowhere_else() -> No
     samples = [_sample(second) for second in range(11)]
     for sample in samples:
         sample["bridge"]["cpus"] = [1]
-        sample["cores"][1]["user_s"] += 0.7 * (sample["t_unix"] - 1000)
+        sample["cores"][1]["idle_s"] -= 0.7 * (sample["t_unix"] - 1000)
     assert summarise(samples)["tenants_cpu_ratio"] == pytest.approx(0.4)
     del samples[-1]["bridge"]["cpus"]
     assert "tenants_cpu_ratio" not in summarise(samples)
