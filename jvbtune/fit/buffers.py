@@ -21,6 +21,8 @@ from jvbtune.fit.recommendation import Recommendation
 OPUS_TRUESIZE_BYTES = 832
 #: Above it a buffer holds media that nobody wants any more.
 MAX_USEFUL_SECONDS = 0.5
+#: A sweep is too short to see the rare pauses of collections and of the scheduler, 100 to 300 ms on busy hosts.
+MIN_STALL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,17 @@ class BufferSize:
 
 
 def buffer_size(stall_seconds: float, peak_in_pps: float, truesize_bytes: float = OPUS_TRUESIZE_BYTES) -> BufferSize:
-    """p99.9 of the stalls × peak packets in × truesize, rounded up to a page; stalls count up to 0.5 s."""
+    """p99.9 of the stalls × peak packets in × truesize, rounded up to a page; stalls count from 0.1 up to 0.5 s."""
     if min(stall_seconds, peak_in_pps, truesize_bytes) <= 0:
         raise UsageError("a buffer's size needs a stall, a packet rate and a truesize above 0")
-    seconds = min(stall_seconds, MAX_USEFUL_SECONDS)
+    seconds = min(max(stall_seconds, MIN_STALL_SECONDS), MAX_USEFUL_SECONDS)
     packets = -int(-seconds * peak_in_pps // 1)
-    asked = -int(-(packets * truesize_bytes / 2) // 4096) * 4096
+    return _of_bytes(packets * truesize_bytes, peak_in_pps, truesize_bytes)
+
+
+def _of_bytes(rcvbuf_bytes: float, peak_in_pps: float, truesize_bytes: float) -> BufferSize:
+    asked = -int(-(rcvbuf_bytes / 2) // 4096) * 4096
+    packets = int(2 * asked / truesize_bytes)
     return BufferSize(2 * asked, asked, packets, 2 * asked / truesize_bytes / peak_in_pps)
 
 
@@ -61,6 +68,7 @@ class BufferAdvice:
     peak_in_pps: float
     truesize_bytes: float
     truesize_source: str
+    dropping_rcvbuf_bytes: int | None  #: the largest buffer that dropped packets in a burst of the run
     found_rcvbuf_bytes: int | None
     found_holds_seconds: float | None  #: stale media at most, when it is full
 
@@ -80,9 +88,17 @@ class BufferAdvice:
         """For people, with each number's source."""
         text = (
             f"a receive buffer of {self.size.rcvbuf_bytes} bytes (net.core.rmem_max {self.size.rmem_max_bytes}) rides "
-            f"out {self.stall_seconds * 1000:.0f} ms ({self.stall_source}) at {self.peak_in_pps:.0f} packets in a "
+            f"out {self.size.holds_seconds * 1000:.0f} ms, where {self.stall_seconds * 1000:.0f} ms were seen "
+            f"({self.stall_source}), at {self.peak_in_pps:.0f} packets in a "
             f"second of {self.truesize_bytes:.0f} bytes each ({self.truesize_source})"
         )
+        if self.stall_seconds < MIN_STALL_SECONDS:
+            text += (
+                f"; a run this short does not see the rare pauses, so that {MIN_STALL_SECONDS * 1000:.0f} ms are "
+                "taken at least"
+            )
+        if self.dropping_rcvbuf_bytes is not None:
+            text += f"; bursts overflowed {self.dropping_rcvbuf_bytes} bytes, so it is larger than that"
         if self.found_holds_seconds is not None:
             text += (
                 f"; the one found on arrival, {self.found_rcvbuf_bytes} bytes, is {self.verdict}: full, it holds "
@@ -134,9 +150,22 @@ def buffer_advice(
     arrival = rows.filter(pl.col("step") == "baseline")["socket_rcvbuf_bytes"].drop_nulls()
     buffer = int(arrival[0]) if len(arrival) else None
     holds = None if buffer is None else buffer / truesize / peak
-    return BufferAdvice(
-        buffer_size(stall, peak, truesize), stall, source, peak, truesize, truesize_source, buffer, holds
-    )
+    size = buffer_size(stall, peak, truesize)
+    dropping, keeping = _overflown(frame.filter((pl.col("host") == found.host) & pl.col("valid")))
+    if dropping is not None and size.rcvbuf_bytes <= dropping:
+        size = _of_bytes(keeping or 2 * dropping, peak, truesize)
+    return BufferAdvice(size, stall, source, peak, truesize, truesize_source, dropping, buffer, holds)
+
+
+def _overflown(trials: pl.DataFrame) -> tuple[int | None, int | None]:
+    """Of the bursts: the largest buffer that dropped packets, and the smallest above it that was tried and kept all."""
+    bursts = trials.filter((pl.col("kind") == "burst") & pl.col("socket_rcvbuf_bytes").is_not_null())
+    dropped = bursts.filter(pl.col("socket_drops") > 0)["socket_rcvbuf_bytes"]
+    if not len(dropped):
+        return None, None
+    largest = int(dropped.max())  # type: ignore[arg-type]
+    above = bursts.filter(pl.col("socket_rcvbuf_bytes") > largest)["socket_rcvbuf_bytes"]
+    return largest, int(above.min()) if len(above) else None  # type: ignore[arg-type]
 
 
 def _truesize(measured: Mapping[str, float], payload_bytes: int) -> tuple[float, str]:

@@ -13,6 +13,8 @@ from jvbtune.errors import JvbtuneError
 
 EXPERIMENT = Path("experiments/udp-buffers-quick.toml")
 LAB = "lab"
+#: The steps of the experiment that are profiled.
+SMALL, LARGE = "net.core.rmem_max=212992", "net.core.rmem_max=10485760"
 JVBTUNE = (sys.executable, "-m", "jvbtune")
 
 
@@ -76,8 +78,8 @@ def _compare_profiles() -> int:
     found = {(one["step"], one["intended_pps"]): one["path"] for one in captures}
     lowest, highest = captures[0]["intended_pps"], captures[-1]["intended_pps"]
     pairs = {
-        "load": (("baseline", lowest), ("baseline", highest)),
-        "buffer": (("net.core.rmem_max=212992", highest), ("net.core.rmem_max=10485760", highest)),
+        "load": ((LARGE, lowest), (LARGE, highest)),
+        "buffer": ((SMALL, highest), (LARGE, highest)),
     }
     for name, (a, b) in pairs.items():
         if a not in found or b not in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,10 @@ def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
 
 
 def find_levels(opened: Sweep) -> tuple[float, ...]:
-    """Raise the packet rate on the baseline until a limit is met, and spread the levels up to just above it.
+    """Raise the packet rate on the baseline until a limit is met, and spread the levels up to where it may lie.
+
+    That is the geometric mean of the first rate that met a limit and the last that did not: loads that saturate a host
+    say nothing of what a packet costs, so few of them are wanted.
 
     The probes are trials of kind ``probe``: kept, shown, and not used in fits. Raises LoadError where even the first
     rate meets a limit, or where the generator is the limit.
@@ -47,6 +51,9 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
     assert auto is not None
     rate, highest, number = auto.start_pps, 0.0, 0
     opened.generator.stop()
+    warm_up = opened.experiment.durations.warm_up_seconds
+    if warm_up > 0:  # a bridge that nobody used since its start meets its limits early
+        opened.generator.offer(IntendedLoad.for_packet_rate(rate, mix), warm_up, settle_seconds=0.0)
     while True:
         load = IntendedLoad.for_packet_rate(min(rate, section.max_packet_rate_pps), mix)
         trial = Trial(f"probe-{number}", "probe", load, auto.probe_seconds, 0)
@@ -73,7 +80,7 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
                 f"the bridge meets a limit at the first packet rate, {load.packet_rate_pps:.0f} pps, already",
                 hint="Set a lower load.auto.start_pps in the experiment.",
             )
-        highest = max(highest, load.packet_rate_pps)
+        highest = math.sqrt(highest * load.packet_rate_pps) if met else load.packet_rate_pps
         if met or load.packet_rate_pps >= section.max_packet_rate_pps - mix.packet_rate_pps():
             break
         rate = load.packet_rate_pps * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)

@@ -102,3 +102,29 @@ def test_a_buffer_is_sized_by_what_was_seen_and_bigger_is_not_called_better() ->
 def test_a_queue_is_so_many_seconds_behind() -> None:
     samples = pl.DataFrame({"sockets.7.rmem_bytes": [0, 832_000], "sockets.8.rmem_bytes": [0, 0]})
     assert queued_seconds(samples, 10_000, 832) == [0.0, 0.1]
+
+
+def test_a_buffer_is_never_advised_below_what_bursts_overflowed_nor_by_a_run_that_saw_no_pause() -> None:
+    frame = trials(60_000.0).with_columns(socket_rcvbuf_bytes=pl.lit(8_388_608))
+    (found,) = recommend(frame)
+    quiet = buffer_advice(found, frame, queued_seconds=[0.001] * 2000)
+    assert quiet is not None
+    assert quiet.size.holds_seconds >= 0.1
+    assert "rare pauses" in quiet.sentence()
+    row = frame.filter(pl.col("kind") == "steady").head(1)
+
+    def burst(rcvbuf_bytes: int, drops: int) -> pl.DataFrame:
+        return row.with_columns(
+            kind=pl.lit("burst"), socket_rcvbuf_bytes=pl.lit(rcvbuf_bytes), socket_drops=pl.lit(drops)
+        )
+
+    with_drops = frame.with_columns(socket_drops=pl.lit(0))
+    swept = pl.concat([with_drops, burst(16_777_216, 9), burst(20_971_520, 0)], how="diagonal_relaxed")
+    burdened = buffer_advice(found, swept, queued_seconds=[0.001] * 2000)
+    assert burdened is not None
+    assert burdened.size.rcvbuf_bytes == 20_971_520
+    assert burdened.verdict == "too small"
+    assert "bursts overflowed 16777216 bytes" in burdened.sentence()
+    untried = buffer_advice(found, swept.filter(pl.col("socket_rcvbuf_bytes") < 20_000_000), queued_seconds=[0.001] * 9)
+    assert untried is not None
+    assert untried.size.rcvbuf_bytes == 2 * 16_777_216
