@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from jvbtune.lab.home import JAR, main_class
+from jvbtune.lab.home import JAR, REAL_MAIN_CLASS, main_class
 
 
 def jvb_conf(address: str, media_port: int, http_port: int) -> str:
@@ -36,9 +36,15 @@ ice4j.harvest {{
 
 
 def bridge_argv(java: str, home: Path, directory: Path, heap_mib: int) -> list[str]:
-    """The command line of the Debian package's jvb.sh, and what profilers want of a JVM."""
+    """The command line of the Debian package's jvb.sh, and what profilers want of a JVM.
+
+    The lab's own bridge is compiled by C1 alone. C2 on the bridge's one core takes a third of it for a minute, and a
+    lab's windows are seconds; its capacity is no JVB's either way. A real bridge keeps the JVM's defaults.
+    """
+    entry = main_class(home)
     return [
         java,
+        *([] if entry == REAL_MAIN_CLASS else ["-XX:TieredStopAtLevel=1"]),
         f"-Xmx{heap_mib}m",
         "-XX:+UseG1GC",
         "-XX:+HeapDumpOnOutOfMemoryError",
@@ -50,7 +56,7 @@ def bridge_argv(java: str, home: Path, directory: Path, heap_mib: int) -> list[s
         f"-Djava.io.tmpdir={directory}/tmp",
         "-cp",
         f"{home}/{JAR}:{home}/lib/*",
-        main_class(home),
+        entry,
     ]
 
 
