@@ -58,7 +58,9 @@ def test_async_profiler_sees_threads_by_name_and_inlined_methods(jvm: Jvm, take:
 
 
 def test_jfr_sees_java_only_and_says_so(jvm: Jvm, take: Take) -> None:
-    (document,) = take(jvm, engine="jfr", interval_ns=10_000_000, slices=1, slice_seconds=2.0)
+    (document,) = take(
+        jvm, engine="jfr", interval_ns=10_000_000, slices=1, slice_seconds=8.0
+    )  # its sampler begins seconds after a start
     assert not document["kernel_frames"]
     assert any(text.startswith("Kernel, native") for text in document["lost"])
     assert "Spin.main" in document["stacks"]
@@ -108,7 +110,7 @@ def test_the_cost_is_measured_in_turn_with_windows_without_a_profiler(jvm: Jvm, 
 
 
 def test_jfrs_cost_is_measured_too_with_a_recording_for_each_slice(jvm: Jvm, take: Take) -> None:
-    (document,) = take(jvm, engine="jfr", slices=3, slice_seconds=1.0, interval_ns=10_000_000, measure_cost=True)
+    (document,) = take(jvm, engine="jfr", slices=3, slice_seconds=8.0, interval_ns=10_000_000, measure_cost=True)
     assert len(document["off"]) == 3
     assert document["cost"]["pairs"] == 3
     assert len(list(document["path"].glob("recording-*.jfr"))) == 3

@@ -35,6 +35,9 @@ WHOLE_RATIO = 0.9
 
 Observer = Callable[[str, Mapping[str, Any]], None]
 
+#: To send a library of half a megabyte over a slow link to a busy host.
+LIBRARY_SECONDS = 120.0
+
 
 def capture(
     agent: AgentClient,
@@ -59,6 +62,7 @@ def capture(
             content, sha256 = profiler_library(probe["machine"])
             agent.call(
                 "capture.library",
+                timeout_seconds=LIBRARY_SECONDS,
                 name="libasyncProfiler.so",
                 sha256=sha256,
                 content=base64.b64encode(content).decode(),
