@@ -245,7 +245,7 @@ def _refuse_participants(bridge: Bridge) -> None:
 
 def _refuse_other_namespace(bridge: Bridge, names: list[str]) -> None:
     """A container's own network namespace is made anew at each restart, with the kernel's values in it."""
-    own = [name for name in names if name in settings.SYSCTLS and not SETTINGS[name].initial_only]
+    own = [name for name in names if name.startswith("net.") and name in SETTINGS and not SETTINGS[name].initial_only]
     if own and not same_network(bridge.pid()):
         raise AgentFault(
             "tuning",
