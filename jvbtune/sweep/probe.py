@@ -59,7 +59,7 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
     section = opened.experiment.load
     auto, limits, mix = section.auto, opened.experiment.limits, section.mix.mix()
     assert auto is not None
-    rate, highest, number = auto.start_pps, 0.0, 0
+    rate, highest, number = min(auto.start_pps, section.max_packet_rate_pps), 0.0, 0
     opened.generator.stop()
     warm_up = opened.experiment.durations.warm_up_seconds
     if warm_up > 0:  # a bridge that nobody used since its start meets its limits early
