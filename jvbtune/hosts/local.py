@@ -115,9 +115,12 @@ class LocalStream:
 
     def wait(self, timeout_seconds: float | None = None) -> int:
         try:
-            return self._process.wait(timeout_seconds)
+            status = self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{self._argv[0]} did not end within {timeout_seconds} s") from error
+        for reader in self._readers:
+            reader.join(1)  # its last words are read; a child of its own may hold the pipe open for longer
+        return status
 
     def close(self) -> None:
         self.close_stdin()

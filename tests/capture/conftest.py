@@ -46,6 +46,7 @@ class Jvm:
     process: subprocess.Popen[bytes]
     output: Path
     pid_file: Path
+    found: frozenset[str] = frozenset()  # somebody else's files, there before it started
 
     @property
     def bridge(self) -> dict[str, Any]:
@@ -65,8 +66,7 @@ class Jvm:
     def leftovers(self) -> list[str]:
         """What a capture left where the JVM can see it."""
         root = Path(f"/proc/{self.pid}/root")
-        found = [path for place in ("tmp", "run", "dev/shm", "var/tmp") for path in (root / place).glob(".jvbtune-*")]
-        return [str(path) for path in [*found, *(root / "tmp").glob("perf-*.map")]]
+        return [str(path) for path in _ours(root) if str(path.relative_to(root)) not in self.found]
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +98,7 @@ def launch(
         unshare = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]
         argv = [*unshare, "sh", "-c", script, "sh", *argv]
     output, pid_file = directory / "output", directory / "pid"
+    found = frozenset(str(path.relative_to("/")) for path in _ours(Path("/")))
     with output.open("wb") as file:
         process = subprocess.Popen(argv, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd="/")
     deadline = time.monotonic() + 20
@@ -106,7 +107,13 @@ def launch(
         assert time.monotonic() < deadline, "the JVM did not start"
         time.sleep(0.05)
     pid_file.write_text(str(pid))
-    return Jvm(pid, process, output, pid_file)
+    return Jvm(pid, process, output, pid_file, found)
+
+
+def _ours(root: Path) -> list[Path]:
+    """Files by a name that captures give."""
+    found = [path for place in ("tmp", "run", "dev/shm", "var/tmp") for path in (root / place).glob(".jvbtune-*")]
+    return [*found, *(root / "tmp").glob("perf-*.map")]
 
 
 def stop_jvm(jvm: Jvm) -> None:
