@@ -25,6 +25,7 @@ from typing import Any, Callable
 
 from jvbtune.agent import VERSION
 from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.procfs import boot_id
 
 #: Each offers ``OPERATIONS``; may offer ``hello(agent) -> dict`` (put into the answer of ``hello``).
 MODULES = ("bridge", "capture", "provenance", "sampler", "tuning")
@@ -187,11 +188,6 @@ def hello(agent: Agent, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def clock(agent: Agent, arguments: dict[str, Any]) -> dict[str, float]:
     return {"unix": time.time(), "mono": time.monotonic()}
-
-
-def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
 
 
 def main() -> int:

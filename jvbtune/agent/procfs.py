@@ -18,6 +18,12 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def boot_id() -> str:
+    """Of the running kernel: the same in all of its containers and namespaces, another after a reboot."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
 def parse_stat(text: str) -> dict[str, Any]:
     """/proc/PID/stat: ``comm`` may hold blanks and parentheses, so all counts from the last parenthesis."""
     name = text[text.index("(") + 1 : text.rindex(")")]
@@ -102,11 +108,56 @@ def parse_cgroup_cpu_stat(text: str) -> dict[str, float]:
     if "nr_periods" not in values:
         return {}
     throttled = float(values.get("throttled_usec", 0)) / 1e6 + float(values.get("throttled_time", 0)) / 1e9
-    return {
+    found: dict[str, float] = {
         "nr_periods": int(values["nr_periods"]),
         "nr_throttled": int(values.get("nr_throttled", 0)),
         "throttled_s": throttled,
     }
+    if "usage_usec" in values:
+        found["usage_s"] = int(values["usage_usec"]) / 1e6
+    return found
+
+
+def parse_cpus(text: str) -> list[int]:
+    """A kernel list of CPUs: ``0-2,5``."""
+    cpus: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first:
+            cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def cpu_quota(directory: str) -> tuple[int, int] | None:
+    """The quota of one cgroup, (quota, period) in microseconds; None where it has none."""
+    text = read_text(directory + "/cpu.max")
+    if text is not None:
+        quota, period = text.split()
+    else:
+        quota = (read_text(directory + "/cpu.cfs_quota_us") or "-1").strip()
+        period = (read_text(directory + "/cpu.cfs_period_us") or "100000").strip()
+    return None if quota in ("max", "-1") else (int(quota), int(period))
+
+
+def jvm_load_scope(pid: int) -> dict[str, Any]:
+    """Of what a JVM's ``getSystemCpuLoad`` is a share, which is what a JVB's "cpu-usage" measurement reads.
+
+    As the JDK has it (OperatingSystemImpl.getCpuLoad, JDK 11.0.9 and later): of its cgroup's quota where it has one,
+    else of its cgroup's cpuset, else of the host. ``scope``: quota | cpuset | host; ``cpus``: of the last two;
+    ``quota_s``: CPU seconds a period.
+    """
+    directory = cgroup_directory(pid, "cpu")
+    quota = cpu_quota(directory) if directory else None
+    if quota is not None:
+        return {"scope": "quota", "cores": quota[0] / quota[1], "quota_s": quota[0] / 1e6, "cpus": []}
+    online = parse_cpus(read_text("/sys/devices/system/cpu/online") or "")
+    directory = cgroup_directory(pid, "cpuset")
+    if directory:
+        text = read_text(directory + "/cpuset.cpus.effective") or read_text(directory + "/cpuset.effective_cpus")
+        cpus = parse_cpus(text or "")
+        if cpus and len(cpus) < len(online):
+            return {"scope": "cpuset", "cores": float(len(cpus)), "quota_s": None, "cpus": cpus}
+    return {"scope": "host", "cores": float(len(online)), "quota_s": None, "cpus": online}
 
 
 def cpu_mhz(cpus: list[int], root: str = "/sys/devices/system/cpu") -> float | None:
@@ -116,36 +167,31 @@ def cpu_mhz(cpus: list[int], root: str = "/sys/devices/system/cpu") -> float | N
     return sum(kilohertz) / len(kilohertz) / 1000 if kilohertz else None
 
 
-def cgroup_cpu_directory(pid: int) -> str | None:
-    """The directory of the process's CPU controller; None where it is not visible."""
-    text = read_text(f"/proc/{pid}/cgroup") or ""
-    for line in text.splitlines():
+def cgroup_directory(pid: int, controller: str) -> str | None:
+    """The directory of the process's cgroup in which ``controller`` (cpu, cpuacct, cpuset) is; None: not visible.
+
+    Of a unified hierarchy (v2) it is the same one for all; v1 mounts each apart, or several at one place.
+    """
+    unified = None
+    for line in (read_text(f"/proc/{pid}/cgroup") or "").splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            candidate = "/sys/fs/cgroup" + path
-        elif "cpu" in controllers.split(","):
-            candidate = f"/sys/fs/cgroup/{controllers}{path}"
-        else:
-            continue
-        if os.path.exists(candidate + "/cpu.stat"):
-            return candidate.rstrip("/")
-    return None
+            unified = ("/sys/fs/cgroup" + path).rstrip("/")
+        elif controller in controllers.split(","):
+            directory = f"/sys/fs/cgroup/{controllers}{path}".rstrip("/")
+            if os.path.isdir(directory):
+                return directory
+    return unified if unified and os.path.exists(unified + "/cgroup.controllers") else None
 
 
 def usable_cores(pid: int) -> float:
     """The cores that a process may use: its affinity, and its cgroup's quota where there is one."""
     cores = float(len(os.sched_getaffinity(pid)))
-    directory = cgroup_cpu_directory(pid)
+    directory = cgroup_directory(pid, "cpu")
     while directory and directory.startswith("/sys/fs/cgroup"):
-        quota, period = "max", "100000"
-        text = read_text(directory + "/cpu.max")
-        if text is not None:
-            quota, period = text.split()
-        elif read_text(directory + "/cpu.cfs_quota_us") is not None:
-            quota = (read_text(directory + "/cpu.cfs_quota_us") or "-1").strip()
-            period = (read_text(directory + "/cpu.cfs_period_us") or "100000").strip()
-        if quota not in ("max", "-1"):
-            cores = min(cores, int(quota) / int(period))
+        quota = cpu_quota(directory)
+        if quota is not None:
+            cores = min(cores, quota[0] / quota[1])
         directory = os.path.dirname(directory)
     return cores
 

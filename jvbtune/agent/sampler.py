@@ -64,8 +64,12 @@ class BridgeWatch:
         self._diag = SockDiag(pid)
         self._inodes: set[int] = set()
         self._cpus: list[int] = []
+        self._scope: dict[str, Any] = {}
         self._next_slow = 0.0
-        self._cgroup = procfs.cgroup_cpu_directory(pid)
+        self._cgroup = procfs.cgroup_directory(pid, "cpu")
+        accounting = procfs.cgroup_directory(pid, "cpuacct")
+        usage = f"{accounting}/cpuacct.usage"  # v1; v2 has it in cpu.stat
+        self._usage = OpenFile(usage) if accounting and os.path.exists(usage) else None
         self._gc: HsPerf | None = None
 
     def sample(self) -> dict[str, Any]:
@@ -88,6 +92,7 @@ class BridgeWatch:
                 "rx_thread_name": RECEIVE_THREAD_PREFIX if receive is not None else None,
                 "threads": groups,
                 "cpus": self._cpus,
+                "load_scope": self._scope,
                 "cpu_mhz": procfs.cpu_mhz(self._cpus[:MAX_CLOCKS]),
             },
             "udp": procfs.parse_snmp_udp(self._snmp.text()),
@@ -107,6 +112,7 @@ class BridgeWatch:
         self._next_slow = time.monotonic() + SLOW_SECONDS
         self._inodes = inodes_of(self.pid)
         self._cpus = sorted(os.sched_getaffinity(self.pid))
+        self._scope = procfs.jvm_load_scope(self.pid)
         present = {int(name) for name in os.listdir(f"/proc/{self.pid}/task")}
         for tid in set(self._threads) - present:
             self._end_thread(tid)
@@ -151,12 +157,17 @@ class BridgeWatch:
     def _throttling(self) -> dict[str, float]:
         if self._cgroup is None:
             return {}
-        return procfs.parse_cgroup_cpu_stat(procfs.read_text(self._cgroup + "/cpu.stat") or "")
+        found = procfs.parse_cgroup_cpu_stat(procfs.read_text(self._cgroup + "/cpu.stat") or "")
+        if self._usage is not None and found:
+            found["usage_s"] = int(self._usage.text()) / 1e9
+        return found
 
     def close(self) -> None:
         for file in (self._stat, self._snmp, self._dev, *(file for _, file in self._threads.values())):
             file.close()
         self._threads.clear()
+        if self._usage is not None:
+            self._usage.close()
         self._diag.close()
         if self._gc is not None:
             self._gc.close()

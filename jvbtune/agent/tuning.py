@@ -21,7 +21,7 @@ from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.guard import Lease
 from jvbtune.agent.journal import VERSION, Journal, Record
 from jvbtune.agent.namespaces import same_network
-from jvbtune.agent.procfs import start_ticks
+from jvbtune.agent.procfs import boot_id, start_ticks
 from jvbtune.agent.putback import put_back, summary
 from jvbtune.agent.rundir import DIRECTORY, LEASE_PATH, TIMER_UNIT, own_archive, stop_timer, systemd, tidy
 from jvbtune.agent.settings import SETTINGS
@@ -169,7 +169,7 @@ def begin(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             config_file = _config_file(bridge) if any(name in settings.HOCON for name in names) else None
             bridge.controlled_by()
             drain_found = bridge.draining()
-        tuning = Tuning(agent, journal, float(arguments["lease_seconds"]), _boot_id())
+        tuning = Tuning(agent, journal, float(arguments["lease_seconds"]), boot_id())
         os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
         record: Record = {
             "version": VERSION,
@@ -396,7 +396,7 @@ def revert(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     journal = Journal()
     Lease(LEASE_PATH).end()
     with journal.locked(PUT_BACK_SECONDS):
-        report = put_back(journal, _boot_id(), "by hand")
+        report = put_back(journal, boot_id(), "by hand")
         tidy(journal)
     return report or journal.last_report(found["run_id"]) or {}
 
@@ -415,11 +415,6 @@ def _tuning(agent: Any) -> Tuning:
     if tuning is None:
         raise AgentFault("tuning", "no sweep was begun by this agent")
     return tuning  # type: ignore[no-any-return]
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
 
 
 OPERATIONS = {

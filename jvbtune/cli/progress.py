@@ -9,6 +9,9 @@ from typing import Any
 
 from jvbtune.cli.common import on_terminal, say
 
+#: Trials of so many seconds tell how fast a host really goes; before that the estimate stands.
+PACE_SECONDS = 30.0
+
 
 class Progress:
     """An observer of ``sweep``."""
@@ -16,10 +19,11 @@ class Progress:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._total = self._done = 0
         self._step = ""
-        self._begun = time.monotonic()
-        self._seconds = 0.0
+        self._begun = self._finished = time.monotonic()
+        #: Estimated seconds of each trial that is still to be done.
+        self._missing: dict[str, float] = {}
+        self._planned_seconds = 0.0
 
     def __enter__(self) -> Progress:
         if on_terminal():
@@ -63,14 +67,14 @@ class Progress:
             self._say(f"found on arrival: {name} = {value}")
 
     def _on_planned(self, data: Mapping[str, Any]) -> None:
-        self._total = sum(1 for _ in data["plan"].trials())
-        self._done = int(data["done"])
-        self._seconds = float(data["seconds"]) * (1 - self._done / max(1, self._total))
-        self._begun = time.monotonic()
-        self._say(f"{self._total - self._done} trials, about {self._seconds / 60:.1f} min")
+        self._missing = dict(data["seconds"])
+        self._planned_seconds = sum(self._missing.values())
+        self._begun = self._finished = time.monotonic()
+        self._say(f"{len(self._missing)} trials, about {self._planned_seconds / 60:.1f} min")
         if self._bar is not None:
+            total = sum(1 for _ in data["plan"].trials())
             self._task = self._bar.add_task(
-                "starting", total=self._total, completed=self._done, left=f"{self._seconds / 60:.0f} min"
+                "starting", total=total, completed=total - len(self._missing), left=self._left()
             )
 
     def _on_step_started(self, data: Mapping[str, Any]) -> None:
@@ -104,7 +108,8 @@ class Progress:
         self._say(f"    NOT PROFILED: {data['message']}")
 
     def _on_trial_finished(self, row: Mapping[str, Any]) -> None:
-        self._done += row["kind"] != "probe"
+        done = self._missing.pop(str(row["trial"]), None) is not None
+        self._finished = time.monotonic()
 
         def figure(name: str, form: str, unit: str) -> str:
             value = row.get(name)
@@ -118,12 +123,12 @@ class Progress:
             f"drops {drops}" if drops is not None else "",
             f"p99 {figure('delay_p99_ms', '.1f', ' ms')}",
             "bursts" if row["kind"] == "burst" else row["kind"] if row["kind"] in ("probe", "profiled") else "",
-            f"left {self._left()}" if self._seconds else "",
+            f"left {self._left()}" if self._planned_seconds else "",
         ]
         note = "" if row["valid"] else "   NOT USED: " + "; ".join(row["invalid_because"])
         self._say("    " + "  ".join(part for part in parts if part) + note)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, left=self._left())
+            self._bar.update(self._task, advance=int(done), left=self._left())
 
     def _on_stopped(self, data: Mapping[str, Any]) -> None:
         self._say(f"stopped before block {int(data['block']) + 1}: {data['because']}")
@@ -140,5 +145,9 @@ class Progress:
             self._bar.update(self._task, description=f"{self._step}  {what}")
 
     def _left(self) -> str:
-        left = max(0.0, self._seconds - (time.monotonic() - self._begun))
+        """What the missing trials take, at the pace of those that were done."""
+        missing = sum(self._missing.values())
+        done = self._planned_seconds - missing
+        pace = (self._finished - self._begun) / done if done >= PACE_SECONDS else 1.0
+        left = missing * pace
         return f"{left:.0f} s" if left < 90 else f"{left / 60:.1f} min"

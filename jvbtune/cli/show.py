@@ -67,7 +67,8 @@ def text_of(result: Mapping[str, Any], *, with_trials: bool = False) -> str:
         lines.append(f"  {setting['name']}  [{values}]: {setting['verdict']}")
         if setting["verdict"] == "better":
             lines.append(f"      recommended: {setting['recommended']}")
-        if setting["effect"] is not None and setting["interval"]:
+        told = setting["verdict"] in ("better", "worse")  # its reason tells the figures
+        if setting["effect"] is not None and setting["interval"] and not told:
             low, high = setting["interval"]
             lines.append(f"      {setting['metric']} {setting['effect']:+.1%} (95 % {low:+.1%} to {high:+.1%})")
         if setting["reason"]:

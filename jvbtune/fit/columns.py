@@ -24,6 +24,8 @@ NUMBERS = (
     "host_cpu_cores",
     "steal_ratio",
     "cores",
+    "jvb_cpu_ratio",
+    "jvb_scope_cores",
     "rx_thread_ratio",
     "gc_ratio",
     "loss_ratio",
@@ -31,7 +33,7 @@ NUMBERS = (
     "queue_drops",
     "delay_p99_ms",
 )
-TEXTS = ("host", "step", "kind", "settings")
+TEXTS = ("host", "step", "kind", "settings", "jvb_scope")
 
 #: What follows when a column was not measured. Only those that change what can be said.
 CONSEQUENCES = {
@@ -68,7 +70,7 @@ def prepare(trials: pl.DataFrame) -> Prepared:
     for name in NUMBERS:
         column = pl.col(name).cast(pl.Float64, strict=False) if name in present else pl.lit(None, pl.Float64)
         columns.append(pl.when(column.is_finite()).then(column).alias(name))
-    defaults = {"host": "host", "step": "baseline", "kind": "steady", "settings": "{}"}
+    defaults = {"host": "host", "step": "baseline", "kind": "steady", "settings": "{}", "jvb_scope": ""}
     for name in TEXTS:
         column = pl.col(name).cast(pl.String) if name in present else pl.lit(None, pl.String)
         columns.append(column.fill_null(defaults[name]).alias(name))

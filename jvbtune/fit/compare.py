@@ -43,6 +43,7 @@ class Comparison:
     equivalent: bool
     blocks: int
     blocks_needed: int | None  #: about how many in all would tell a difference of the margin
+    dropped: tuple[float, float] | None = None  #: packets a burst trial, with the value and at the reference
 
     @property
     def significant(self) -> bool:
@@ -60,6 +61,7 @@ class Comparison:
             "equivalent": self.equivalent,
             "blocks": self.blocks,
             "blocks_needed": self.blocks_needed,
+            "dropped_packets": list(self.dropped) if self.dropped else None,
         }
 
 
@@ -134,8 +136,13 @@ def _one_host(host: str, rows: pl.DataFrame, reference: str) -> list[SettingVerd
                 raw.append((item, layout, contrast))
     adjusted = holm([c.p_value for _, _, c in raw], [WEIGHTS[c.metric] for _, _, c in raw])
     by_setting: dict[str, list[Comparison]] = {item.setting: [] for item in swept}
+    drops = dict(
+        usable.filter(pl.col("kind") == "burst").group_by("step").agg(pl.col("socket_drops").mean()).iter_rows()
+    )
     for (item, _, contrast), p in zip(raw, adjusted, strict=True):
-        by_setting[item.setting].append(_comparison(item, contrast, p))
+        bursts = contrast.metric == "burst_drops"
+        dropped = (float(drops[item.step]), float(drops[reference])) if bursts else None
+        by_setting[item.setting].append(_comparison(item, contrast, p, dropped))
     return [
         _verdict(host, name, tuple(item.value for item in swept if item.setting == name), comparisons)
         for name, comparisons in by_setting.items()
@@ -162,7 +169,7 @@ def _swept(rows: pl.DataFrame, reference: str) -> list[_Swept]:
     return found
 
 
-def _comparison(item: _Swept, contrast: Contrast, adjusted: float) -> Comparison:
+def _comparison(item: _Swept, contrast: Contrast, adjusted: float, dropped: tuple[float, float] | None) -> Comparison:
     low, high = contrast.interval()
     margin = float(np.log1p(EQUIVALENCE[contrast.metric]))
     inner_low, inner_high = contrast.interval(0.90)
@@ -178,6 +185,7 @@ def _comparison(item: _Swept, contrast: Contrast, adjusted: float) -> Comparison
         equivalent=-margin < inner_low and inner_high < margin,
         blocks=blocks,
         blocks_needed=_blocks_needed(contrast, margin),
+        dropped=dropped,
     )
 
 
@@ -248,6 +256,8 @@ def _decisive(candidates: list[Comparison], against: list[Comparison]) -> Compar
 def _in_words(c: Comparison) -> str:
     low, high = c.interval
     size = f"{_change(c.effect)} ({_change(low)} to {_change(high)}"
+    if c.dropped is not None:
+        size = f"{c.dropped[0]:.0f} packets a trial, not {c.dropped[1]:.0f}: {size}"
     return f"{c.metric} {size}, p = {c.adjusted_p:.2g}) at {c.value} in {c.blocks} blocks"
 
 

@@ -68,6 +68,15 @@ def _bound(bound: Bound) -> list[str]:
     return lines
 
 
+#: Of what a JVB's cpu-usage measurement is a share.
+SCOPES = {
+    "host": "of all cores of the host, which is what JVB measures here",
+    "cpuset": "of the cores of its cgroup, which is what JVB measures here",
+    "quota": "of its cgroup's CPU quota, which is what JVB measures here",
+    "bridge": "of the cores that the bridge may use; JVB measures the whole container or machine",
+}
+
+
 def _settings_of(found: Recommendation) -> list[str]:
     told = thresholds(found)
     if told is None:
@@ -83,8 +92,8 @@ def _settings_of(found: Recommendation) -> list[str]:
     if told.cpu_load_threshold is not None and told.cpu_recovery_threshold is not None:
         lines.append(
             f'  or, with load-measurement = "cpu-usage": load-threshold = {told.cpu_load_threshold:.2f}, '
-            f"recovery-threshold = {told.cpu_recovery_threshold:.2f}, plus what else runs beside the bridge: JVB "
-            "measures the whole container or machine"
+            f"recovery-threshold = {told.cpu_recovery_threshold:.2f}: {SCOPES[str(told.cpu_scope)]}"
+            + ("" if told.cpu_measured else "; what else runs there comes on top")
         )
     if told.average_participant_stress is not None and told.packets_per_participant_pps is not None:
         lines.append(

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from jvbtune.fit.bounds import MAX_EXTRAPOLATION, Bound, Unplaced, bounds
+from jvbtune.fit.bounds import MAX_EXTRAPOLATION, MIN_LEVELS, Bound, Unplaced, bounds, unsaturated
 from jvbtune.fit.columns import CONSEQUENCES, Prepared, prepare
+from jvbtune.fit.curve import Data, fit_curve, levels
+from jvbtune.fit.forms import CPU_FORMS
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.mix import PacketMix, packet_mix
-from jvbtune.fit.recommendation import Recommendation, floored, none
+from jvbtune.fit.recommendation import OwnMeasurement, Recommendation, floored, none
 
 #: An interval wider than this (high / low) is no recommendation: nobody buys machines by half or double.
 MAX_INTERVAL_FACTOR = 2.5
@@ -75,6 +77,7 @@ def _one_host(
         "bounds": tuple(found),
         "mix": mix,
         "packets_per_participant_pps": _per_participant(indexed),
+        "own_measurement": _own_measurement(indexed),
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
@@ -122,6 +125,21 @@ def _restart_low(bound: Bound, mix: PacketMix | None) -> float:
 def _per_participant(rows: pl.DataFrame) -> float | None:
     value = rows.filter(pl.col("endpoints") > 0).select(pl.col("bridge_pps") / pl.col("endpoints")).median().item()
     return None if value is None else float(value)
+
+
+def _own_measurement(rows: pl.DataFrame) -> OwnMeasurement | None:
+    """None where nobody recorded the scope, or at too few packet rates. Measured where every trial has it."""
+    scopes = rows["jvb_scope"].unique().to_list()
+    if len(scopes) != 1 or not scopes[0]:
+        return None
+    measured = rows["jvb_cpu_ratio"].null_count() == 0
+    share = pl.col("jvb_cpu_ratio") if measured else pl.col("cpu_cores") / pl.col("jvb_scope_cores")
+    kept = rows.with_columns(share=share).filter(pl.col("share") > 0)
+    data = unsaturated(Data(*(kept[name].to_numpy() for name in ("bridge_pps", "share", "plot", "block_index"))))
+    if levels(data.x) < MIN_LEVELS:
+        return None
+    plot = np.unique(data.plot, return_inverse=True)[1]
+    return OwnMeasurement(scopes[0], fit_curve(Data(data.x, data.y, plot, data.block), CPU_FORMS), measured)
 
 
 def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:

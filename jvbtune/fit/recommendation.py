@@ -6,12 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from jvbtune.fit.bounds import Bound
+from jvbtune.fit.curve import Curve
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.mix import PacketMix
 
 #: Max packet rates are floored to a multiple of this: nobody's threshold means more digits.
 STEP_PPS = 250.0
+
+
+@dataclass(frozen=True)
+class OwnMeasurement:
+    """What the bridge's own "cpu-usage" measurement reads over the packet rate."""
+
+    scope: str  #: host | cpuset | quota: of what it is a share
+    curve: Curve
+    measured: bool  #: else reckoned: the bridge's process alone, as a share of that scope
+
+    def at(self, pps: float) -> float:
+        return float(min(1.0, max(0.0, self.curve.mean(np.array([pps]))[0])))
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Recommendation:
     missing_columns: tuple[str, ...] = ()
     mix: PacketMix | None = None
     packets_per_participant_pps: float | None = None  #: median of the trials used
+    own_measurement: OwnMeasurement | None = field(default=None, repr=False)
     bounds: tuple[Bound, ...] = field(default=(), repr=False)
 
     @property

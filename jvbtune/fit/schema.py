@@ -47,6 +47,8 @@ THRESHOLDS = _object(
         "recovery_threshold_pps": NUMBER,
         "cpu_load_threshold": RATIO,
         "cpu_recovery_threshold": RATIO,
+        "cpu_scope": {"enum": ["host", "cpuset", "quota", "bridge", None]},
+        "cpu_measured": {"type": "boolean"},
         "average_participant_stress": RATIO,
         "packets_per_participant_pps": RATIO,
         "overloaded_pps": NUMBER | {"description": "where Jicofo, at stress 0.8, takes the bridge for overloaded"},

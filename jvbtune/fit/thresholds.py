@@ -22,11 +22,13 @@ JICOFO_OVERLOADED_STRESS = 0.8
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of one host. CPU as a share of the bridge's cores, and of the bridge's process alone: JVB's own cpu-usage
-    measurement is of the whole container or machine, so what else runs there comes on top.
+    """Of one host.
 
     ``load_threshold_pps`` is what 19 of 20 restarts carry within every limit, for the dearest mix of packets that was
-    seen; ``cpu_load_threshold`` is the CPU there, for a bridge whose load-measurement stays "cpu-usage".
+    seen; ``cpu_load_threshold`` is the CPU there for a bridge whose load-measurement stays "cpu-usage", as that
+    measurement sees it: a share of ``cpu_scope`` (host, cpuset, quota), with all that runs there where
+    ``cpu_measured``, else of the bridge's process alone. ``cpu_scope`` is "bridge" where nobody recorded it: then it
+    is a share of the cores that the bridge may use. ``cpu_at_…``: the bridge's process, of the cores that it may use.
     """
 
     load_measurement: str
@@ -34,6 +36,8 @@ class Thresholds:
     recovery_threshold_pps: float
     cpu_load_threshold: float | None
     cpu_recovery_threshold: float | None
+    cpu_scope: str | None
+    cpu_measured: bool
     average_participant_stress: float | None
     packets_per_participant_pps: float | None
     overloaded_pps: float  #: where Jicofo begins to take the bridge for overloaded
@@ -64,12 +68,16 @@ def thresholds(found: Recommendation) -> Thresholds | None:
     cpu = found.bound("cpu")
     at = None if cpu is None else cpu.quantity(np.array([threshold, threshold * JICOFO_OVERLOADED_STRESS]))[0]
     full = None if at is None else float(min(at[0], 1.0))
+    own = found.own_measurement
+    seen = full if own is None else own.at(threshold)
     return Thresholds(
         load_measurement="packet-rate",
         load_threshold_pps=threshold,
         recovery_threshold_pps=threshold * RECOVERY_RATIO,
-        cpu_load_threshold=full,
-        cpu_recovery_threshold=None if full is None else full * RECOVERY_RATIO,
+        cpu_load_threshold=seen,
+        cpu_recovery_threshold=None if seen is None else seen * RECOVERY_RATIO,
+        cpu_scope=own.scope if own is not None else None if seen is None else "bridge",
+        cpu_measured=own is not None and own.measured,
         average_participant_stress=None if each is None else each / threshold,
         packets_per_participant_pps=each,
         overloaded_pps=threshold * JICOFO_OVERLOADED_STRESS,

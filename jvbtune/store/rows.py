@@ -35,6 +35,9 @@ TRIAL_SCHEMA: dict[str, pl.DataType] = {
     "steal_ratio": pl.Float64(),  # of all cores
     "throttled_ratio": pl.Float64(),  # of the bridge's cgroup periods
     "cores": pl.Float64(),  # that the bridge may use
+    "jvb_cpu_ratio": pl.Float64(),  # as its own cpu-usage measurement sees it; null: the generator is on the host
+    "jvb_scope": pl.String(),  # of which that is a share: host | cpuset | quota
+    "jvb_scope_cores": pl.Float64(),
     "rx_thread_ratio": pl.Float64(),  # of one core
     "gc_ratio": pl.Float64(),  # share of time in collections
     "tenants_cpu_ratio": pl.Float64(),  # other processes, of the cores that the bridge may use

@@ -20,6 +20,8 @@ from jvbtune.sweep.experiment import Experiment, SettingValue
 RESTART_SECONDS = 4.0
 #: ICE, DTLS and signalling of one endpoint, as part of a batch.
 SETUP_SECONDS_PER_ENDPOINT = 0.012
+#: The sample that ends a window comes up to a second after it.
+LAST_SAMPLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -129,19 +131,26 @@ def _profiled(experiment: Experiment, rates: Sequence[float], step_name: str, bl
     return trials
 
 
-def estimate_seconds(plan: Plan, experiment: Experiment) -> float:
-    """How long a plan takes when no trial has to be extended."""
+def estimate_trials(plan: Plan, experiment: Experiment) -> dict[str, float]:
+    """Seconds of each trial by its id, in order; a step's first trial carries its restart and warm-up."""
     durations = experiment.durations
-    total = 0.0
+    seconds: dict[str, float] = {}
     for step in plan.steps:
-        up = 0
+        up, before = 0, 0.0
         if step.restart:
-            total += RESTART_SECONDS + durations.warm_up_seconds
             up = step.warm_up_load().conferences
-            total += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
+            before = RESTART_SECONDS + durations.warm_up_seconds
+            before += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
         for trial in step.trials:
             new = abs(trial.load.conferences - up)
             up = trial.load.conferences
-            total += new * trial.load.mix.participants * SETUP_SECONDS_PER_ENDPOINT
-            total += durations.settle_seconds + trial.duration_seconds
-    return total + RESTART_SECONDS
+            set_up = new * trial.load.mix.participants * SETUP_SECONDS_PER_ENDPOINT
+            held = durations.settle_seconds + trial.duration_seconds + LAST_SAMPLE_SECONDS
+            seconds[trial.id] = before + set_up + held
+            before = 0.0
+    return seconds
+
+
+def estimate_seconds(plan: Plan, experiment: Experiment) -> float:
+    """How long a plan takes when no trial has to be extended."""
+    return sum(estimate_trials(plan, experiment).values()) + RESTART_SECONDS

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Raised by half, not doubled, above this share of a limit, so that the last clean rate lies near to the limit.
 NEAR_LIMIT_RATIO = 0.5
 ATTEMPTS = 3
+PROBE_SETTLE_SECONDS = 1.0
 
 
 def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float, ...]:
@@ -30,7 +31,7 @@ def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
     """The row of a probe; one that is not valid may have been disturbed, and is repeated."""
     for attempt in range(ATTEMPTS):
         again = trial if attempt == 0 else replace(trial, id=f"{trial.id}-again-{attempt}")
-        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (again,)), again, -1, None, 2.0, seconds)
+        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (again,)), again, -1, None, PROBE_SETTLE_SECONDS, seconds)
         opened.finish(measured)
         if measured.row["valid"]:
             break

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jvbtune.agent.procfs import boot_id
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeBusyError, Interrupted, JvbtuneError, LoadError, TuningError, UsageError
 from jvbtune.hosts import connect
@@ -26,7 +27,7 @@ from jvbtune.settings.catalogue import CATALOGUE, expected_rcvbuf_bytes
 from jvbtune.settings.tuning import Tuning
 from jvbtune.store import Run, RunWriter, create_run
 from jvbtune.sweep.experiment import Experiment
-from jvbtune.sweep.plan import Plan, Step, Trial, estimate_seconds, make_plan
+from jvbtune.sweep.plan import Plan, Step, Trial, estimate_trials, make_plan
 from jvbtune.sweep.poller import BridgePoller
 from jvbtune.sweep.probe import find_levels
 from jvbtune.sweep.profiled import hold_profiled
@@ -154,6 +155,7 @@ class Sweep:
             expected_rcvbuf_bytes=expected_rcvbuf,
             clock_offset_seconds=self.agent.clock_offset_seconds,
             clock_uncertainty_seconds=self.agent.clock_uncertainty_seconds,
+            same_machine=self.agent.capabilities.get("boot_id") == boot_id(),
         )
         samples = self.samples.since(begun + self.agent.clock_offset_seconds - 1)
         answers = self.poller.between(begun, time.time())
@@ -265,7 +267,8 @@ def follow_plan(opened: Sweep, options: Options, seed: int) -> None:
     """Every trial of the experiment's plan that is not done yet."""
     plan = _plan(opened, options, seed)
     done = {str(event["row"]["trial"]) for event in opened.writer.run.finished_trials()}
-    opened.observe("planned", {"plan": plan, "seconds": estimate_seconds(plan, opened.experiment), "done": len(done)})
+    seconds = {id: one for id, one in estimate_trials(plan, opened.experiment).items() if id not in done}
+    opened.observe("planned", {"plan": plan, "seconds": seconds})
     opened.execute(plan, done)
 
 

@@ -38,6 +38,7 @@ class Context:
     expected_rcvbuf_bytes: int | None
     clock_offset_seconds: float
     clock_uncertainty_seconds: float
+    same_machine: bool = False  #: the generator's CPU is the host's
 
 
 def measure(
@@ -78,6 +79,8 @@ def measure(
         row.update(summarise(inside))
     except ValueError as error:
         because.append(f"not measured: {error}")
+    if context.same_machine and row.get("jvb_scope") != "quota":
+        row["jvb_cpu_ratio"] = None  # the generator is in it
     steadiness = assess(per_second(inside)) if trial.kind == "steady" else None
     because.extend(
         judge(

@@ -42,6 +42,7 @@ def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     fields.update(_tenants(first, last, fields.get("cpu_cores"), seconds))
     clocks = [float(s["bridge"]["cpu_mhz"]) for s in samples if s.get("bridge") and s["bridge"].get("cpu_mhz")]
     fields["cpu_mhz"] = sum(clocks) / len(clocks) if clocks else None
+    fields.update(_as_the_bridge_measures(first, last))
     fields.update(_drops(first, last))
     fields.update(_garbage_collection(first.get("gc") or {}, last.get("gc") or {}, seconds))
     fields.update(_throttling(first.get("cgroup") or {}, last.get("cgroup") or {}))
@@ -92,6 +93,28 @@ def _tenants(first: Sample, last: Sample, bridge_cores: float | None, seconds: f
     busy = sum(_busy_ratio(before[core["cpu"]], core, seconds) for core in cores)
     softirq = sum(_difference(before[core["cpu"]], core, "softirq_s") for core in cores) / seconds
     return {"tenants_cpu_ratio": max(0.0, busy - softirq - bridge_cores) / len(cores)}
+
+
+def _as_the_bridge_measures(first: Sample, last: Sample) -> dict[str, Any]:
+    """CPU as a JVB's "cpu-usage" measurement sees it: the JVM's getSystemCpuLoad, by the formulas of the JDK.
+
+    Whatever runs in its scope counts, by the ticks of /proc/stat or by the cgroup's usage of its quota.
+    """
+    scope = last["bridge"].get("load_scope") or {}
+    if not scope or scope != first["bridge"].get("load_scope"):
+        return {}
+    if scope["scope"] == "quota":
+        before, now = first.get("cgroup") or {}, last.get("cgroup") or {}
+        total = _difference(before, now, "nr_periods") * float(scope["quota_s"])
+        used = _difference(before, now, "usage_s") if "usage_s" in before and "usage_s" in now else None
+    else:
+        earlier = {core["cpu"]: core for core in first["cores"]}
+        pairs = [(earlier[c["cpu"]], c) for c in last["cores"] if c["cpu"] in scope["cpus"] and c["cpu"] in earlier]
+        busy = ("user_s", "nice_s", "system_s", "irq_s", "softirq_s")
+        used = sum(_difference(a, b, key) for a, b in pairs for key in busy)
+        total = used + sum(_difference(a, b, key) for a, b in pairs for key in ("idle_s", "iowait_s"))
+    known = {"jvb_scope": scope["scope"], "jvb_scope_cores": scope["cores"]}
+    return known if used is None or total <= 0 else {**known, "jvb_cpu_ratio": min(1.0, used / total)}
 
 
 def _drops(first: Sample, last: Sample) -> dict[str, Any]:
