@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit import Limits, compare_settings, recommend
-from jvbtune.fit.questions import open_questions
+from jvbtune.fit.questions import early_level, last_level, open_questions
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.fit.simulator.host import many_slow_streams
 
@@ -102,10 +102,12 @@ def sequential(repetitions: int) -> bool:
             trials = simulate(FAST, design, noise, seed=seed)
             for blocks in range(3, 11):
                 seen = trials.filter(pl.col("block") < blocks)
-                if not open_questions(seen, LIMITS, looks=8, relative_width=0.2):
+                ended = blocks < 10 and not open_questions(seen, LIMITS, looks=8, relative_width=0.2)
+                if ended:
                     break
             used.append(blocks)
-            claimed += any(v.verdict in ("better", "worse") for v in compare_settings(seen))
+            level = early_level(8) if ended else last_level(8)
+            claimed += any(v.verdict in ("better", "worse") for v in compare_settings(seen, level=level))
         share = claimed / repetitions
         fine = limit is None or share <= limit + slack(limit, repetitions)
         good &= fine

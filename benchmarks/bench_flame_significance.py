@@ -4,7 +4,8 @@ find a method that became 10 % dearer.
     python benchmarks/bench_flame_significance.py            about 2 minutes
     python benchmarks/bench_flame_significance.py --full     2,000 repetitions of the first table
 
-Each repetition takes two captures of a simulated program (jvbtune/flame/compare/simulator.py), 6 slices of 10 s a side.
+Each repetition takes two captures of a simulated program (jvbtune/flame/compare/simulator.py), 6 slices of 10 s a side
+(and of a minute, for the power).
 Fails (1) where captures of one program differ more often than the stated false-discovery rate, by more than
 2.6 standard errors of the simulation itself. Noise that lasts from slice to slice is shown and not judged: no test of
 the slices of one capture can see it.
@@ -29,12 +30,24 @@ NOISES: tuple[tuple[str, Noise], ...] = (
 )
 LASTING = ("3 % on all, lasting (0.5)", Noise(common=0.03, lasting=0.5))
 SAMPLES_PER_SECOND = (100, 1000, 4000)
-POWER = ((1, 100), (4, 100), (1, 1000), (2, 1000), (4, 1000), (16, 1000))
+#: Cores that the program keeps busy, samples a second of each, seconds a slice.
+POWER = (
+    *((1, 100, 10), (4, 100, 10), (1, 1000, 10), (2, 1000, 10), (4, 1000, 10), (16, 1000, 10)),
+    *((1, 100, 60), (2, 100, 60), (4, 100, 60), (1, 1000, 60)),
+)
 
 
-def found(before: Program, after: Program, noise: Noise, rng: np.random.Generator, how: str, hz: float) -> set[str]:
+def found(
+    before: Program,
+    after: Program,
+    noise: Noise,
+    rng: np.random.Generator,
+    how: str,
+    hz: float,
+    seconds: float = 10.0,
+) -> set[str]:
     """The frames whose difference is significant."""
-    sides = [capture(each, rng, noise=noise, interval_ns=1e9 / hz) for each in (before, after)]
+    sides = [capture(each, rng, noise=noise, seconds=seconds, interval_ns=1e9 / hz) for each in (before, after)]
     tree = merge(sides, normalise=how, level=LEVEL)
     assert tree.table.significance is not None
     return {tree.frames.names[i] for i in np.flatnonzero(tree.table.significance.significant)}
@@ -62,16 +75,17 @@ def main() -> int:
             print(f"{name:34} {hz:9}  {rates[0]:10.3f} {rates[1]:7.3f}{'   FAILED' if wrong else ''}", flush=True)
     repetitions = max(100, repetitions // 4)
     print(f"\nPower: a method of 5 % that became 10 % dearer, of {repetitions}")
-    print(f"{'noise between slices':34} cores   Hz   per packet  share")
+    print(f"{'noise between slices':34} cores   Hz  slices   per packet  share")
     for name, noise in NOISES[:3]:
-        for cores, hz in POWER:
+        for cores, hz, seconds in POWER:
             before = program(cores=cores)
             after = before.changed(PLANTED, 1.1)
             hits = []
             for how in ("packets", "share"):
                 rng = np.random.default_rng(8)
-                hits.append(np.mean([PLANTED in found(before, after, noise, rng, how, hz) for _ in range(repetitions)]))
-            print(f"{name:34} {cores:5} {hz:4}   {hits[0]:10.2f} {hits[1]:6.2f}", flush=True)
+                seen = [PLANTED in found(before, after, noise, rng, how, hz, seconds) for _ in range(repetitions)]
+                hits.append(np.mean(seen))
+            print(f"{name:34} {cores:5} {hz:4}  {seconds:4} s   {hits[0]:10.2f} {hits[1]:6.2f}", flush=True)
     return int(failed)
 
 

@@ -21,12 +21,13 @@ def command(run: str, runs_dir: Path | None) -> int:
     from jvbtune.fit.explain import explain
     from jvbtune.report.result import limits_of
     from jvbtune.store import open_run
+    from jvbtune.sweep.stopping import verdict_level
 
     opened = open_run(run, runs_dir)
     trials = opened.trials()
     seed = int(opened.manifest.get("seed") or 0)
     found = recommend(trials, limits_of(opened), seed=seed)
-    verdicts = compare_settings(trials, seed=seed)
+    verdicts = compare_settings(trials, limits_of(opened), seed=seed, level=verdict_level(opened))
     for each in found:
         click.echo("\n".join(explain(each, [v for v in verdicts if v.host == each.host], trials)))
     return 0 if all(each.max_packet_rate_pps is not None for each in found) else 5

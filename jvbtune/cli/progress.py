@@ -111,17 +111,16 @@ class Progress:
         done = self._missing.pop(str(row["trial"]), None) is not None
         self._finished = time.monotonic()
 
-        def figure(name: str, form: str, unit: str) -> str:
+        def figure(name: str, text: str) -> str:
             value = row.get(name)
-            return "" if value is None else f"{format(value, form)}{unit}"
+            return "" if value is None else text.format(value)
 
-        drops = row.get("socket_drops")
         parts = [
-            f"{figure('bridge_pps', '8.0f', ' pps') or figure('offered_pps', '8.0f', ' pps')}",
-            figure("cpu_cores", ".2f", " cores"),
-            f"loss {figure('loss_ratio', '.1e', '')}",
-            f"drops {drops}" if drops is not None else "",
-            f"p99 {figure('delay_p99_ms', '.1f', ' ms')}",
+            figure("bridge_pps", "{:8.0f} pps") or figure("offered_pps", "{:8.0f} pps"),
+            figure("cpu_cores", "{:.2f} cores"),
+            figure("loss_ratio", "loss {:.1e}"),
+            figure("socket_drops", "drops {}"),
+            figure("delay_p99_ms", "p99 {:.1f} ms"),
             "bursts" if row["kind"] == "burst" else row["kind"] if row["kind"] in ("probe", "profiled") else "",
             f"left {self._left()}" if self._planned_seconds else "",
         ]

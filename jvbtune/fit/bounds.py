@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy import stats
 
+from jvbtune.fit.columns import of_main_shape
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
@@ -94,6 +95,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
         below = _below(cpu, "cpu", limits.cpu_ratio, None if sent is None else sent.x)
         found.append(_rising("cpu", "of the bridge's cores", limits.cpu_ratio, below, scale))
         _refuse_to_reach_into_saturation(found[-1], cpu, below)
+    rows = of_main_shape(rows)  # of other shapes CPU alone is made comparable
     rx = _rows(rows, "bridge_pps", "rx_thread_ratio")
     if rx is not None:
         below = _below(rx, "rx_thread", limits.rx_thread_ratio)

@@ -33,7 +33,7 @@ NUMBERS = (
     "queue_drops",
     "delay_p99_ms",
 )
-TEXTS = ("host", "step", "kind", "settings", "jvb_scope")
+TEXTS = ("host", "step", "kind", "settings", "jvb_scope", "mix")
 
 #: What follows when a column was not measured. Only those that change what can be said.
 CONSEQUENCES = {
@@ -70,7 +70,7 @@ def prepare(trials: pl.DataFrame) -> Prepared:
     for name in NUMBERS:
         column = pl.col(name).cast(pl.Float64, strict=False) if name in present else pl.lit(None, pl.Float64)
         columns.append(pl.when(column.is_finite()).then(column).alias(name))
-    defaults = {"host": "host", "step": "baseline", "kind": "steady", "settings": "{}", "jvb_scope": ""}
+    defaults = {"host": "host", "step": "baseline", "kind": "steady", "settings": "{}", "jvb_scope": "", "mix": ""}
     for name in TEXTS:
         column = pl.col(name).cast(pl.String) if name in present else pl.lit(None, pl.String)
         columns.append(column.fill_null(defaults[name]).alias(name))
@@ -90,6 +90,16 @@ def prepare(trials: pl.DataFrame) -> Prepared:
         ),
     )
     return Prepared(with_drifting_blocks(frame), missing)
+
+
+def main_shape(rows: pl.DataFrame) -> str:
+    """The shape of conference of most trials: the one that the figures are for; the rest are there to tell costs."""
+    counts = rows.group_by("mix").len().sort(["len", "mix"], descending=[True, False])
+    return str(counts["mix"][0]) if counts.height else ""
+
+
+def of_main_shape(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("mix") == main_shape(rows))
 
 
 def _empty(columns: list[pl.Expr]) -> pl.DataFrame:

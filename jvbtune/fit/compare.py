@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ import polars as pl
 from scipy import stats
 
 from jvbtune.fit.columns import prepare
-from jvbtune.fit.effects import Contrast, Layout, layouts
+from jvbtune.fit.effects import Contrast, Layout, layouts, rate_layout
+from jvbtune.fit.limits import Limits
 
 BASELINE = "baseline"
 SIGNIFICANT = 0.05
@@ -44,6 +45,8 @@ class Comparison:
     blocks: int
     blocks_needed: int | None  #: about how many in all would tell a difference of the margin
     dropped: tuple[float, float] | None = None  #: packets a burst trial, with the value and at the reference
+    #: Of CPU per packet: what follows for the packet rate at the CPU limit, (relative change, low, high).
+    max_packet_rate: tuple[float, float, float] | None = None
 
     @property
     def significant(self) -> bool:
@@ -62,6 +65,7 @@ class Comparison:
             "blocks": self.blocks,
             "blocks_needed": self.blocks_needed,
             "dropped_packets": list(self.dropped) if self.dropped else None,
+            "max_packet_rate_effect": list(self.max_packet_rate) if self.max_packet_rate else None,
         }
 
 
@@ -109,19 +113,31 @@ class _Swept:
     step: str
 
 
-def compare_settings(trials: pl.DataFrame, *, reference: str = BASELINE, seed: int = 0) -> list[SettingVerdict]:
-    """A verdict on every setting that was swept, host by host. Pure; ``seed`` as in ``recommend``."""
+def compare_settings(
+    trials: pl.DataFrame,
+    limits: Limits | None = None,
+    *,
+    reference: str = BASELINE,
+    seed: int = 0,
+    level: float = SIGNIFICANT,
+) -> list[SettingVerdict]:
+    """A verdict on every setting that was swept, host by host. Pure; ``seed`` as in ``recommend``.
+
+    ``level``: the error that this look at the data may spend, of ``SIGNIFICANT`` in all (``fit.questions``); adjusted
+    p-values are scaled by it, so that ``SIGNIFICANT`` is what they are held against, always. ``limits``: for what a
+    change of CPU means for the max packet rate.
+    """
     del seed
     prepared = prepare(trials)
     hosts = sorted(prepared.frame["host"].unique().to_list())
     found: list[SettingVerdict] = []
     for host in hosts:
         of_host = prepared.frame.filter(pl.col("host") == host)
-        found.extend(_one_host(host, of_host, reference))
+        found.extend(_one_host(host, of_host, reference, level, (limits or Limits()).cpu_ratio))
     return found
 
 
-def _one_host(host: str, rows: pl.DataFrame, reference: str) -> list[SettingVerdict]:
+def _one_host(host: str, rows: pl.DataFrame, reference: str, level: float, cpu_ratio: float) -> list[SettingVerdict]:
     swept = _swept(rows, reference)
     if not swept:
         return []
@@ -134,15 +150,20 @@ def _one_host(host: str, rows: pl.DataFrame, reference: str) -> list[SettingVerd
             contrast = layout.contrast(item.step, reference) if item.step in there else None
             if contrast is not None:
                 raw.append((item, layout, contrast))
-    adjusted = holm([c.p_value for _, _, c in raw], [WEIGHTS[c.metric] for _, _, c in raw])
+    corrected = holm([c.p_value for _, _, c in raw], [WEIGHTS[c.metric] for _, _, c in raw])
+    adjusted = [min(1.0, p * SIGNIFICANT / level) for p in corrected]
     by_setting: dict[str, list[Comparison]] = {item.setting: [] for item in swept}
     drops = dict(
         usable.filter(pl.col("kind") == "burst").group_by("step").agg(pl.col("socket_drops").mean()).iter_rows()
     )
+    rates = rate_layout(usable, cpu_ratio)
     for (item, _, contrast), p in zip(raw, adjusted, strict=True):
-        bursts = contrast.metric == "burst_drops"
-        dropped = (float(drops[item.step]), float(drops[reference])) if bursts else None
-        by_setting[item.setting].append(_comparison(item, contrast, p, dropped))
+        one = _comparison(item, contrast, p)
+        if contrast.metric == "burst_drops":
+            one = replace(one, dropped=(float(drops[item.step]), float(drops[reference])))
+        if contrast.metric == "cpu_per_packet" and rates is not None:
+            one = replace(one, max_packet_rate=_rate_change(rates.contrast(item.step, reference)))
+        by_setting[item.setting].append(one)
     return [
         _verdict(host, name, tuple(item.value for item in swept if item.setting == name), comparisons)
         for name, comparisons in by_setting.items()
@@ -169,7 +190,15 @@ def _swept(rows: pl.DataFrame, reference: str) -> list[_Swept]:
     return found
 
 
-def _comparison(item: _Swept, contrast: Contrast, adjusted: float, dropped: tuple[float, float] | None) -> Comparison:
+def _rate_change(contrast: Contrast | None) -> tuple[float, float, float] | None:
+    """Of minus the logarithm of a rate to the relative change of the rate, with its interval."""
+    if contrast is None:
+        return None
+    low, high = contrast.interval()
+    return float(np.expm1(-contrast.difference)), float(np.expm1(-high)), float(np.expm1(-low))
+
+
+def _comparison(item: _Swept, contrast: Contrast, adjusted: float) -> Comparison:
     low, high = contrast.interval()
     margin = float(np.log1p(EQUIVALENCE[contrast.metric]))
     inner_low, inner_high = contrast.interval(0.90)
@@ -185,7 +214,6 @@ def _comparison(item: _Swept, contrast: Contrast, adjusted: float, dropped: tupl
         equivalent=-margin < inner_low and inner_high < margin,
         blocks=blocks,
         blocks_needed=_blocks_needed(contrast, margin),
-        dropped=dropped,
     )
 
 
@@ -258,7 +286,11 @@ def _in_words(c: Comparison) -> str:
     size = f"{_change(c.effect)} ({_change(low)} to {_change(high)}"
     if c.dropped is not None:
         size = f"{c.dropped[0]:.0f} packets a trial, not {c.dropped[1]:.0f}: {size}"
-    return f"{c.metric} {size}, p = {c.adjusted_p:.2g}) at {c.value} in {c.blocks} blocks"
+    words = f"{c.metric} {size}, p = {c.adjusted_p:.2g}) at {c.value} in {c.blocks} blocks"
+    if c.max_packet_rate is not None:
+        gain, least, most = c.max_packet_rate
+        words += f"; the packet rate at the CPU limit {gain:+.1%} ({least:+.1%} to {most:+.1%})"
+    return words
 
 
 def _change(ratio: float) -> str:

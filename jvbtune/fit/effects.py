@@ -16,8 +16,9 @@ import numpy.typing as npt
 import polars as pl
 from scipy import stats
 
-from jvbtune.fit.bounds import unsaturated
-from jvbtune.fit.curve import Data, fit_curve, levels
+from jvbtune.fit.bounds import MAX_EXTRAPOLATION, unsaturated
+from jvbtune.fit.columns import of_main_shape
+from jvbtune.fit.curve import Curve, Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
 
 Floats = npt.NDArray[np.float64]
@@ -96,7 +97,7 @@ def sign_flip_p(differences: Floats, limit: int = 16) -> float:
 
 def layouts(rows: pl.DataFrame) -> list[Layout]:
     """Every metric that was measured, of one host; ``rows``: valid trials, columns of ``prepare``."""
-    steady = rows.filter((pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0))
+    steady = of_main_shape(rows.filter((pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0)))
     burst = rows.filter(pl.col("kind") == "burst")
     blocks = sorted(rows["block"].unique().to_list())
     steps = tuple(sorted(rows["step"].unique().to_list()))
@@ -132,20 +133,46 @@ def _burst_drops(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _cpu(rows: pl.DataFrame) -> pl.DataFrame:
     """CPU against the curve through all steps: the log ratio of CPU per packet at equal load."""
+    found = _cpu_and_curve(rows)
+    return rows.clear() if found is None else found[0]
+
+
+def rate_layout(rows: pl.DataFrame, cpu_ratio: float) -> Layout | None:
+    """Minus the log of the packet rate at which each restart meets the CPU limit; ``rows`` as for ``layouts``.
+
+    NaN where that is more than 15 % beyond the highest rate that was run. Where CPU is not what binds, a host does not
+    gain so much.
+    """
+    steady = of_main_shape(rows.filter((pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0)))
+    found = _cpu_and_curve(steady)
+    if found is None:
+        return None
+    plots, curve = found
+    grid = np.linspace(0.0, MAX_EXTRAPOLATION * float(curve.data.x.max()), 2000)[1:]
+    rates = np.interp(cpu_ratio / np.exp(plots["value"].to_numpy()), curve.mean(grid), grid, left=np.nan, right=np.nan)
+    steps = tuple(sorted(plots["step"].unique().to_list()))
+    blocks = sorted(plots["block"].unique().to_list())
+    values = np.full((len(blocks), len(steps)), np.nan)
+    for block, step, rate in zip(plots["block"], plots["step"], rates, strict=True):
+        values[blocks.index(block), steps.index(step)] = -np.log(rate)
+    return Layout("max_packet_rate", steps, values)
+
+
+def _cpu_and_curve(rows: pl.DataFrame) -> tuple[pl.DataFrame, Curve] | None:
     rows = rows.filter(pl.col("cpu_cores") > 0).sort("block", "step", "bridge_pps", "cpu_cores")
     if rows.height < 3:
-        return rows.clear()
+        return None
     # all of the fit's caution about restarts is for the interval; here one curve through all rows is enough
     ratio = pl.col("cpu_cores") / pl.col("cores").fill_null(pl.col("cpu_cores").max() * 2)
     full = rows.with_columns(ratio=ratio)
     nothing = np.zeros(full.height, dtype=np.int64)
     data = unsaturated(Data(full["bridge_pps"].to_numpy(), full["ratio"].to_numpy(), nothing, nothing))
     if levels(data.x) < 2:  # all of them saturated: CPU is full whatever a packet costs
-        return rows.clear()
+        return None
     curve = fit_curve(data, SQRT_LINEAR)
     kept = full.filter(pl.col("bridge_pps") <= float(data.x.max()))
     expected = curve.mean(kept["bridge_pps"].to_numpy())
-    return _per_plot(kept.with_columns(value=np.log(kept["ratio"].to_numpy() / expected)))
+    return _per_plot(kept.with_columns(value=np.log(kept["ratio"].to_numpy() / expected))), curve
 
 
 def _delay(rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,5 +1,7 @@
 """What a packet in, out and relayed costs, where the data can tell; and the mix for which a max packet rate holds.
 
+A sweep may hold further shapes of conferences for that; the figures are those of the main one.
+
 With one ratio of in to out, any split of the cost between them fits alike: the condition number of the columns says so
 (above 30 harmful: Belsley, Kuh & Welsch, "Regression Diagnostics", 1980). Where mixes differ enough, rows are brought
 to one mix by their packets' relative costs before a curve over the total is fitted.
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from jvbtune.fit.bounds import unsaturated
+from jvbtune.fit.columns import main_shape
 from jvbtune.fit.curve import Data
 from jvbtune.fit.forms import CPU_FORMS, fit_form
 
@@ -78,7 +81,8 @@ def packet_mix(rows: pl.DataFrame) -> PacketMix | None:
     names = [DIRECTIONS[i] for i in used]
     packets = packets[:, used]
     total = packets.sum(axis=1)
-    shares = packets.sum(axis=0) / total.sum()
+    main = (rows["mix"] == main_shape(rows)).to_numpy()
+    shares = packets[main].sum(axis=0) / total[main].sum()
     each = packets / total[:, None]
     cpu = rows["cpu_ratio"].to_numpy()
     condition = _condition(each)
@@ -114,7 +118,7 @@ def _why_not(names: list[str], condition: float, cpu: Floats) -> str:
     return (
         f"the mix is nearly the same in all trials (condition number {number}, above {HARMFUL_CONDITION:.0f}): what a "
         f"packet {' and a packet '.join(names)} costs cannot be told apart, and the figure holds for this mix only; "
-        "run a second mix, with another number of receivers a sender"
+        "run a second shape of conference beside it ([[load.other_mixes]] in the experiment)"
     )
 
 

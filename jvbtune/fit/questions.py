@@ -1,8 +1,8 @@
 """Is there anything left that more blocks would answer? For sweeps that stop by themselves.
 
-Looking after every block is testing again and again, so a difference ends the search only at an error that the looks
-share (Bonferroni over the looks that are planned); the verdicts of the finished run stay those of ``compare_settings``.
-That this keeps false verdicts within 5 % is shown by benchmarks/bench_fit_validity.py.
+Looking after every block is testing again and again, so the looks share the error of 5 % (Bonferroni, unequally): the
+early ones have a fifth of it together, the last one the rest. Whichever look a sweep ends at, its verdicts are those of
+that look's share, so that a false one is had in at most 5 % of sweeps; benchmarks/bench_fit_validity.py shows it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,19 @@ import polars as pl
 from jvbtune.fit.compare import SIGNIFICANT, compare_settings
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.recommend import recommend
+
+#: Of the error, for all looks but the last one together.
+EARLY_SHARE = 0.2
+
+
+def early_level(looks: int) -> float:
+    """The error that each look but the last may spend."""
+    return SIGNIFICANT * EARLY_SHARE / (looks - 1) if looks > 1 else SIGNIFICANT
+
+
+def last_level(looks: int) -> float:
+    """The error that is left for a sweep that no early look ended."""
+    return SIGNIFICANT * (1 - EARLY_SHARE) if looks > 1 else SIGNIFICANT
 
 
 def open_questions(
@@ -23,12 +36,10 @@ def open_questions(
     interval that is wanted; None: any rate that can be recommended will do.
     """
     found: list[str] = []
-    for verdict in compare_settings(trials, seed=seed):
-        significant = verdict.verdict in ("better", "worse")
-        sure = significant and verdict.p_value is not None and verdict.p_value < SIGNIFICANT / max(1, looks)
-        if not sure and verdict.verdict != "no difference":
+    for verdict in compare_settings(trials, seed=seed, level=early_level(looks)):
+        if verdict.verdict == "unresolved":
             more = "" if verdict.more_blocks is None else f", about {verdict.more_blocks} more blocks"
-            found.append(f"{verdict.name}: {'not yet sure' if significant else 'unresolved'}{more}")
+            found.append(f"{verdict.name}: unresolved{more}")
     for host in recommend(trials, limits, seed=seed):
         if host.max_packet_rate_pps is None or host.interval_pps is None:
             found.append(f"max packet rate: {host.reasons[0] if host.reasons else 'none'}")

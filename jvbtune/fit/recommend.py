@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION, MIN_LEVELS, Bound, Unplaced, bounds, unsaturated
-from jvbtune.fit.columns import CONSEQUENCES, Prepared, prepare
+from jvbtune.fit.columns import CONSEQUENCES, Prepared, of_main_shape, prepare
 from jvbtune.fit.curve import Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
 from jvbtune.fit.limits import Limits
@@ -62,6 +62,8 @@ def _one_host(
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
     indexed = with_plots(usable)
     mix = packet_mix(indexed)
+    if mix is None or mix.weights is None:  # other shapes of conference cannot be brought to the main one
+        indexed = with_plots(of_main_shape(usable))
     equivalent = indexed["bridge_pps"].to_numpy() if mix is None else mix.equivalent(indexed)
     indexed = indexed.with_columns(equivalent_pps=pl.Series(equivalent))
     unplaced: list[str] = []
@@ -76,8 +78,8 @@ def _one_host(
         "trials": indexed.height,
         "bounds": tuple(found),
         "mix": mix,
-        "packets_per_participant_pps": _per_participant(indexed),
-        "own_measurement": _own_measurement(indexed),
+        "packets_per_participant_pps": _per_participant(of_main_shape(indexed)),
+        "own_measurement": _own_measurement(of_main_shape(indexed)),
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:

@@ -20,6 +20,10 @@ class Mix:
     payload_bytes: int = 80  #: RTP payload; 32 kbit/s Opus
     burst_packets: int = 1  #: > 1: all senders send that many packets back to back, aligned, at the same mean rate
 
+    def __str__(self) -> str:
+        """``10 with 6 senders of 50 pps, 80 B``."""
+        return f"{self.participants} with {self.senders} senders of {self.stream_pps:g} pps, {self.payload_bytes} B"
+
     def in_pps(self) -> float:
         return self.senders * self.stream_pps
 

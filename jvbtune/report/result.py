@@ -15,6 +15,7 @@ from jvbtune.fit.buffers import OPUS_TRUESIZE_BYTES, BufferAdvice, buffer_advice
 from jvbtune.fit.thresholds import Thresholds, thresholds
 from jvbtune.fit.validity import with_drifting_blocks
 from jvbtune.store import Run
+from jvbtune.sweep.stopping import verdict_level
 
 SCHEMA_VERSION = 1
 #: The columns of a trial that ``show --json`` lists, as ``trials[]``.
@@ -63,7 +64,10 @@ def result_of(run: Run) -> dict[str, Any]:
         figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
         told = thresholds(of_host[0])
         advice = _buffer(run, of_host[0], trials)
-        settings = [verdict.to_json() for verdict in compare_settings(trials, seed=seed)]
+        settings = [
+            verdict.to_json()
+            for verdict in compare_settings(trials, limits_of(run), seed=seed, level=verdict_level(run))
+        ]
     if status not in ("done", "running"):
         ended = run.events("run_finished")
         why = f": {ended[-1]['message']}" if ended and ended[-1].get("message") else ""

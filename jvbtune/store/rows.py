@@ -28,6 +28,7 @@ TRIAL_SCHEMA: dict[str, pl.DataType] = {
     "stats_pps": pl.Float64(),  # the bridge's own windowed stats
     "endpoints": pl.Int64(),
     "conferences": pl.Int64(),
+    "mix": pl.String(),  # the shape of a conference
     "duration_s": pl.Float64(),
     "cpu_cores": pl.Float64(),  # of the bridge's process
     "host_cpu_cores": pl.Float64(),

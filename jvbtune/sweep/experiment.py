@@ -67,7 +67,16 @@ class LoadSection(_Strict):
     auto: AutoLevels | None = None
     max_packet_rate_pps: PositiveFloat = 200_000  #: no trial intends more, whatever the probe finds
     mix: MixSection = MixSection()
+    #: Further shapes, held at two of the packet rates: by them the costs of a packet in and out can be told apart. The
+    #: figures stay those of ``mix``; what is exported holds for the dearest shape that was run.
+    other_mixes: tuple[MixSection, ...] = ()
     burst: BurstSection | None = None
+
+    @model_validator(mode="after")
+    def _each_mix_once(self) -> LoadSection:
+        if len({self.mix, *self.other_mixes}) <= len(self.other_mixes):
+            raise ValueError("other_mixes has the shape of mix, or one shape twice")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_levels(self) -> LoadSection:
@@ -152,6 +161,10 @@ class StopSection(_Strict):
     min_blocks: Annotated[int, Field(ge=2, le=50)] = 3  #: no look at the results before that many
     budget_minutes: PositiveFloat | None = None  #: no further block is begun that would not fit
     relative_width: Ratio | None = 0.2  #: of the max packet rate's interval, (high − low) / rate
+
+    def looks(self, blocks: int) -> int:
+        """How often the results are looked at, the last time after all ``blocks``."""
+        return max(1, blocks - self.min_blocks + 1)
 
 
 class Experiment(_Strict):

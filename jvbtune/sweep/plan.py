@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jvbtune.load.base import IntendedLoad
@@ -51,7 +51,10 @@ class Step:
 
     def warm_up_load(self) -> IntendedLoad:
         """The highest but one of the step's loads: what is called oftener is compiled sooner; it does not overload."""
-        loads = sorted((trial.load for trial in self.trials), key=lambda load: load.packet_rate_pps)
+        mixes = [trial.load.mix for trial in self.trials if trial.kind == "steady"] or [self.trials[0].load.mix]
+        main = max(mixes, key=mixes.count)
+        shapes = [trial.load for trial in self.trials if replace(trial.load.mix, burst_packets=1) == main]
+        loads = sorted(shapes or [trial.load for trial in self.trials], key=lambda load: load.packet_rate_pps)
         return loads[max(0, len(loads) - 2)]
 
 
@@ -105,12 +108,21 @@ def _trials(experiment: Experiment, rates: Sequence[float], step_id: str) -> lis
         Trial(f"{step_id}-{level}", "steady", IntendedLoad.for_packet_rate(rate, section.mix.mix()), seconds, level)
         for level, rate in enumerate(rates)
     ]
+    for number, other in enumerate(section.other_mixes, 1):
+        for level in _levels_of_other_mixes(len(rates)):
+            load = IntendedLoad.for_packet_rate(rates[level], other.mix())
+            trials.append(Trial(f"{step_id}-{level}-mix{number}", "steady", load, seconds, level))
     if section.burst is not None:
         burst = section.burst
         load = IntendedLoad.for_packet_rate(burst.packet_rate_pps, section.mix.mix(burst.burst_packets))
         level = sum(rate < burst.packet_rate_pps for rate in rates)
         trials.append(Trial(f"{step_id}-burst", "burst", load, burst.trial_seconds or seconds, level))
     return trials
+
+
+def _levels_of_other_mixes(count: int) -> list[int]:
+    """Not the highest, at which a dearer shape would saturate the bridge."""
+    return sorted({(count - 1) // 2, max(0, count - 2)})
 
 
 def _profiled(experiment: Experiment, rates: Sequence[float], step_name: str, block: int) -> list[Trial]:
@@ -136,14 +148,15 @@ def estimate_trials(plan: Plan, experiment: Experiment) -> dict[str, float]:
     durations = experiment.durations
     seconds: dict[str, float] = {}
     for step in plan.steps:
-        up, before = 0, 0.0
+        up, mix, before = 0, None, 0.0
         if step.restart:
-            up = step.warm_up_load().conferences
+            up, mix = step.warm_up_load().conferences, step.warm_up_load().mix
             before = RESTART_SECONDS + durations.warm_up_seconds
             before += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
         for trial in step.trials:
-            new = abs(trial.load.conferences - up)
-            up = trial.load.conferences
+            same = mix is None or replace(trial.load.mix, burst_packets=mix.burst_packets) == mix
+            new = abs(trial.load.conferences - up) if same else trial.load.conferences
+            up, mix = trial.load.conferences, trial.load.mix
             set_up = new * trial.load.mix.participants * SETUP_SECONDS_PER_ENDPOINT
             held = durations.settle_seconds + trial.duration_seconds + LAST_SAMPLE_SECONDS
             seconds[trial.id] = before + set_up + held

@@ -31,7 +31,8 @@ def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
     """The row of a probe; one that is not valid may have been disturbed, and is repeated."""
     for attempt in range(ATTEMPTS):
         again = trial if attempt == 0 else replace(trial, id=f"{trial.id}-again-{attempt}")
-        measured = opened._hold_once(Step(-1, BASELINE, {}, False, (again,)), again, -1, None, PROBE_SETTLE_SECONDS, seconds)
+        step = Step(-1, BASELINE, {}, False, (again,))
+        measured = opened._hold_once(step, again, -1, None, PROBE_SETTLE_SECONDS, seconds)
         opened.finish(measured)
         if measured.row["valid"]:
             break

@@ -40,6 +40,7 @@ def hold_profiled(sweep: Sweep, step: Step, trial: Trial, order: int, bridge: Ma
         "order": order,
         "cores": sweep.cores,
         "conferences": trial.load.conferences,
+        "mix": str(trial.load.mix),
         "endpoints": offered.endpoints,
         "intended_pps": offered.intended_pps,
         "offered_pps": offered.offered_pps,

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
+import polars as pl
+
+from jvbtune.errors import NoRecommendation
+from jvbtune.fit.compare import SIGNIFICANT
 from jvbtune.fit.limits import Limits
-from jvbtune.fit.questions import open_questions
+from jvbtune.fit.questions import early_level, last_level, open_questions
 from jvbtune.store import Run
-from jvbtune.sweep.experiment import Experiment
+from jvbtune.sweep.experiment import Experiment, StopSection
+
+#: How the reason of an early look begins.
+ANSWERED = "every question is answered"
+#: Fewer trials than these may be of no use by chance.
+LEAST_TRIALS = 6
 
 
 class Stopping:
@@ -20,7 +30,8 @@ class Stopping:
         self._blocks_begun = 0
 
     def before_block(self, block: int) -> str | None:
-        """``block``: 0-based, about to begin."""
+        """``block``: 0-based, about to begin. Raises NoRecommendation where nothing that was run can be used."""
+        self._refuse_to_go_on_for_nothing(block)
         rules = self._experiment.stop
         if rules is None:
             return None
@@ -32,6 +43,30 @@ class Stopping:
         if block < rules.min_blocks:
             return None
         limits = Limits(**self._experiment.limits.model_dump())
-        looks = self._experiment.blocks - rules.min_blocks + 1
+        looks = rules.looks(self._experiment.blocks)
         questions = open_questions(self._run.trials(), limits, looks=looks, relative_width=rules.relative_width)
-        return None if questions else f"every question is answered after {block} blocks"
+        return None if questions else f"{ANSWERED} after {block} blocks"
+
+    def _refuse_to_go_on_for_nothing(self, block: int) -> None:
+        """Hours of a production host are not spent on trials of which a whole block was not valid."""
+        if block == 0:
+            return
+        trials = self._run.trials().filter(pl.col("kind").is_in(["steady", "burst"]))
+        if trials.height < LEAST_TRIALS or trials["valid"].any():
+            return
+        because = Counter(str(reason) for reasons in trials["invalid_because"].to_list() for reason in reasons or ())
+        most = "; ".join(f"{count} × {reason}" for reason, count in because.most_common(3))
+        raise NoRecommendation(
+            f"none of the {trials.height} trials so far can be used: {most}",
+            hint="Mend what they name, then begin anew; `jvbtune show --trials` lists them.",
+        )
+
+
+def verdict_level(run: Run) -> float:
+    """The error that the look may spend at which a run ended: all of it where it could not have ended earlier."""
+    stop = run.manifest["experiment"].get("stop")
+    if stop is None:
+        return SIGNIFICANT
+    looks = StopSection.model_validate(stop).looks(int(run.manifest["experiment"].get("blocks") or 1))
+    early = any(str(event["because"]).startswith(ANSWERED) for event in run.events("stopped"))
+    return early_level(looks) if early else last_level(looks)

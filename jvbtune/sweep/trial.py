@@ -67,6 +67,7 @@ def measure(
         "order": order,
         "cores": context.cores,
         "conferences": trial.load.conferences,
+        "mix": str(trial.load.mix),
         **_generator(offered),
         **_stats(answers, start, end),
     }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jvbtune.fit import SettingVerdict, compare_settings
+from jvbtune.fit import Limits, SettingVerdict, compare_settings
 from jvbtune.fit.compare import holm
 from jvbtune.fit.effects import sign_flip_p
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
@@ -54,6 +54,19 @@ def test_a_large_buffer_is_recommended_where_a_small_one_was_found() -> None:
     assert verdict.effect is not None
     assert verdict.effect < -0.9
     assert verdict.to_json()["values"] == [10_485_760]
+
+
+def test_what_a_change_of_cpu_means_for_the_packet_rate_at_the_limit() -> None:
+    dear = {f"{WMEM}=10485760": 1.1}
+    verdict = by_name(quick(4, blocks=6, burst=0, restart_sd=0.01, noise_sd=0.005, step_effects=dear))[WMEM]
+    cpu = next(c for c in verdict.comparisons if c.metric == "cpu_per_packet")
+    assert cpu.max_packet_rate is not None
+    gain, low, high = cpu.max_packet_rate
+    truth = HOST.truth(Limits(), factor=1.1)["cpu"] / HOST.truth(Limits())["cpu"] - 1
+    assert truth < -0.12  # a concave curve: 10 % dearer packets cost more than 10 % of the rate
+    assert low < truth < high
+    assert gain == pytest.approx(truth, abs=0.03)
+    assert "the packet rate at the CPU limit" in verdict.reason
 
 
 def test_a_cost_of_a_quarter_is_found_and_a_tiny_one_is_no_difference() -> None:

@@ -38,6 +38,36 @@ def test_the_threshold_is_not_derated_twice() -> None:
     assert told.average_participant_stress == pytest.approx(250 / told.load_threshold_pps, rel=0.02)
 
 
+def test_the_cpu_threshold_is_what_the_bridges_own_measurement_reads_there() -> None:
+    # a bridge on 1 of 4 cores of a host on which something else takes 0.2 cores
+    share = (pl.col("cpu_cores") + 0.2) / 4
+    frame = trials(60_000.0).with_columns(jvb_scope=pl.lit("host"), jvb_scope_cores=pl.lit(4.0), jvb_cpu_ratio=share)
+    told = thresholds(recommend(frame)[0])
+    assert told is not None
+    assert told.cpu_at_threshold is not None
+    assert (told.cpu_scope, told.cpu_measured) == ("host", True)
+    assert told.cpu_load_threshold == pytest.approx((told.cpu_at_threshold + 0.2) / 4, rel=0.01)
+    assert told.cpu_recovery_threshold == pytest.approx(0.8 * told.cpu_load_threshold)
+
+
+def test_where_the_generator_is_on_the_host_the_bridges_own_share_of_the_scope_is_told() -> None:
+    frame = trials(60_000.0).with_columns(
+        jvb_scope=pl.lit("host"), jvb_scope_cores=pl.lit(2.0), jvb_cpu_ratio=pl.lit(None, pl.Float64)
+    )
+    told = thresholds(recommend(frame)[0])
+    assert told is not None
+    assert told.cpu_at_threshold is not None
+    assert (told.cpu_scope, told.cpu_measured) == ("host", False)
+    assert told.cpu_load_threshold == pytest.approx(told.cpu_at_threshold / 2, rel=0.01)
+
+
+def test_a_scope_that_nobody_recorded_is_said_to_be_the_bridges_own() -> None:
+    told = thresholds(recommend(trials(60_000.0))[0])
+    assert told is not None
+    assert (told.cpu_scope, told.cpu_measured) == ("bridge", False)
+    assert told.cpu_load_threshold == told.cpu_at_threshold
+
+
 def test_no_recommendation_has_no_thresholds() -> None:
     (found,) = recommend(trials(15_000.0), Limits())
     assert thresholds(found) is None

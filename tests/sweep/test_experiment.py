@@ -127,3 +127,24 @@ def test_the_estimate_grows_with_what_is_done() -> None:
 def test_the_schema_is_published() -> None:
     answer = CliRunner().invoke(command, ["--schema"])
     jsonschema.Draft202012Validator.check_schema(json.loads(answer.stdout))
+
+
+OTHERS = TEXT.replace("[load.burst]", "[[load.other_mixes]]\nparticipants = 20\nsenders = 4\n[load.burst]")
+
+
+def test_other_shapes_of_conferences_are_held_in_every_step_below_the_highest_rate() -> None:
+    plan = make_plan(_experiment(OTHERS), (1000.0, 2000.0, 4000.0), 1)
+    for step in plan.steps:
+        others = [trial for trial in step.trials if trial.load.mix.participants == 20]
+        assert [(trial.kind, trial.level) for trial in others] == [("steady", 1)]
+        assert others[0].id.endswith("-1-mix1")
+        assert others[0].load.packet_rate_pps == pytest.approx(2000, abs=2000)
+        assert step.warm_up_load().mix.participants == 5
+        assert len({trial.id for trial in step.trials}) == len(step.trials)
+    without = make_plan(_experiment(), (1000.0, 2000.0, 4000.0), 1)
+    assert estimate_seconds(plan, _experiment(OTHERS)) > estimate_seconds(without, _experiment())
+
+
+def test_a_shape_that_is_the_main_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the shape of mix, or one shape twice"):
+        _experiment(OTHERS.replace("participants = 20\nsenders = 4", "participants = 5"))

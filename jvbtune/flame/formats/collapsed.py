@@ -148,17 +148,18 @@ class CollapsedReader:
         self._known.comm_first = False
         fast: _Fast | None = None
         line_number = 1
-        for piece in stream.pieces(b"\n"):
-            if line_number == 1:
-                self._look_at_first(piece.splitlines(), stream)
-                fast = self._fast_for(stream)
-            found = fast.count(piece) if fast else None
-            if found is None:
-                line_number += self._count_piece(piece, line_number, stream)
-            else:
-                self._keys.append(found[0])
-                self._counts.append(found[1])
-                line_number += len(found[0])
+        with stream.pieces_ahead(b"\n") as pieces:
+            for piece in pieces:
+                if line_number == 1:
+                    self._look_at_first(piece.splitlines(), stream)
+                    fast = self._fast_for(stream)
+                found = fast.count(piece) if fast else None
+                if found is None:
+                    line_number += self._count_piece(piece, line_number, stream)
+                else:
+                    self._keys.append(found[0])
+                    self._counts.append(found[1])
+                    line_number += len(found[0])
         if self._known.comm_first:
             self._known.clear()
         keys = np.concatenate(self._keys)

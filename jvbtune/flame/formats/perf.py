@@ -203,12 +203,13 @@ class PerfReader:
             self.table.compile(library)
             frames = FrameNumbers(native.Folder(library), self._frame_of_name)
         line_number = 1
-        for piece in stream.pieces(b"\n\n"):
-            lines = self._fold_fast(piece, frames) if frames else 0
-            if not lines:
-                self._fold_piece(piece, line_number, stream)
-                lines = piece.count(b"\n")
-            line_number += lines
+        with stream.pieces_ahead(b"\n\n") as pieces:
+            for piece in pieces:
+                lines = self._fold_fast(piece, frames) if frames else 0
+                if not lines:
+                    self._fold_piece(piece, line_number, stream)
+                    lines = piece.count(b"\n")
+                line_number += lines
 
     def _fold_fast(self, piece: bytes, frames: FrameNumbers) -> int:
         """Takes in whole blocks by the compiled loop, and gives the number of lines.

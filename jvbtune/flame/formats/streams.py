@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import queue
 import stat
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -21,6 +23,7 @@ from jvbtune.flame.formats.native import WORTH_IT_BYTES
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 READ_BYTES = 1 << 20
+PIECES_AHEAD = 4
 
 HEAD_BYTES = 64 << 10  # by these a format is told
 
@@ -88,11 +91,56 @@ class Input:
         if rest:
             yield rest
 
+    @contextmanager
+    def pieces_ahead(self, end: bytes) -> Iterator[Iterator[bytes]]:
+        """``pieces``, of a large file by a thread of its own: reading and decompressing go on while a piece is used."""
+        pieces = self.pieces(end)
+        if not self._is_file or not self.is_large:  # a pipe's writer may keep a reading thread waiting
+            yield pieces
+            return
+        ready: queue.Queue[bytes | Exception | None] = queue.Queue(PIECES_AHEAD)
+        left = threading.Event()
+
+        def put(item: bytes | Exception | None) -> None:
+            while not left.is_set():
+                with suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    return
+
+        def read() -> None:
+            last: Exception | None = None
+            try:
+                for piece in pieces:
+                    put(piece)
+                    if left.is_set():
+                        return
+            except Exception as error:
+                last = error
+            put(last)
+
+        def taken() -> Iterator[bytes]:
+            while isinstance(item := ready.get(), bytes):
+                yield item
+            if item is not None:
+                raise item
+
+        reader = threading.Thread(target=read, name="read-ahead", daemon=True)
+        reader.start()
+        try:
+            yield taken()
+        finally:
+            left.set()
+            reader.join()
+
     @property
     def is_large(self) -> bool:
         """Whether it pays to compile the loops that read it; a pipe's size is not known."""
-        found = os.fstat(self._raw.fileno())
-        return not stat.S_ISREG(found.st_mode) or found.st_size * (8 if self.compression else 1) >= WORTH_IT_BYTES
+        size = os.fstat(self._raw.fileno()).st_size
+        return not self._is_file or size * (8 if self.compression else 1) >= WORTH_IT_BYTES
+
+    @property
+    def _is_file(self) -> bool:
+        return stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)
 
     def read_all(self) -> bytes:
         return b"".join(iter(self.read, b""))
