@@ -10,8 +10,8 @@ from jvbtune.fit import Limits
 from jvbtune.fit.compare import SIGNIFICANT, compare_settings
 from jvbtune.fit.questions import early_level, last_level, open_questions
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
-from jvbtune.sweep.experiment import Experiment, read_experiment
 from jvbtune.store import RunWriter, create_run
+from jvbtune.sweep.experiment import Experiment, read_experiment
 from jvbtune.sweep.stopping import Stopping, verdict_level
 
 STEPS = {"baseline": {}, "net.core.wmem_max=1": {"net.core.wmem_max": 1}}
