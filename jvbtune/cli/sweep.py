@@ -98,11 +98,13 @@ def command(
 
 
 def default_experiment() -> Path:
-    """experiments/udp-buffers.toml of a checkout, or the copy in the package."""
-    here = Path("experiments") / DEFAULT_EXPERIMENT
-    if here.is_file():
-        return here
-    return Path(__file__).parents[2] / "experiments" / DEFAULT_EXPERIMENT
+    """experiments/udp-buffers.toml here, of the checkout, or the copy in the installed package."""
+    package = Path(__file__).parents[1]
+    places = [Path("experiments"), package.parent / "experiments", package / "experiments"]
+    return next(
+        (place / DEFAULT_EXPERIMENT for place in places if (place / DEFAULT_EXPERIMENT).is_file()),
+        places[0] / DEFAULT_EXPERIMENT,
+    )
 
 
 def example_rates(experiment: Experiment) -> tuple[float, ...]:

@@ -137,7 +137,8 @@ def _own_measurement(rows: pl.DataFrame) -> OwnMeasurement | None:
     measured = rows["jvb_cpu_ratio"].null_count() == 0
     share = pl.col("jvb_cpu_ratio") if measured else pl.col("cpu_cores") / pl.col("jvb_scope_cores")
     kept = rows.with_columns(share=share).filter(pl.col("share") > 0)
-    data = unsaturated(Data(*(kept[name].to_numpy() for name in ("bridge_pps", "share", "plot", "block_index"))))
+    x, y, plots, block = (kept[name].to_numpy() for name in ("bridge_pps", "share", "plot", "block_index"))
+    data = unsaturated(Data(x, y, plots, block))
     if levels(data.x) < MIN_LEVELS:
         return None
     plot = np.unique(data.plot, return_inverse=True)[1]
