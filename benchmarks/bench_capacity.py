@@ -18,9 +18,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from jvbtune.capacity.goals import Goal, goals
+from jvbtune.capacity.goals import goals
 from jvbtune.capacity.result import conclude
-from jvbtune.capacity.search import Bracket, Outcome, Plan, Searcher, worth_repeating
+from jvbtune.capacity.search import Bracket, Outcome, Plan, Searcher, set_aside
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
 from jvbtune.fit.simulator.host import many_slow_streams
@@ -60,10 +60,19 @@ def outcome(bridge: SimulatedBridge, units: int) -> Outcome:
 
 
 def searched(
-    bridge: SimulatedBridge, prior: dict[str, float] | None = None, wanted: tuple[Goal, ...] = WANTED
+    bridge: SimulatedBridge, prior: dict[str, float] | None = None, aside: frozenset[str] = frozenset()
 ) -> list[Bracket]:
-    searcher = Searcher(wanted, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH), prior or {})
+    searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH), prior or {}, aside)
     return searcher.run(lambda units: outcome(bridge, units))
+
+
+def prior_of(found: list[Bracket]) -> dict[str, float]:
+    return {b.goal.name: b.estimate_pps / UNIT_PPS for b in found if b.estimate_pps is not None}
+
+
+def ramp(bridge: SimulatedBridge) -> dict[str, float]:
+    searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH))
+    return prior_of(searcher.run(lambda units: outcome(bridge, units), searcher.any_broken))
 
 
 def search(bridge: SimulatedBridge) -> float | None:
@@ -137,14 +146,16 @@ def repeated(name: str, host: SimulatedHost) -> bool:
     for seed in range(REPETITIONS):
         bridge = SimulatedBridge(host, Disturbance(), 1000 + seed)
         restarts: list[list[Bracket]] = []
-        prior: dict[str, float] = {}
-        wanted, luck = WANTED, []
+        aside: frozenset[str] = frozenset()
+        luck = []
+        bridge.restart()
+        prior = ramp(bridge)
         for _ in range(3):
             bridge.restart()
             luck.append(np.log(truth(bridge)))
-            restarts.append(searched(bridge, prior, wanted))
-            wanted = worth_repeating(WANTED, restarts[0])
-            prior = {b.goal.name: b.estimate_pps / UNIT_PPS for b in restarts[-1] if b.estimate_pps is not None}
+            restarts.append(searched(bridge, prior, aside))
+            aside = set_aside(restarts[0])
+            prior = prior_of(restarts[-1])
         best = conclude(WANTED, restarts, pl.DataFrame(), minutes=0, width=WIDTH).max_packet_rate
         minutes.append(bridge.clock_seconds / 60)
         if best is not None and best.pps is not None:

@@ -24,7 +24,6 @@ from jvbtune.fit.recommend import usable_rows, with_plots
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.store import open_run
 
-DELAY_SD = 0.1  #: of a trial's p99 in jvbtune/fit/simulator/trials.py
 ROOM = 2.0
 
 
@@ -63,8 +62,8 @@ def main() -> int:
     saturation = SimulatedHost().saturation_pps()
     design = Design(tuple(saturation * share for share in (0.25, 0.4, 0.55, 0.7, 0.85)), 8)
     simulated = figures(simulate(SimulatedHost(), design, noise, seed=1))
-    limits = {"between restarts": noise.restart_sd, "a trial, as of 60 s": noise.noise_sd}
-    assumed = {**simulated, **limits, "delay p99": DELAY_SD, "offered rate": noise.rate_sd}
+    limits = {"between restarts": noise.restart_sd, "a trial, as of 60 s": noise.noise_sd, "delay p99": noise.delay_sd}
+    assumed = {**simulated, **limits, "offered rate": noise.rate_sd}
     assumed["drops of bursts"] = noise.burst_sd
     measured = {path.name: figures(open_run(str(path), None).trials()) for path in paths}
     print(f"{'':24s}" + "".join(f"{name[:28]:>30s}" for name in measured) + f"{'simulator':>12s}")
@@ -74,7 +73,8 @@ def main() -> int:
         for found in measured.values():
             fine = name not in limits or found[name] <= ROOM * value
             good &= fine
-            line += f"{found[name]:30.3f}" if fine else f"{found[name]:28.3f} ✗"
+            told = "–" if np.isnan(found[name]) else f"{found[name]:.3f}"
+            line += f"{told:>30s}" if fine else f"{told + ' ✗':>30s}"
         print(f"{line}{value:12.3f}")
     return int(not good)
 

@@ -30,6 +30,9 @@ ATTEMPTS = 3
 FOLLOW_RATIO = 1.6
 #: A goal that is met above this multiple of the least one binds nothing: it is told to so many widths, without repeats.
 NEAR_LEAST = 1.1
+#: A smooth quantity that meets its limit above this multiple of the least one is none of what binds after another
+#: restart either: it would show in the trials near the least one, all of which it is held against.
+FAR_LEAST = 1.2
 ASIDE_WIDTHS = 2.0
 MAX_TRIALS = 60  #: of one restart
 #: Below a load that the generator could not offer, this share of it is tried next.
@@ -85,22 +88,28 @@ class GivenUp(Exception):
     """Trials do not come out valid; the message says why."""
 
 
-def worth_repeating(goals: Sequence[Goal], found: Sequence[Bracket]) -> tuple[Goal, ...]:
-    """Of another restart: all that bind or might, and no NDR or PDR far above what binds."""
+def set_aside(found: Sequence[Bracket]) -> frozenset[str]:
+    """Goals that after this restart lie so far above what binds that later ones run no load for their sake."""
     least = min((b.estimate_pps for b in found if b.goal.binding and b.estimate_pps is not None), default=None)
     if least is None:
-        return tuple(goals)
-    far = {b.goal for b in found if b.estimate_pps is not None and b.estimate_pps > NEAR_LEAST * least}
-    return tuple(goal for goal in goals if goal.smooth or goal not in far)
+        return frozenset()
+    aside = set()
+    for bracket in found:
+        at = bracket.estimate_pps or bracket.lower_pps or 0.0  # of one that was kept: at least that
+        if at > (FAR_LEAST if bracket.goal.smooth else NEAR_LEAST) * least:
+            aside.add(bracket.goal.name)
+    return frozenset(aside)
 
 
 @dataclass
 class Searcher:
-    """One restart's search. ``prior``: what earlier restarts found, in units, by goal's name."""
+    """One restart's search. ``prior``: what earlier restarts found, in units, by goal's name. ``aside``: names of goals
+    for which no load is run, unless the trials that are run for others show that they bind."""
 
     goals: Sequence[Goal]
     plan: Plan
     prior: Mapping[str, float] = field(default_factory=dict)
+    aside: frozenset[str] = frozenset()
     outcomes: list[Outcome] = field(default_factory=list)
     ceiling: int = 0  #: no load above it can be offered
     generator_bound: bool = False
@@ -127,7 +136,12 @@ class Searcher:
                 failed += 1
                 if failed >= ATTEMPTS:
                     raise GivenUp(f"{failed} trials in a row are not valid: {outcome.because}")
-        return [self.bracket(goal) for goal in self.goals]
+        brackets = [self.bracket(goal) for goal in self.goals]
+        return [one for one in brackets if one.goal.name not in self.aside or self._binds(one.goal)]
+
+    def any_broken(self) -> bool:
+        """Whether a goal that binds is broken by a load that was run."""
+        return any(goal.binding and self.bounds(goal)[1] is not None for goal in self.goals)
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -221,6 +235,8 @@ class Searcher:
         ratios = self._ratios(goal)
         if not ratios:
             return  # nobody measures it
+        if goal.name in self.aside and not self._binds(goal):
+            return
         lower, upper = self.bounds(goal)
         if upper is None:
             assert lower is not None
@@ -247,10 +263,12 @@ class Searcher:
 
     def _raise(self, goal: Goal, lower: int) -> int:
         """One step up: to what an earlier restart found, else as far as the busiest quantity allows."""
-        if goal.name in self.prior and lower < self.prior[goal.name] * (1 + self.plan.width / 2):
-            return self._clip(max(lower + 1, self.prior[goal.name] * (1 + self.plan.width / 2)))
         if goal.name in self.prior:
-            return self._clip(max(lower + 1, lower * (1 + 2 * self.plan.width)))
+            expected = self.prior[goal.name] * (1 + self.plan.width / 2)
+            aim = 0.97 / max(self._ratios(goal)[lower][-1], 1e-3) if goal.smooth else 1.0
+            least = 1.0 if lower < expected else 1 + 2 * self.plan.width
+            nearer = lower * float(np.clip(aim, least, RAMP[0]))
+            return self._clip(max(lower + 1, nearer, expected if lower < expected else 0))
         smooth = [ratio for other in self.goals if other.smooth for ratio in self._ratios(other).get(lower, [])[-1:]]
         factor = float(np.clip(0.95 / max([*smooth, 1e-3]), *RAMP))
         return self._clip(max(lower + 1, lower * factor))

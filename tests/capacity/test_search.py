@@ -8,7 +8,7 @@ import pytest
 
 from jvbtune.capacity.goals import Goal, goals, limits_of
 from jvbtune.capacity.result import conclude
-from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher
+from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, set_aside
 from jvbtune.errors import UsageError
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
@@ -85,6 +85,44 @@ def test_a_later_restart_begins_where_the_last_one_ended() -> None:
     assert found(again, "cpu").state == "found"
     assert len(second.asked) < 0.75 * len(first.asked)
     assert min(second.asked) > 0.8 * prior["cpu"]
+
+
+def test_what_binds_nothing_is_set_aside_after_the_first_restart_and_costs_no_load() -> None:
+    first, second, plain = Lab(), Lab(), Lab()
+    brackets = Searcher(WANTED, PLAN).run(first)
+    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    aside = set_aside(brackets)
+    assert "cpu" not in aside
+    assert "rx_thread" in aside
+    again = Searcher(WANTED, PLAN, prior, aside).run(second)
+    Searcher(WANTED, PLAN, prior).run(plain)
+    assert {b.goal.name for b in again}.isdisjoint(aside)
+    assert found(again, "cpu").state == "found"
+    assert len(second.asked) < len(plain.asked)
+
+
+def test_what_was_set_aside_and_binds_after_another_restart_is_found_all_the_same() -> None:
+    brackets = Searcher(WANTED, PLAN).run(Lab())
+    aside = set_aside(brackets)
+    assert "pdr" in aside
+    leaking = replace(HOST, loss_onset=0.7)
+    truth = leaking.truth(LIMITS)
+    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    again = Searcher(WANTED, PLAN, prior, aside).run(Lab(leaking))
+    pdr = found(again, "pdr")
+    assert pdr.lower_pps is not None
+    assert pdr.upper_pps is not None
+    assert pdr.lower_pps * 0.99 <= truth["loss"] <= pdr.upper_pps * 1.01
+
+
+def test_a_rough_prior_is_left_in_few_steps() -> None:
+    plain = Lab()
+    Searcher(WANTED[:3], PLAN).run(plain)
+    for factor in (0.7, 1.4):
+        lab = Lab()
+        brackets = Searcher(WANTED[:3], PLAN, {"cpu": factor * HOST.truth(LIMITS)["cpu"] / UNIT}).run(lab)
+        assert found(brackets, "cpu").state == "found"
+        assert len(lab.asked) <= len(plain.asked) + 1
 
 
 def test_what_the_generator_could_not_offer_is_no_capacity() -> None:

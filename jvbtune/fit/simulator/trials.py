@@ -48,6 +48,7 @@ class Disturbance:
     outlier_ratio: float = 0.0  #: of the trials,
     outlier_factor: float = 1.4  #: which cost so much more, unseen
     neighbour_ratio: float = 0.0  #: of the trials, with steal that is seen
+    delay_sd: float = 0.3  #: of a trial's p99: 45 % in windows of 8 s on the lab
     rate_sd: float = 0.003
     generator_capacity_pps: float = float("inf")
     step_effects: Mapping[str, float] = field(default_factory=dict)  #: step -> factor on CPU
@@ -110,7 +111,7 @@ def steady_rows(
     loss = rng.poisson(np.minimum(expected * packets, 1e9)) / packets
     carried = offered * (1 - loss)
     cpu = np.minimum(host.cpu_cores(offered, design.mix, factor * noise), host.cores)
-    delay = host.delay_p99_ms(offered, design.mix, factor) * np.exp(0.1 * rng.standard_normal(n))
+    delay = host.delay_p99_ms(offered, design.mix, factor) * np.exp(disturbance.delay_sd * rng.standard_normal(n))
     rx = np.minimum(host.rx_ratio(offered, design.mix, factor * noise), 1.0)
     gc = host.gc_ratio(offered) * np.exp(0.2 * rng.standard_normal(n))
     steal = np.where(neighbour, 0.06, 0.0)
