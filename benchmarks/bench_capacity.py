@@ -54,9 +54,9 @@ def keeps(row: dict[str, object]) -> bool:
     return all(ratio is None or ratio <= 1 for ratio in ratios)
 
 
-def outcome(bridge: SimulatedBridge, units: int) -> Outcome:
-    row = bridge.hold(units * UNIT_PPS, SEARCH_SECONDS)
-    return Outcome(units, float(row["offered_pps"]), SEARCH_SECONDS, {goal.name: goal.ratio(row) for goal in WANTED})
+def outcome(bridge: SimulatedBridge, units: int, seconds: float = SEARCH_SECONDS) -> Outcome:
+    row = bridge.hold(units * UNIT_PPS, seconds)
+    return Outcome(units, float(row["offered_pps"]), seconds, {goal.name: goal.ratio(row) for goal in WANTED})
 
 
 def searched(
@@ -72,7 +72,7 @@ def prior_of(found: list[Bracket]) -> dict[str, float]:
 
 def ramp(bridge: SimulatedBridge) -> dict[str, float]:
     searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH))
-    return prior_of(searcher.run(lambda units: outcome(bridge, units), searcher.any_broken))
+    return prior_of(searcher.run(lambda units: outcome(bridge, units, SEARCH_SECONDS / 2), searcher.any_broken))
 
 
 def search(bridge: SimulatedBridge) -> float | None:
@@ -149,6 +149,7 @@ def repeated(name: str, host: SimulatedHost) -> bool:
         aside: frozenset[str] = frozenset()
         luck = []
         bridge.restart()
+        bridge.clock_seconds = 0.0  # the ramp is on the bridge as found
         prior = ramp(bridge)
         for _ in range(3):
             bridge.restart()

@@ -143,13 +143,14 @@ class _Leader:
         self, opened: Sweep, step: Step, expected: int | None, kind: str = "steady"
     ) -> Callable[[int], Outcome]:
         wanted = self._wanted
+        seconds = max(2.0, wanted.trial_seconds / 2) if kind == "probe" else wanted.trial_seconds
 
         def measure(units: int) -> Outcome:
             trial = Trial(
                 f"probe-{self._order:02d}" if kind == "probe" else f"b{step.block}-{self._order:02d}",
                 kind,
                 IntendedLoad(units, self._mix),
-                wanted.trial_seconds,
+                seconds,
                 0,
             )
             opened.refuse_live_calls()
