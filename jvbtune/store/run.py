@@ -34,6 +34,8 @@ from jvbtune.store.journal import Event, Journal, read_journal
 from jvbtune.store.rows import samples_frame, trials_frame
 
 SCHEMA_VERSION = 1
+#: How the names of runs begin that come with a checkout, for benchmarks and documentation.
+REFERENCE = "reference-"
 
 
 def runs_directory(explicit: Path | None = None) -> Path:
@@ -225,8 +227,10 @@ def open_run(reference: str | Path, directory: Path | None = None) -> Run:
     as_path = Path(reference)
     if (as_path / "manifest.json").is_file():
         return _read_run(as_path)
-    runs = list_runs(directory)
     where = runs_directory(directory)
+    if (where / as_path.name / "manifest.json").is_file() and as_path.name == str(reference):
+        return _read_run(where / as_path.name)
+    runs = list_runs(directory)
     if str(reference) == "latest":
         if not runs:
             raise StoreError(f"{where}: there is no run yet", hint="Make one: jvbtune sweep --host HOST")
@@ -244,11 +248,15 @@ def open_run(reference: str | Path, directory: Path | None = None) -> Run:
 
 
 def list_runs(directory: Path | None = None) -> list[Run]:
-    """All runs of the directory, newest first. What is no run is passed over; a damaged manifest is an error."""
+    """All runs of the directory, newest first. What is no run is passed over; a damaged manifest is an error.
+
+    Runs that come with a checkout, ``reference-*``, are opened by their names, and are nobody's latest.
+    """
     where = runs_directory(directory)
     if not where.is_dir():
         return []
-    runs = [_read_run(path.parent) for path in where.glob("*/manifest.json")]
+    found = (path.parent for path in where.glob("*/manifest.json"))
+    runs = [_read_run(path) for path in found if not path.name.startswith(REFERENCE)]
     return sorted(runs, key=lambda run: (float(run.manifest["created_unix"]), run.id), reverse=True)
 
 

@@ -117,6 +117,14 @@ def test_runs_are_found_by_id_beginning_path_and_latest(tmp_path: Path) -> None:
         open_run("nope", tmp_path)
 
 
+def test_runs_that_come_with_a_checkout_are_opened_by_name_and_are_nobodys_latest(tmp_path: Path) -> None:
+    mine = _run(tmp_path, "mine")
+    reference = _run(tmp_path, "theirs").path.rename(tmp_path / "reference-theirs")
+    assert [run.id for run in list_runs(tmp_path)] == [mine.id]
+    assert open_run("latest", tmp_path).id == mine.id
+    assert open_run("reference-theirs", tmp_path).path == reference
+
+
 def test_two_runs_in_one_second_have_two_directories(tmp_path: Path) -> None:
     assert len({_run(tmp_path).id for _ in range(5)}) == 5
 
