@@ -44,7 +44,7 @@ profiler:
 
 $(LAB_HOME): $(shell find jvbtune/lab/bridge/src -type f 2>/dev/null) jvbtune/lab/bridge/pom.xml
 	@echo "Building the lab's bridge (Maven)…" >&2
-	@cd jvbtune/lab/bridge && mvn --batch-mode --quiet -DskipTests package
+	@$(PYTHON) -c "from jvbtune.lab.home import lab_home; lab_home()"
 	@touch $@
 
 clean:

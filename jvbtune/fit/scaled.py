@@ -112,6 +112,11 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
         curve = _curve(data, scale, best, 0.0, np.inf, 0.0, scores)
         return Crossing(curve, np.inf, float(np.log(max(kept, 1e-6))), np.inf, kept, broken, broken_from)
     mean, sd, error, degrees = censored_mean(values, known)
+    # The shifts are drawn towards each other, the more the less a restart's own trials tell: what they scatter by lacks
+    # both the error of each (s²) and what the drawing took away (v, of the law of total variance).
+    own = np.minimum(best.shift_sd[known], UNKNOWN_SD) ** 2
+    drawn = own * PRIOR_SD**2 / (own + PRIOR_SD**2)
+    error = float(np.hypot(error, np.sqrt(np.mean(own + drawn) / known.sum()))) if known.any() else error
     half = error * float(stats.t.ppf(0.975, degrees)) if data.plots > 1 else np.inf
     others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
     if len(others) > 1:

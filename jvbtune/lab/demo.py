@@ -15,7 +15,7 @@ EXPERIMENT = Path("experiments/udp-buffers-quick.toml")
 LAB = "lab"
 #: The steps of the experiment that are profiled.
 SMALL, LARGE = "net.core.rmem_max=212992", "net.core.rmem_max=10485760"
-JVBTUNE = (sys.executable, "-m", "jvbtune")
+JVBTUNE = (sys.executable, "-B", "-m", "jvbtune")
 
 
 def main() -> int:
@@ -111,7 +111,8 @@ def _as_root() -> int:
     if shutil.which("sudo") is None:
         _say("There is no sudo here: run it as root.")
         return 1
-    return subprocess.run(["sudo", "--", sys.executable, "-m", "jvbtune.lab.demo"], check=False).returncode
+    argv = ["sudo", "--", sys.executable, "-B", "-m", "jvbtune.lab.demo"]  # -B: no __pycache__ of root's in the clone
+    return subprocess.run(argv, check=False).returncode
 
 
 def _say(text: str) -> None:
@@ -120,6 +121,7 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     begun = time.monotonic()
+    as_root = os.getuid() == 0
     try:
         code = main()
     except JvbtuneError as error:
@@ -127,5 +129,6 @@ if __name__ == "__main__":
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
-    _say(f"{time.monotonic() - begun:.0f} s")
+    if as_root:  # which says it for both
+        _say(f"{time.monotonic() - begun:.0f} s")
     sys.exit(code)
