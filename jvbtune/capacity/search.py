@@ -225,8 +225,12 @@ class Searcher:
     def _binds(self, goal: Goal) -> bool:
         """Is it, or may it be, the least of them? Others are told as well, less finely."""
         uppers = [upper for other in self.goals if other.binding and (upper := self.bounds(other)[1]) is not None]
-        upper = self.bounds(goal)[1]
-        return goal.binding and upper is not None and upper <= NEAR_LEAST * min(uppers)
+        lower, upper = self.bounds(goal)
+        if not goal.binding or upper is None:
+            return False
+        if upper <= NEAR_LEAST * min(uppers):
+            return True
+        return goal.name not in self.aside and (lower or 0) < min(uppers)
 
     def _width(self, goal: Goal) -> float:
         return self.plan.width if self._binds(goal) else ASIDE_WIDTHS * self.plan.width
