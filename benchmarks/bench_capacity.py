@@ -20,7 +20,7 @@ import polars as pl
 
 from jvbtune.capacity.goals import goals
 from jvbtune.capacity.result import conclude
-from jvbtune.capacity.search import Bracket, Outcome, Plan, Searcher, set_aside
+from jvbtune.capacity.search import Bracket, Outcome, Plan, Searcher, prior_of, set_aside
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
 from jvbtune.fit.simulator.host import many_slow_streams
@@ -66,13 +66,10 @@ def searched(
     return searcher.run(lambda units: outcome(bridge, units))
 
 
-def prior_of(found: list[Bracket]) -> dict[str, float]:
-    return {b.goal.name: b.estimate_pps / UNIT_PPS for b in found if b.estimate_pps is not None}
-
-
 def ramp(bridge: SimulatedBridge) -> dict[str, float]:
     searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH))
-    return prior_of(searcher.run(lambda units: outcome(bridge, units, SEARCH_SECONDS / 2), searcher.any_broken))
+    found = searcher.run(lambda units: outcome(bridge, units, SEARCH_SECONDS / 2), searcher.any_broken)
+    return prior_of(found, UNIT_PPS)
 
 
 def search(bridge: SimulatedBridge) -> float | None:
@@ -156,7 +153,7 @@ def repeated(name: str, host: SimulatedHost) -> bool:
             luck.append(np.log(truth(bridge)))
             restarts.append(searched(bridge, prior, aside))
             aside = set_aside(restarts[0])
-            prior = prior_of(restarts[-1])
+            prior = prior_of(restarts[-1], UNIT_PPS)
         best = conclude(WANTED, restarts, pl.DataFrame(), minutes=0, width=WIDTH).max_packet_rate
         minutes.append(bridge.clock_seconds / 60)
         if best is not None and best.pps is not None:

@@ -32,8 +32,7 @@ def figures(trials: pl.DataFrame) -> dict[str, float]:
     frame = prepare(trials).frame
     rows = with_plots(usable_rows(frame).filter(pl.col("cpu_ratio") > 0))
     data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "plot", "block_index"))))
-    plot = np.unique(data.plot, return_inverse=True)[1]
-    curve = fit_curve(Data(data.x, data.y, plot, data.block), CPU_FORMS)
+    curve = fit_curve(data, CPU_FORMS)
     low, high = float(data.x.min()), float(data.x.max())
     ends = curve.mean(np.array([low, high]))
     seconds = float(rows["duration_s"].median())  # type: ignore[arg-type]

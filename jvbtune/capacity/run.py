@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jvbtune.capacity.goals import Goal
 from jvbtune.capacity.result import Capacity, conclude
-from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, set_aside
+from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, prior_of, set_aside
 from jvbtune.errors import LoadError
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import IntendedLoad, Mix
@@ -118,7 +118,7 @@ class _Leader:
                 self._give_up(opened, block, why)
                 break
             self.restarts.append(found)
-            prior = _prior(found, unit)
+            prior = prior_of(found, unit)
             aside = set_aside(self.restarts[0])
             opened.record(
                 "restart_searched",
@@ -133,7 +133,7 @@ class _Leader:
         opened.generator.stop()
         searcher = Searcher(self._wanted.goals, plan)
         measure = self._measure(opened, Step(-1, BASELINE, {}, False, ()), None, kind="probe")
-        return _prior(searcher.run(measure, lambda: searcher.any_broken() or out_of_time()), plan.unit_pps)
+        return prior_of(searcher.run(measure, lambda: searcher.any_broken() or out_of_time()), plan.unit_pps)
 
     def _give_up(self, opened: Sweep, block: int, why: GivenUp) -> None:
         self.given_up = str(why)
@@ -170,8 +170,3 @@ class _Leader:
             )
 
         return measure
-
-
-def _prior(found: Sequence[Bracket], unit_pps: float) -> dict[str, float]:
-    """In units of load, by goal's name."""
-    return {bracket.goal.name: bracket.estimate_pps / unit_pps for bracket in found if bracket.estimate_pps is not None}

@@ -101,6 +101,11 @@ def set_aside(found: Sequence[Bracket]) -> frozenset[str]:
     return frozenset(aside)
 
 
+def prior_of(found: Sequence[Bracket], unit_pps: float) -> dict[str, float]:
+    """What a search found, as the ``prior`` of the next one."""
+    return {bracket.goal.name: bracket.estimate_pps / unit_pps for bracket in found if bracket.estimate_pps is not None}
+
+
 @dataclass
 class Searcher:
     """One restart's search. ``prior``: what earlier restarts found, in units, by goal's name. ``aside``: names of goals

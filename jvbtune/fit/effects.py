@@ -112,11 +112,16 @@ def layouts(rows: pl.DataFrame) -> list[Layout]:
         plots = make(source) if source.height else source
         if plots.height == 0 or plots["value"].max() == plots["value"].min():
             continue
-        values = np.full((len(blocks), len(steps)), np.nan)
-        for block, step, value in plots.select("block", "step", "value").iter_rows():
-            values[blocks.index(block), steps.index(step)] = value
-        found.append(Layout(metric, steps, values))
+        found.append(_layout(metric, plots, blocks, steps))
     return found
+
+
+def _layout(metric: str, plots: pl.DataFrame, blocks: Sequence[str], steps: tuple[str, ...]) -> Layout:
+    """``plots``: ``block``, ``step``, ``value``."""
+    values = np.full((len(blocks), len(steps)), np.nan)
+    for block, step, value in plots.select("block", "step", "value").iter_rows():
+        values[blocks.index(block), steps.index(step)] = value
+    return Layout(metric, steps, values)
 
 
 def _per_plot(rows: pl.DataFrame) -> pl.DataFrame:
@@ -152,10 +157,7 @@ def rate_layout(rows: pl.DataFrame, cpu_ratio: float) -> Layout | None:
     rates = np.interp(cpu_ratio / np.exp(plots["value"].to_numpy()), curve.mean(grid), grid, left=np.nan, right=np.nan)
     steps = tuple(sorted(plots["step"].unique().to_list()))
     blocks = sorted(plots["block"].unique().to_list())
-    values = np.full((len(blocks), len(steps)), np.nan)
-    for block, step, rate in zip(plots["block"], plots["step"], rates, strict=True):
-        values[blocks.index(block), steps.index(step)] = -np.log(rate)
-    return Layout("max_packet_rate", steps, values)
+    return _layout("max_packet_rate", plots.with_columns(value=-np.log(rates)), blocks, steps)
 
 
 def _cpu_and_curve(rows: pl.DataFrame) -> tuple[pl.DataFrame, Curve] | None:

@@ -141,8 +141,7 @@ def _own_measurement(rows: pl.DataFrame) -> OwnMeasurement | None:
     data = unsaturated(Data(x, y, plots, block))
     if levels(data.x) < MIN_LEVELS:
         return None
-    plot = np.unique(data.plot, return_inverse=True)[1]
-    return OwnMeasurement(scopes[0], fit_curve(Data(data.x, data.y, plot, data.block), CPU_FORMS), measured)
+    return OwnMeasurement(scopes[0], fit_curve(data, CPU_FORMS), measured)
 
 
 def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:
@@ -169,14 +168,18 @@ def _choose_steps(valid: pl.DataFrame, usable: pl.DataFrame, steps: Sequence[str
     return alike_steps(valid, there)
 
 
+def common_reasons(invalid: pl.DataFrame) -> list[str]:
+    """The three most frequent reasons of trials that are not valid, with their counts."""
+    counts = Counter(str(reason) for reasons in invalid["invalid_because"].to_list() for reason in reasons or ())
+    return [f"{count} × {reason}" for reason, count in counts.most_common(3)]
+
+
 def _why_none_usable(rows: pl.DataFrame) -> list[str]:
     if rows.height == 0:
         return ["there are no trials"]
     invalid = rows.filter(~pl.col("valid"))
     if invalid.height == rows.height:
-        counts = Counter(str(reason) for reasons in invalid["invalid_because"].to_list() for reason in reasons or ())
-        most = [f"{count} × {reason}" for reason, count in counts.most_common(3)]
-        return [f"all {rows.height} trials are invalid", *most]
+        return [f"all {rows.height} trials are invalid", *common_reasons(invalid)]
     steady = rows.filter(pl.col("kind") == "steady")
     if steady.height == 0:
         return ["there is no steady trial: a curve needs steady loads"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import polars as pl
@@ -12,6 +11,7 @@ from jvbtune.errors import NoRecommendation
 from jvbtune.fit.compare import SIGNIFICANT
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.questions import early_level, last_level, open_questions
+from jvbtune.fit.recommend import common_reasons
 from jvbtune.store import Run
 from jvbtune.sweep.experiment import Experiment, StopSection
 
@@ -54,10 +54,8 @@ class Stopping:
         trials = self._run.trials().filter(pl.col("kind").is_in(["steady", "burst"]))
         if trials.height < LEAST_TRIALS or trials["valid"].any():
             return
-        because = Counter(str(reason) for reasons in trials["invalid_because"].to_list() for reason in reasons or ())
-        most = "; ".join(f"{count} × {reason}" for reason, count in because.most_common(3))
         raise NoRecommendation(
-            f"none of the {trials.height} trials so far can be used: {most}",
+            f"none of the {trials.height} trials so far can be used: {'; '.join(common_reasons(trials))}",
             hint="Mend what they name, then begin anew; `jvbtune show --trials` lists them.",
         )
 

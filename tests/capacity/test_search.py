@@ -8,7 +8,7 @@ import pytest
 
 from jvbtune.capacity.goals import Goal, goals, limits_of
 from jvbtune.capacity.result import conclude
-from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, set_aside
+from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Plan, Searcher, prior_of, set_aside
 from jvbtune.errors import UsageError
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
@@ -80,7 +80,7 @@ def test_repeated_searches_agree_and_are_not_biased() -> None:
 def test_a_later_restart_begins_where_the_last_one_ended() -> None:
     first, second = Lab(), Lab()
     brackets = Searcher(WANTED, PLAN).run(first)
-    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    prior = prior_of(brackets, UNIT)
     again = Searcher(WANTED, PLAN, prior).run(second)
     assert found(again, "cpu").state == "found"
     assert len(second.asked) < 0.75 * len(first.asked)
@@ -90,7 +90,7 @@ def test_a_later_restart_begins_where_the_last_one_ended() -> None:
 def test_what_binds_nothing_is_set_aside_after_the_first_restart_and_costs_no_load() -> None:
     first, second, plain = Lab(), Lab(), Lab()
     brackets = Searcher(WANTED, PLAN).run(first)
-    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    prior = prior_of(brackets, UNIT)
     aside = set_aside(brackets)
     assert "cpu" not in aside
     assert "rx_thread" in aside
@@ -107,7 +107,7 @@ def test_what_was_set_aside_and_binds_after_another_restart_is_found_all_the_sam
     assert "pdr" in aside
     leaking = replace(HOST, loss_onset=0.7)
     truth = leaking.truth(LIMITS)
-    prior = {b.goal.name: b.estimate_pps / UNIT for b in brackets if b.estimate_pps is not None}
+    prior = prior_of(brackets, UNIT)
     again = Searcher(WANTED, PLAN, prior, aside).run(Lab(leaking))
     pdr = found(again, "pdr")
     assert pdr.lower_pps is not None
