@@ -1,37 +1,42 @@
 """When each sender sends: an open loop that never waits for the bridge.
 
-Time is a wheel of ticks. Steady: a period is one packet's interval, the senders' phases spread evenly over it. Bursts:
-a period holds ``burst_packets`` intervals, and all senders send that many packets at its first tick.
+Time is a wheel of ticks of about a millisecond, a whole number of them to a period. Steady: a period is one packet's
+interval, the senders' phases spread evenly over it. Bursts: a period holds ``burst_packets`` intervals, and all senders
+send that many packets at its first tick.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 Sender = TypeVar("Sender")
 
-TICK_SECONDS = 0.001
+#: About so long is a tick: what the kernel's timers and the loop keep.
+NOMINAL_TICK_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """Its ticks, and how many packets a sender sends when it is due."""
+    """Its ticks, how long each is, and how many packets a sender sends when it is due."""
 
     ticks: int
+    tick_seconds: float
     packets: int
 
     @classmethod
     def of(cls, stream_pps: float, burst_packets: int) -> Wheel:
-        """The nearest whole number of ticks; ``pps`` tells what rate that really gives."""
-        return cls(max(1, round(burst_packets / stream_pps / TICK_SECONDS)), burst_packets)
+        """Exactly ``stream_pps`` packets a second of each sender."""
+        period = burst_packets / stream_pps
+        ticks = max(1, round(period / NOMINAL_TICK_SECONDS))
+        return cls(ticks, period / ticks, burst_packets)
 
     @property
     def pps(self) -> float:
         """Packets per second of one sender."""
-        return self.packets / (self.ticks * TICK_SECONDS)
+        return self.packets / (self.ticks * self.tick_seconds)
 
     def place(self, senders: Sequence[Sender]) -> list[list[Sender]]:
         """The senders due at each tick."""
@@ -55,8 +60,3 @@ def _coprime(ticks: int) -> int:
             if 0 < candidate < max(ticks, 2) and math.gcd(candidate, ticks) == 1:
                 return candidate
     return 1
-
-
-def due_times(start: float, ticks: int) -> Iterator[float]:
-    """The monotonic times of the ticks."""
-    return (start + index * TICK_SECONDS for index in range(ticks))

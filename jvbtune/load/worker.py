@@ -21,7 +21,7 @@ from jvbtune.errors import LoadError
 from jvbtune.load.dtls import identity
 from jvbtune.load.endpoint import Endpoint, Remote
 from jvbtune.load.media import OpusSource
-from jvbtune.load.schedule import TICK_SECONDS, Wheel
+from jvbtune.load.schedule import Wheel
 from jvbtune.load.sockets import Batch
 
 CONNECT_TIMEOUT_SECONDS = 20.0
@@ -110,7 +110,7 @@ class Worker:
             else:
                 self._send_burst()
             self._tick = (self._tick + 1) % self._wheel.ticks
-            self._next_tick += TICK_SECONDS
+            self._next_tick += self._wheel.tick_seconds
             due += 1
 
     def _send_slot(self, senders: list[Sender]) -> None:
@@ -156,7 +156,7 @@ class Worker:
     def _batch(self, sender: Sender) -> Batch:
         session = sender.endpoint.outbound
         assert session is not None
-        remaining = (self._wheel.ticks - self._tick) % self._wheel.ticks * TICK_SECONDS
+        remaining = (self._wheel.ticks - self._tick) % self._wheel.ticks * self._wheel.tick_seconds
         wall = time.time_ns() + int(remaining * 1e9)
         packets = [session.protect(sender.source.packet(wall)) for _ in range(self._wheel.packets)]
         return Batch(sender.endpoint.socket, packets)

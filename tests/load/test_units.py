@@ -15,7 +15,7 @@ from jvbtune.inventory import BridgeEntry, HostEntry
 from jvbtune.load import stun
 from jvbtune.load.base import IntendedLoad, Mix
 from jvbtune.load.media import OpusSource, sent_ns
-from jvbtune.load.schedule import TICK_SECONDS, Wheel
+from jvbtune.load.schedule import NOMINAL_TICK_SECONDS, Wheel
 from jvbtune.load.sockets import SAMPLE_EVERY, Batch, open_socket, rejected_packets
 from jvbtune.load.target import media_target
 from jvbtune.load.windows import SUMS, WORST, merge_windows
@@ -72,7 +72,8 @@ def test_every_sender_has_one_place_and_steady_ones_are_spread_evenly(pps: float
     wheel = Wheel.of(pps, burst)
     slots = wheel.place(list(range(senders)))
     assert sorted(sender for slot in slots for sender in slot) == list(range(senders))
-    assert abs(wheel.ticks - burst / pps / TICK_SECONDS) <= 0.501 or wheel.ticks == 1
+    assert wheel.pps == pytest.approx(pps)
+    assert wheel.tick_seconds == pytest.approx(NOMINAL_TICK_SECONDS, rel=0.5)
     if burst == 1:
         sizes = [len(slot) for slot in slots]
         assert max(sizes) - min(sizes) <= 1
@@ -140,7 +141,13 @@ def test_a_clock_of_ticks_keeps_its_mean_rate() -> None:
     wheel = Wheel.of(50, 1)
     assert (wheel.ticks, wheel.pps) == (20, 50)
     assert Wheel.of(50, 16).ticks == 320
-    assert time.get_clock_info("monotonic").resolution < TICK_SECONDS
+    assert time.get_clock_info("monotonic").resolution < NOMINAL_TICK_SECONDS
+
+
+@pytest.mark.parametrize("pps", [30, 150, 300, 333.3, 700, 1000])
+def test_a_rate_that_is_no_whole_number_of_milliseconds_is_kept(pps: float) -> None:
+    wheel = Wheel.of(pps, 1)
+    assert wheel.packets / (wheel.ticks * wheel.tick_seconds) == pytest.approx(pps, rel=1e-9)
 
 
 def test_windows_of_several_workers_are_one() -> None:
