@@ -41,8 +41,10 @@ class Goal:
     def ratio(self, row: Mapping[str, Any]) -> float | None:
         """The quantity over its limit; None where it was not measured."""
         if self.name == "cpu":
-            cores, used = row.get("cores"), row.get("cpu_cores")
-            return None if not cores or used is None else float(used) / float(cores) / self.limit
+            cores, used, busy = row.get("cores"), row.get("cpu_cores"), row.get("busy_ratio")
+            own = None if not cores or used is None else float(used) / float(cores)
+            known = [share for share in (own, busy) if share is not None]  # as ``fit.columns.prepare`` has it
+            return max(known) / self.limit if known else None
         value = row.get(self.column)
         if value is None:
             return None

@@ -24,6 +24,7 @@ NUMBERS = (
     "host_cpu_cores",
     "steal_ratio",
     "cores",
+    "busy_ratio",
     "jvb_cpu_ratio",
     "jvb_scope_cores",
     "rx_thread_ratio",
@@ -60,7 +61,10 @@ class Prepared:
 
 
 def prepare(trials: pl.DataFrame) -> Prepared:
-    """Uniform rows, with ``bridge_pps`` (in + out + relay), ``cpu_ratio`` and ``offered_pps`` derived where absent.
+    """Uniform rows, with ``bridge_pps`` (in + out + relay) and ``offered_pps`` derived where absent, and ``cpu_ratio``.
+
+    ``cpu_ratio`` is what the CPU limit is held against: how busy the bridge's cores were where that was measured (the
+    softirqs of its packets are in it, and in no process's account), else the bridge's process alone.
 
     What only the whole run tells is judged here: a block whose baseline drifted is invalid.
     """
@@ -84,7 +88,9 @@ def prepare(trials: pl.DataFrame) -> Prepared:
     total = pl.col("in_pps") + pl.col("out_pps") + pl.col("relay_pps").fill_null(0.0)
     frame = frame.with_columns(bridge_pps=pl.coalesce("bridge_pps", total))
     frame = frame.with_columns(
-        cpu_ratio=pl.when(pl.col("cores") > 0).then(pl.col("cpu_cores") / pl.col("cores")),
+        cpu_ratio=pl.max_horizontal(
+            pl.when(pl.col("cores") > 0).then(pl.col("cpu_cores") / pl.col("cores")), "busy_ratio"
+        ),
         offered_pps=pl.coalesce(
             "offered_pps", pl.col("bridge_pps") / (1 - pl.col("loss_ratio").clip(0.0, 0.99)), "bridge_pps"
         ),

@@ -19,7 +19,7 @@ from jvbtune.errors import ConfigError, FormatError
 
 #: Values that stand for "not measured".
 EMPTY = frozenset({"", "-", "na", "n/a", "nan", "null", "none"})
-RATIOS = frozenset({"loss_ratio", "steal_ratio", "throttled_ratio", "rx_thread_ratio", "gc_ratio"})
+RATIOS = frozenset({"loss_ratio", "steal_ratio", "throttled_ratio", "rx_thread_ratio", "gc_ratio", "busy_ratio"})
 NUMBERS = (
     *("intended_pps", "offered_pps", "in_pps", "out_pps", "relay_pps", "bridge_pps", "endpoints", "duration_s"),
     *("cpu_cores", "host_cpu_cores", "cores", "socket_drops", "queue_drops", "delay_p99_ms", "socket_rcvbuf_bytes"),

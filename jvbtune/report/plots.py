@@ -15,6 +15,7 @@ import polars as pl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
+from jvbtune.fit.columns import prepare
 from jvbtune.fit.recommendation import Recommendation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -57,14 +58,15 @@ def _steps(trials: pl.DataFrame) -> list[str]:
 def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation | None) -> Svg:
     """Every steady trial, the fitted curve with its 95 % band, the limit, the max packet rate with its interval."""
     with figure() as (_, axes, svg):
-        steady = trials.filter(pl.col("kind") == "steady")
+        rows_of_fit = prepare(trials).frame.with_columns(used_cores=pl.col("cpu_ratio") * pl.col("cores"))
+        steady = rows_of_fit.filter(pl.col("kind") == "steady")
         for step, colour in zip(_steps(steady), _cycle(), strict=False):
             rows = steady.filter((pl.col("step") == step) & pl.col("valid"))
-            axes.plot(rows["bridge_pps"] / 1000, rows["cpu_cores"], "o", ms=4, color=colour, alpha=0.8, label=step)
+            axes.plot(rows["bridge_pps"] / 1000, rows["used_cores"], "o", ms=4, color=colour, alpha=0.8, label=step)
         invalid = steady.filter(~pl.col("valid"))
         if invalid.height:
             axes.plot(
-                invalid["bridge_pps"] / 1000, invalid["cpu_cores"], "x", color="#7F7F7F", label="not used", alpha=0.7
+                invalid["bridge_pps"] / 1000, invalid["used_cores"], "x", color="#7F7F7F", label="not used", alpha=0.7
             )
         bound = recommendation.bound("cpu") if recommendation else None
         cores = steady["cores"].drop_nulls()
@@ -78,7 +80,7 @@ def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation
             axes.axhline(bound.limit * scale, color="#D55E00", lw=1, ls="--", label=f"limit {bound.limit:.0%}")
         _mark_recommendation(axes, recommendation)
         axes.set_xlabel("packet rate of the bridge, in + out (kpps)")
-        axes.set_ylabel("CPU of the bridge (cores)")
+        axes.set_ylabel("CPU, of the cores that the bridge may use (cores)")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         _legend(axes)

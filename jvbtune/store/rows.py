@@ -36,6 +36,7 @@ TRIAL_SCHEMA: dict[str, pl.DataType] = {
     "steal_ratio": pl.Float64(),  # of all cores
     "throttled_ratio": pl.Float64(),  # of the bridge's cgroup periods
     "cores": pl.Float64(),  # that the bridge may use
+    "busy_ratio": pl.Float64(),  # of those cores: all but idle, softirq and steal in it; null under a quota
     "jvb_cpu_ratio": pl.Float64(),  # as its own cpu-usage measurement sees it; null: the generator is on the host
     "jvb_scope": pl.String(),  # of which that is a share: host | cpuset | quota
     "jvb_scope_cores": pl.Float64(),

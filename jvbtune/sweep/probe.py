@@ -43,6 +43,7 @@ def _nearness(row: Mapping[str, Any], cores: float, limits: LimitsSection) -> tu
     """How near the bridge is to its CPU limits (1: there), and whether any limit is met."""
     busiest = max(
         (row.get("cpu_cores") or 0.0) / cores / limits.cpu_ratio,
+        (row.get("busy_ratio") or 0.0) / limits.cpu_ratio,
         (row.get("rx_thread_ratio") or 0.0) / limits.rx_thread_ratio,
     )
     late, lost = row.get("delay_p99_ms") or 0.0, row.get("loss_ratio") or 0.0

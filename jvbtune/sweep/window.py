@@ -39,7 +39,7 @@ def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     fields: dict[str, Any] = {"sampled_seconds": seconds}
     fields.update(_bridge(first["bridge"], last["bridge"], seconds))
     fields.update(_cores(first["cores"], last["cores"], seconds))
-    fields.update(_tenants(first, last, fields.get("cpu_cores"), seconds))
+    fields.update(_of_its_cores(first, last, fields.get("cpu_cores"), seconds))
     clocks = [float(s["bridge"]["cpu_mhz"]) for s in samples if s.get("bridge") and s["bridge"].get("cpu_mhz")]
     fields["cpu_mhz"] = sum(clocks) / len(clocks) if clocks else None
     fields.update(_as_the_bridge_measures(first, last))
@@ -83,16 +83,26 @@ def _busy_ratio(first: Mapping[str, Any], last: Mapping[str, Any], seconds: floa
     return min(1.0, max(0.0, 1 - idle / seconds))
 
 
-def _tenants(first: Sample, last: Sample, bridge_cores: float | None, seconds: float) -> dict[str, Any]:
-    """What others used of the cores that the bridge may use; interrupts are the packets' own and not counted."""
+def _of_its_cores(first: Sample, last: Sample, bridge_cores: float | None, seconds: float) -> dict[str, Any]:
+    """Of the cores that the bridge may use: how busy they were, and what of that was neither the bridge nor packets.
+
+    Busy is all but idle: on a host with a network card, softirq takes a good part of what a packet costs, and is in no
+    process's account. Steal is in it: what a neighbour takes is not there for packets. Under a quota the cores are not
+    what is scarce, and nothing is said.
+    """
     cpus = set(last["bridge"].get("cpus") or ())
     before = {core["cpu"]: core for core in first["cores"]}
     cores = [core for core in last["cores"] if core["cpu"] in cpus and core["cpu"] in before]
     if bridge_cores is None or not cores:
         return {}
     busy = sum(_busy_ratio(before[core["cpu"]], core, seconds) for core in cores)
-    softirq = sum(_difference(before[core["cpu"]], core, "softirq_s") for core in cores) / seconds
-    return {"tenants_cpu_ratio": max(0.0, busy - softirq - bridge_cores) / len(cores)}
+    softirq, steal = (
+        sum(_difference(before[core["cpu"]], core, key) for core in cores) / seconds for key in ("softirq_s", "steal_s")
+    )
+    fields = {"tenants_cpu_ratio": max(0.0, busy - softirq - bridge_cores) / len(cores)}
+    if (last["bridge"].get("load_scope") or {}).get("scope") != "quota":
+        fields["busy_ratio"] = min(1.0, (busy + steal) / len(cores))
+    return fields
 
 
 def _as_the_bridge_measures(first: Sample, last: Sample) -> dict[str, Any]:

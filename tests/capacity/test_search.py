@@ -194,6 +194,13 @@ def test_the_least_of_the_limits_is_taken_restart_by_restart() -> None:
     assert best.interval_pps[0] < 40_000 < 42_000 < best.interval_pps[1]
 
 
+def test_the_cpu_goal_is_held_against_all_that_keeps_the_bridges_cores_busy() -> None:
+    cpu = next(goal for goal in goals(cpu_ratio=0.8) if goal.name == "cpu")
+    assert cpu.ratio({"cores": 2.0, "cpu_cores": 1.2}) == pytest.approx(0.6 / 0.8)
+    assert cpu.ratio({"cores": 2.0, "cpu_cores": 1.2, "busy_ratio": 0.7}) == pytest.approx(0.7 / 0.8)
+    assert cpu.ratio({}) is None
+
+
 def test_a_share_of_late_packets_that_is_not_measured_is_refused() -> None:
     with pytest.raises(UsageError, match="not measured"):
         goals(delay=(50.0, 0.002))

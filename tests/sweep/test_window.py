@@ -60,6 +60,7 @@ def test_rates_over_the_window() -> None:
     assert fields["interface_drops"] == 20
     assert fields["squeezes"] == 40
     assert fields["tenants_cpu_ratio"] == pytest.approx((0.55 + 0.2 - 0.05 - 0.5) / 2)
+    assert fields["busy_ratio"] == pytest.approx((0.55 + 0.2 + 0.02) / 2)
     assert fields["cpu_mhz"] == pytest.approx(2000 + 100 * 5 / 11)
     assert fields["gc_ratio"] == pytest.approx(0.01)
     assert fields["throttled_ratio"] == pytest.approx(0.1)
@@ -119,3 +120,17 @@ def test_other_processes_count_where_the_bridge_may_run_and_nowhere_else() -> No
     assert summarise(samples)["tenants_cpu_ratio"] == pytest.approx(0.4)
     del samples[-1]["bridge"]["cpus"]
     assert "tenants_cpu_ratio" not in summarise(samples)
+
+
+def test_softirq_and_steal_keep_the_bridges_cores_busy_and_a_quota_is_no_core() -> None:
+    """As with a network card: a tenth of a core each of softirq and steal beside a bridge at half of its one core."""
+    samples = [_sample(second) for second in range(11)]
+    for sample in samples:
+        second = sample["t_unix"] - 1000
+        sample["bridge"]["cpus"] = [0]
+        sample["cores"][0] |= {"idle_s": 0.3 * second, "iowait_s": 0.0, "steal_s": 0.1 * second}
+        sample["cores"][0] |= {"softirq_s": 0.1 * second, "user_s": 0.5 * second}
+    assert summarise(samples)["busy_ratio"] == pytest.approx(0.7)
+    for sample in samples:
+        sample["bridge"]["load_scope"] = {"scope": "quota", "cores": 1.0, "quota_s": 0.1, "cpus": [0]}
+    assert "busy_ratio" not in summarise(samples)
