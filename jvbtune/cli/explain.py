@@ -19,14 +19,14 @@ def command(run: str, runs_dir: Path | None) -> int:
     """
     from jvbtune.fit import compare_settings, recommend
     from jvbtune.fit.explain import explain
-    from jvbtune.report.result import limits_of
+    from jvbtune.report.result import history_of, limits_of
     from jvbtune.store import open_run
     from jvbtune.sweep.stopping import verdict_level
 
     opened = open_run(run, runs_dir)
     trials = opened.trials()
     seed = int(opened.manifest.get("seed") or 0)
-    found = recommend(trials, limits_of(opened), seed=seed)
+    found = recommend(trials, limits_of(opened), seed=seed, history=history_of(opened))
     verdicts = compare_settings(trials, limits_of(opened), seed=seed, level=verdict_level(opened))
     for each in found:
         click.echo("\n".join(explain(each, [v for v in verdicts if v.host == each.host], trials)))

@@ -58,6 +58,12 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--loss", "loss_ratio", type=Ratio(), help="Loss limit; default 0.0001.")
 @click.option("--delay-p99", "delay_p99_ms", type=Milliseconds(), help="Limit of the delay's 99th percentile; 50ms.")
 @click.option("--rx-thread", "rx_thread_ratio", type=Ratio(), help="Limit of the receiving thread, of one core; 0.7.")
+@click.option(
+    "--history",
+    "history_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What production carried, as CSV: in_pps, out_pps, relay_pps, endpoints, host. Kept with the run.",
+)
 @click.option("--force", is_flag=True, help="Extrapolate further than 15 % beyond the highest load. Never exported.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
 @runs_dir_option
@@ -69,6 +75,7 @@ def command(
     loss_ratio: float | None,
     delay_p99_ms: float | None,
     rx_thread_ratio: float | None,
+    history_file: Path | None,
     force: bool,
     schema: bool,
     runs_dir: Path | None,
@@ -81,6 +88,8 @@ def command(
         jvbtune fit RUN --cpu 0.7                       a run, with another limit
         jvbtune fit --from csv FILE --delay-p99 30ms    one row a trial: host, block, step, in_pps, out_pps, relay_pps,
                                                         cpu_cores, cores, loss_ratio, delay_p99_ms, duration_s
+        jvbtune fit RUN --history prod.csv              what is exported then holds for the dearest mix of packets that
+                                                        production carried, and average-participant-stress is its own
 
     A fit of a run with its own limits is written to its recommendation.json. Exit code 5 where no host has a
     trustworthy recommendation, 4 where some have none.
@@ -100,7 +109,9 @@ def command(
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     found, limits, more = (
-        _from_csv(source, given, force) if form == "csv" else _from_run(source, runs_dir, given, force)
+        _from_csv(source, given, force, history_file)
+        if form == "csv"
+        else _from_run(source, runs_dir, given, force, history_file)
     )
     if as_json:
         print_json(
@@ -117,15 +128,19 @@ def command(
     return 0 if failed == 0 else 5 if failed == len(found) else 4
 
 
-def _from_csv(source: str, given: dict[str, float], force: bool) -> tuple[list[Recommendation], Limits, dict[str, Any]]:
+def _from_csv(
+    source: str, given: dict[str, float], force: bool, history_file: Path | None
+) -> tuple[list[Recommendation], Limits, dict[str, Any]]:
     from jvbtune.fit import Limits, recommend
     from jvbtune.fit.csvfile import read_csv
+    from jvbtune.fit.history import read_history
 
     measured = read_csv(Path(source))
     if measured.ignored:
         say(f"{source}: columns without a meaning here: {', '.join(measured.ignored)}")
     limits = Limits(**given)
-    found = recommend(measured.trials, limits, force=force)
+    history = None if history_file is None else read_history(history_file)
+    found = recommend(measured.trials, limits, force=force, history=history)
     missing = sorted({name for r in found for name in r.missing_columns})
     if missing:
         say(f"{source}: missing columns: {', '.join(missing)} (what follows is said with each host)")
@@ -134,17 +149,22 @@ def _from_csv(source: str, given: dict[str, float], force: bool) -> tuple[list[R
 
 
 def _from_run(
-    source: str, runs_dir: Path | None, given: dict[str, float], force: bool
+    source: str, runs_dir: Path | None, given: dict[str, float], force: bool, history_file: Path | None
 ) -> tuple[list[Recommendation], Limits, dict[str, Any]]:
     from dataclasses import replace
 
     from jvbtune.fit import recommend
-    from jvbtune.report.result import derive, limits_of
+    from jvbtune.fit.history import read_history
+    from jvbtune.report.result import derive, history_of, keep_history, limits_of
     from jvbtune.store import open_run
 
     run = open_run(source, runs_dir)
     limits = replace(limits_of(run), **given)
-    found = recommend(run.trials(), limits, seed=int(run.manifest.get("seed") or 0), force=force)
+    if history_file is not None:
+        read_history(history_file)
+        say(f"{keep_history(run, history_file)} written: show, explain, report and export take it into account")
+    seed = int(run.manifest.get("seed") or 0)
+    found = recommend(run.trials(), limits, seed=seed, force=force, history=history_of(run))
     if not given and not force:
         derive(run)
         say(f"{run.path / 'recommendation.json'} written")

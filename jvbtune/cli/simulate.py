@@ -44,6 +44,10 @@ from jvbtune.cli.common import json_option, print_json, say
     "--in-share", type=click.FloatRange(0.01, 0.99), default=0.2, show_default=True, help="Packets in, of all."
 )
 @click.option("--relay-share", type=click.FloatRange(0, 0.98), default=0.0, show_default=True, help="Packets relayed.")
+@click.option(
+    "--endpoint-us", type=click.FloatRange(0), default=0.0, show_default=True, help="CPU a second of an endpoint."
+)
+@click.option("--other-shapes", is_flag=True, help="Also two shapes of conference, to tell the costs apart.")
 @click.option("--generator-pps", type=click.FloatRange(1), default=None, help="Where the generator saturates.")
 @click.option("--buffers", is_flag=True, help="Also sweep rmem_max and two negative controls, with bursts.")
 @json_option
@@ -66,6 +70,8 @@ def command(
     clock_offset: float,
     in_share: float,
     relay_share: float,
+    endpoint_us: float,
+    other_shapes: bool,
     generator_pps: float | None,
     buffers: bool,
     as_json: bool,
@@ -82,12 +88,12 @@ def command(
 
     from jvbtune.fit import Limits
     from jvbtune.fit.simulator import Design, Disturbance, Mix, SimulatedHost
-    from jvbtune.fit.simulator.host import many_slow_streams
+    from jvbtune.fit.simulator.host import LISTENERS, SMALL, many_slow_streams
     from jvbtune.fit.simulator.run import write_run
     from jvbtune.fit.simulator.samples import SampleNoise
 
     host = SimulatedHost() if streams == "few-fast" else many_slow_streams()
-    host = replace(host.scaled(cores), curvature=curvature)
+    host = replace(host.scaled(cores), curvature=curvature, endpoint_us=endpoint_us)
     limits = Limits()
     if in_share + relay_share >= 1:
         raise click.UsageError("--in-share and --relay-share leave nothing for packets out")
@@ -97,6 +103,8 @@ def command(
     highest = top * truth[binding]
     rates = tuple(highest * (0.2 + 0.8 * level / max(1, levels - 1)) for level in range(levels))
     design = Design(rates if levels > 1 else (highest,), blocks, mix=mix, duration_seconds=seconds)
+    if other_shapes:
+        design = replace(design, other_mixes={"3 with 2 senders": SMALL, "10 with 1 sender": LISTENERS})
     if buffers:
         swept = {"net.core.rmem_max": 212_992, "net.core.rmem_default": 10_485_760, "net.core.wmem_max": 10_485_760}
         steps: dict[str, dict[str, int]] = {"baseline": {}} | {

@@ -61,10 +61,22 @@ def why(result: Mapping[str, Any]) -> list[str]:
         f"bound by {figures['binding_limit']}.",
         f"The load threshold, {load} pps, is what 19 of 20 restarts carry: at the max packet rate half of them break "
         "the limit.",
+        *_mix(figures.get("mix")),
         f"Stress 1 is {load} pps. Jicofo takes a bridge at stress {JICOFO_OVERLOADED_STRESS} for overloaded, which is "
         f"{load * JICOFO_OVERLOADED_STRESS:.0f} pps: do not derate again.",
         *reasons(result, names(result, sysctl=False)),
     ]
+
+
+def _mix(mix: Mapping[str, Any] | None) -> list[str]:
+    if mix is None:
+        return []
+    if mix["worst_source"] == "history" and mix["worst_rate_ratio"] < 1:
+        return [
+            f"It was measured with {mix['holds_for']}, and is {mix['worst_rate_ratio']:.0%} of what these carry, so "
+            "that it holds for the dearest packets of the host's own history."
+        ]
+    return [f"It holds for packets as they were run: {mix['holds_for']}."]
 
 
 def participant_stress(result: Mapping[str, Any]) -> str | None:

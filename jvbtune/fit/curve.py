@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jvbtune.fit.forms import FROM_NOTHING, Form, FormFit, fit_form
-from jvbtune.fit.intervals import pseudo_values, spread_of_mean
+from jvbtune.fit.intervals import Spread, pseudo_values, spread_of_mean
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -85,9 +85,27 @@ class Curve:
         values = np.log(np.maximum(curves, 1e-300)) if self.data.relative else curves
         if self.data.plots < 2:
             return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-        pseudo = pseudo_values(values[0], values[1:])
-        half = spread_of_mean(pseudo, self.data.block_of_plot()).half_width(confidence)
-        low, high = values[0] - half, values[0] + half
+        return self._around(values[0], self._spread(values).half_width(confidence))
+
+    def prediction_band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
+        """Where a further trial, of a further restart, lies; on the same scale, NaN with a single plot.
+
+        The variances of the mean, between restarts and within one add up (Hahn & Meeker, "Statistical Intervals", 1991,
+        section 4.8).
+        """
+        curves = self.sets(pps)
+        values = np.log(np.maximum(curves, 1e-300)) if self.data.relative else curves
+        if self.data.plots < 2:
+            return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+        mean = self._spread(values)
+        whole = replace(mean, error=np.sqrt(mean.error**2 + self.restart_sd**2 + self.noise_sd**2))
+        return self._around(values[0], whole.half_width(confidence))
+
+    def _spread(self, values: Floats) -> Spread:
+        return spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot())
+
+    def _around(self, middle: Floats, half: Floats) -> tuple[Floats, Floats]:
+        low, high = middle - half, middle + half
         return (np.exp(low), np.exp(high)) if self.data.relative else (low, high)
 
     def inverse_sets(self, target: float) -> Floats:
@@ -149,7 +167,7 @@ def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) 
     curve = Curve(
         data, scale, fitted, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores, rivals
     )
-    return replace(curve, restart_effect=_plot_means(_residual(data, curve.mean(data.x)), data, prior.robust))
+    return replace(curve, restart_effect=plot_means(_residual(data, curve.mean(data.x)), data, prior.robust))
 
 
 def _flexible(forms: Sequence[Form]) -> Form:
@@ -182,23 +200,23 @@ class Preparation:
             if data.relative:
                 base = 1 / np.maximum(fitted, 1e-9 * float(np.max(np.abs(data.y)))) ** 2
             residual = _residual(data, fitted)
-            effect = _plot_means(residual, data, robust)
-            restart_sd, noise_sd, shrink = _components(residual, effect, data, robust)
+            effect = plot_means(residual, data, robust)
+            restart_sd, noise_sd, shrink = components(residual, effect, data, robust)
             centre = effect if shrink > 0 else np.zeros_like(effect)
             within = residual - shrink * centre[data.plot]
-            robust = _huber(within)
+            robust = huber(within)
             shift = shrink * (effect - effect.mean())[data.plot]
             adjusted = data.y * np.exp(-shift) if data.relative else data.y - shift
         centred = effect - effect.mean()
         return cls(adjusted, base * robust, robust, centred, shrink, restart_sd, noise_sd)
 
 
-def _plot_means(residual: Floats, data: Data, robust: Floats) -> Floats:
+def plot_means(residual: Floats, data: Data, robust: Floats) -> Floats:
     total = np.bincount(data.plot, robust, minlength=data.plots)
     return np.asarray(np.bincount(data.plot, robust * residual, minlength=data.plots) / np.maximum(total, 1e-9))
 
 
-def _components(residual: Floats, effect: Floats, data: Data, robust: Floats) -> tuple[float, float, float]:
+def components(residual: Floats, effect: Floats, data: Data, robust: Floats) -> tuple[float, float, float]:
     """Standard deviation between restarts and within one, and how far effects are shrunk (0: not separable)."""
     counts = np.bincount(data.plot, minlength=data.plots)
     freedom = residual.size - data.plots
@@ -212,7 +230,7 @@ def _components(residual: Floats, effect: Floats, data: Data, robust: Floats) ->
     return float(np.sqrt(between)), float(np.sqrt(noise)), between / total if total > 0 else 0.0
 
 
-def _huber(residual: Floats) -> Floats:
+def huber(residual: Floats) -> Floats:
     """Weights 1 within HUBER robust standard deviations, falling as 1/|r| outside."""
     middle = np.median(residual)
     scale = 1.4826 * float(np.median(np.abs(residual - middle)))

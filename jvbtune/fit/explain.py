@@ -32,6 +32,7 @@ def explain(found: Recommendation, verdicts: Sequence[SettingVerdict], trials: p
         )
         lines.append(f"  One restart in 20 carries less than {found.restart_low_pps:.0f} pps.")
     lines += [f"  {reason}." for reason in found.reasons]
+    lines += _mix(found)
     lines += _settings_of(found)
     if verdicts:
         lines += ["", "Settings (against the values found on arrival, within blocks; p corrected for all comparisons)"]
@@ -68,6 +69,29 @@ def _bound(bound: Bound) -> list[str]:
     return lines
 
 
+def _mix(found: Recommendation) -> list[str]:
+    mix = found.mix
+    if mix is None:
+        return []
+    lines = ["", "For which packets (the bridge's own counters)"]
+    lines.append(f"  The max packet rate is that of {mix.in_words()}.")
+    if mix.weights is None:
+        return lines  # why it cannot be told stands among the reasons
+    lines.append(f"  {mix.explanation[0].upper()}{mix.explanation[1:]}.")
+    lines += [
+        f"  A packet of the shape {shape} cost {ratio:.2f} times as much."
+        for shape, ratio in mix.shape_cost_ratios.items()
+    ]
+    if mix.worst_rate_ratio > 0.995 and mix.worst_source == "trials":
+        return lines
+    of = {"trials": "the trials of that shape", "history": "what the host carried in production"}[mix.worst_source]
+    lines.append(
+        f"  The dearest plausible mix, of {of}: {mix.worst_in_words()}; up to {max(1.0, mix.worst_cost_ratio):.2f} "
+        "times as much a packet. What is to be configured holds for it too."
+    )
+    return lines
+
+
 #: Of what a JVB's cpu-usage measurement is a share.
 SCOPES = {
     "host": "of all cores of the host, which is what JVB measures here",
@@ -98,7 +122,8 @@ def _settings_of(found: Recommendation) -> list[str]:
     if told.average_participant_stress is not None and told.packets_per_participant_pps is not None:
         lines.append(
             f"  average-participant-stress = {told.average_participant_stress:.5f}: "
-            f"{told.packets_per_participant_pps:.0f} pps a participant were measured"
+            f"{told.packets_per_participant_pps:.0f} pps a participant, of "
+            + ("production" if told.packets_per_participant_source == "history" else "the load that was run")
         )
     if told.cpu_at_overloaded is not None:
         lines.append(

@@ -9,17 +9,20 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION, MIN_LEVELS, Bound, Unplaced, bounds, unsaturated
-from jvbtune.fit.columns import CONSEQUENCES, Prepared, of_main_shape, prepare
+from jvbtune.fit.columns import CONSEQUENCES, Prepared, main_shape, of_main_shape, prepare
 from jvbtune.fit.curve import Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
+from jvbtune.fit.history import nearest_shape, of_host
 from jvbtune.fit.limits import Limits
-from jvbtune.fit.mix import PacketMix, packet_mix
+from jvbtune.fit.mix import ENDPOINTS, PLAUSIBLE_SHARE, PacketMix, packet_mix, production_in_words
 from jvbtune.fit.recommendation import OwnMeasurement, Recommendation, floored, none
 
 #: An interval wider than this (high / low) is no recommendation: nobody buys machines by half or double.
 MAX_INTERVAL_FACTOR = 2.5
 #: A CPU figure of a shorter trial is a few scheduler ticks.
 MIN_SECONDS = 2.0
+#: A packet of another shape of conference is worth a word from here on.
+DEARER = 1.05
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
 PLAUSIBLE_PPS_PER_CORE = (2_000.0, 60_000.0)
 
@@ -31,26 +34,34 @@ def recommend(
     seed: int = 0,
     steps: Sequence[str] | None = None,
     force: bool = False,
+    history: pl.DataFrame | None = None,
 ) -> list[Recommendation]:
     """One for each host, in the order of their names.
 
     ``steps``: whose trials to use (None: ``baseline`` and those that are not told apart from it). ``force`` lifts the
-    ban on extrapolating beyond 15 %, and says so. Pure: the same rows give the same figures, in any order of rows;
-    ``seed`` is recorded for the resampling that some comparisons use.
+    ban on extrapolating beyond 15 %, and says so. ``history``: what was carried in production (``fit.history``); what
+    is exported then holds for its dearest plausible mix. Pure: the same rows give the same figures, in any order of
+    rows; ``seed`` is recorded for the resampling that some comparisons use.
     """
     del seed  # the jackknife is deterministic; kept in the contract for every function of ``fit``
     limits = limits or Limits()
     prepared = prepare(trials)
     hosts = prepared.frame.partition_by("host", as_dict=True, maintain_order=False)
     found = [
-        _one_host(str(key[0]), rows, prepared, limits, steps, force)
+        _one_host(str(key[0]), rows, prepared, limits, steps, force, of_host(history, str(key[0])))
         for key, rows in sorted(hosts.items(), key=lambda item: str(item[0][0]))
     ]
     return found or [none("host", limits, ["there are no trials at all"], missing=prepared.missing)]
 
 
 def _one_host(
-    host: str, rows: pl.DataFrame, prepared: Prepared, limits: Limits, steps: Sequence[str] | None, force: bool
+    host: str,
+    rows: pl.DataFrame,
+    prepared: Prepared,
+    limits: Limits,
+    steps: Sequence[str] | None,
+    force: bool,
+    history: pl.DataFrame | None,
 ) -> Recommendation:
     missing = prepared.missing
     notes = [f"column {name} is missing: {CONSEQUENCES[name]}" for name in missing if name not in ("host", "step")]
@@ -61,7 +72,7 @@ def _one_host(
     usable = usable.filter(pl.col("step").is_in(chosen))
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
     indexed = with_plots(usable)
-    mix = packet_mix(indexed)
+    mix = packet_mix(indexed, history)
     if mix is None or mix.weights is None:  # other shapes of conference cannot be brought to the main one
         indexed = with_plots(of_main_shape(usable))
     equivalent = indexed["bridge_pps"].to_numpy() if mix is None else mix.equivalent(indexed)
@@ -78,7 +89,7 @@ def _one_host(
         "trials": indexed.height,
         "bounds": tuple(found),
         "mix": mix,
-        "packets_per_participant_pps": _per_participant(of_main_shape(indexed)),
+        "packets_per_participant_pps": _per_participant(of_main_shape(indexed), history),
         "own_measurement": _own_measurement(of_main_shape(indexed)),
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
@@ -103,7 +114,7 @@ def _one_host(
         model=binding.curve.form.name,
         restart_low_pps=round(min(rate, *(_restart_low(bound, mix) for bound in ordered)), 1),
         extrapolated=binding.estimate_pps > scale,
-        reasons=(*_remarks(binding, ordered, scale, indexed, mix), *notes),
+        reasons=(*_remarks(binding, ordered, scale, indexed, mix), *_of_production(mix, history), *notes),
         missing_columns=missing,
         **facts,  # type: ignore[arg-type]
     )
@@ -124,7 +135,12 @@ def _restart_low(bound: Bound, mix: PacketMix | None) -> float:
     return bound.restart_low_pps * (mix.worst_rate_ratio if mix is not None and bound.name == "cpu" else 1.0)
 
 
-def _per_participant(rows: pl.DataFrame) -> float | None:
+def _per_participant(rows: pl.DataFrame, history: pl.DataFrame | None) -> float | None:
+    """What a participant adds: of production where it is known, else the median of the trials."""
+    if history is not None:
+        counted = history.filter(pl.col("endpoints") > 0)
+        if counted.height:
+            return float(counted["bridge_pps"].sum()) / float(counted["endpoints"].sum())
     value = rows.filter(pl.col("endpoints") > 0).select(pl.col("bridge_pps") / pl.col("endpoints")).median().item()
     return None if value is None else float(value)
 
@@ -228,12 +244,49 @@ def _untrustworthy(binding: Bound, ordered: Sequence[Bound], scale: float, force
     return []
 
 
+def _of_production(mix: PacketMix | None, history: pl.DataFrame | None) -> list[str]:
+    """What production carried beside what was run, and what that means for the threshold."""
+    if mix is None or history is None:
+        return []
+    relayed = float(history["relay_pps"].fill_null(0.0).sum()) / float(history["bridge_pps"].sum())
+    unknown = []
+    if relayed > 0.01 and "relay" not in mix.shares:
+        unknown.append(f"{relayed:.0%} of what production carried was relayed; what that costs was not measured")
+    if mix.weights is not None:
+        if ENDPOINTS in mix.weights and history["endpoints"].null_count():
+            unknown.append("production's endpoints are not known: taken to be as many a packet as were run")
+        if mix.worst_rate_ratio > 0.995:
+            return [
+                f"{PLAUSIBLE_SHARE:.0%} of what production carried costs no more a packet than what was run",
+                *unknown,
+            ]
+        return [
+            *unknown,
+            f"the dearest mix that production carries costs up to {mix.worst_cost_ratio:.2f} times as much a packet: "
+            f"what is exported is {mix.worst_rate_ratio:.0%} of what it would be for the mix that was run",
+        ]
+    carried, run = production_in_words(history), mix.in_words()
+    if mix.is_like(history):
+        return [f"production carried {carried}, much as was run", *unknown]
+    shape = nearest_shape(history)
+    advice = "" if shape is None else f"; run [load.mix] {shape}, or that as one of [[load.other_mixes]]"
+    return [f"production carried {carried}, but {run} was run, and what the other costs is not known{advice}", *unknown]
+
+
 def _remarks(
     binding: Bound, ordered: Sequence[Bound], scale: float, rows: pl.DataFrame, mix: PacketMix | None
 ) -> list[str]:
     remarks = [bound.note for bound in ordered if bound.note]
     if mix is not None and mix.weights is None and len(mix.shares) > 1:
         remarks.append(mix.explanation)
+    if mix is not None and mix.worst_source == "trials":
+        remarks += [
+            f"a packet of the shape {shape} costs {ratio:.2f} times as much, so that a bridge of such conferences "
+            f"carries {1 / ratio:.0%}: what is exported is for {main_shape(rows)}; "
+            "give what production carried (jvbtune fit --history)"
+            for shape, ratio in mix.shape_cost_ratios.items()
+            if ratio > DEARER
+        ]
     if binding.estimate_pps > scale:
         beyond = binding.estimate_pps / scale - 1
         remarks.append(

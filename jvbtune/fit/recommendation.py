@@ -56,7 +56,7 @@ class Recommendation:
     reasons: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
     mix: PacketMix | None = None
-    packets_per_participant_pps: float | None = None  #: median of the trials used
+    packets_per_participant_pps: float | None = None  #: of production where it is known, else median of the trials
     own_measurement: OwnMeasurement | None = field(default=None, repr=False)
     bounds: tuple[Bound, ...] = field(default=(), repr=False)
 

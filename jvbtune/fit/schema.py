@@ -51,12 +51,38 @@ THRESHOLDS = _object(
         "cpu_measured": {"type": "boolean"},
         "average_participant_stress": RATIO,
         "packets_per_participant_pps": RATIO,
+        "packets_per_participant_source": {"enum": ["trials", "history", None]},
         "overloaded_pps": NUMBER | {"description": "where Jicofo, at stress 0.8, takes the bridge for overloaded"},
         "cpu_at_overloaded": RATIO,
         "cpu_at_threshold": RATIO,
         "bigger_machine": _or_null(
             _object({"gain_ratio": NUMBER, "at_least": {"type": "boolean"}, "next_limit": LIMIT})
         ),
+    }
+)
+COST = _object(
+    {
+        "name": {"enum": ["in", "out", "relay", "packets", "endpoints"]},
+        "estimate": NUMBER,
+        "interval": _or_null({"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}),
+        "unit": TEXT,
+    },
+    description="Marginal CPU of one more packet a second, or of one more endpoint.",
+)
+SHARES = {"type": "object", "additionalProperties": NUMBER}
+MIX = _object(
+    {
+        "holds_for": TEXT,
+        "shares": SHARES | {"description": "of in, out and relay, in the shape of conference that the figures are for"},
+        "packets_per_endpoint_pps": MAYBE,
+        "worst_shares": SHARES,
+        "worst_packets_per_endpoint_pps": MAYBE,
+        "worst_rate_ratio": NUMBER | {"description": "packet rate of the dearest plausible mix to that of shares"},
+        "worst_source": {"enum": ["trials", "history"]},
+        "condition_number": MAYBE,
+        "costs": {"type": "array", "items": COST},
+        "shape_cost_ratios": SHARES,
+        "explanation": TEXT,
     }
 )
 HOST = _object(
@@ -82,7 +108,7 @@ HOST = _object(
         "steps": TEXTS,
         "restarts": {"type": "integer"},
         "trials": {"type": "integer"},
-        "mix": {"type": ["object", "null"]},
+        "mix": _or_null(MIX),
     },
 )
 SCHEMA: dict[str, Any] = {

@@ -28,7 +28,8 @@ class Thresholds:
     seen; ``cpu_load_threshold`` is the CPU there for a bridge whose load-measurement stays "cpu-usage", as that
     measurement sees it: a share of ``cpu_scope`` (host, cpuset, quota), with all that runs there where
     ``cpu_measured``, else of the bridge's process alone. ``cpu_scope`` is "bridge" where nobody recorded it: then it
-    is a share of the cores that the bridge may use. ``cpu_at_…``: the bridge's process, of the cores that it may use.
+    is a share of the cores that the bridge may use. ``cpu_at_…``: of the cores that it may use, all that
+    keeps them busy where that was measured, else the bridge's process.
     """
 
     load_measurement: str
@@ -40,6 +41,7 @@ class Thresholds:
     cpu_measured: bool
     average_participant_stress: float | None
     packets_per_participant_pps: float | None
+    packets_per_participant_source: str | None  #: trials (the generator's participants) | history (production's)
     overloaded_pps: float  #: where Jicofo begins to take the bridge for overloaded
     cpu_at_overloaded: float | None
     cpu_at_threshold: float | None
@@ -80,6 +82,7 @@ def thresholds(found: Recommendation) -> Thresholds | None:
         cpu_measured=own is not None and own.measured,
         average_participant_stress=None if each is None else each / threshold,
         packets_per_participant_pps=each,
+        packets_per_participant_source=None if each is None or found.mix is None else found.mix.worst_source,
         overloaded_pps=threshold * JICOFO_OVERLOADED_STRESS,
         cpu_at_overloaded=None if at is None else float(at[1]),
         cpu_at_threshold=full,

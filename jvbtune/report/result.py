@@ -5,6 +5,7 @@ It may be made again at any time, of any old run, by a newer jvbtune.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from jvbtune.errors import StoreError
 from jvbtune.fit import Limits, Recommendation, compare_settings, recommend
 from jvbtune.fit.buffers import OPUS_TRUESIZE_BYTES, BufferAdvice, buffer_advice, queued_seconds
+from jvbtune.fit.history import read_history
 from jvbtune.fit.thresholds import Thresholds, thresholds
 from jvbtune.fit.validity import with_drifting_blocks
 from jvbtune.store import Run
@@ -47,6 +49,21 @@ def limits_of(run: Run) -> Limits:
     return Limits(**(run.manifest["experiment"].get("limits") or {}))
 
 
+#: What the host carried in production, where somebody gave it to ``jvbtune fit --history``.
+HISTORY = "history.csv"
+
+
+def history_of(run: Run) -> pl.DataFrame | None:
+    """The run's history of production; None where none was given."""
+    path = run.path / HISTORY
+    return read_history(path) if path.exists() else None
+
+
+def keep_history(run: Run, file: Path) -> Path:
+    """Keep a history with the run, in place of an earlier one."""
+    return run.write_derived(HISTORY, file.read_bytes())
+
+
 def result_of(run: Run) -> dict[str, Any]:
     """Recommendation, verdicts and trials of a run, as ``jvbtune show --json`` prints them."""
     trials = with_drifting_blocks(run.trials())
@@ -60,7 +77,7 @@ def result_of(run: Run) -> dict[str, Any]:
     if trials.height == 0:
         reasons.append("no trial was finished")
     else:
-        of_host = recommend(trials, limits_of(run), seed=seed)
+        of_host = recommend(trials, limits_of(run), seed=seed, history=history_of(run))
         figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
         told = thresholds(of_host[0])
         advice = _buffer(run, of_host[0], trials)

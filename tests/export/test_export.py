@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from pyhocon import ConfigFactory
 
+from jvbtune.cli.fit import command as fit
 from jvbtune.cli.simulate import command as simulate
 from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export import RENDERERS, export_run
@@ -72,6 +73,27 @@ def test_jicofo_is_told_the_stress_of_a_participant_as_it_was_measured(result: d
     assert float(line.split("=")[1]) == pytest.approx(150 / load, rel=0.03)
     unknown = RENDERERS["docker"](result | {"thresholds": None})["jvbtune.env"]
     assert "BRIDGE_AVG_PARTICIPANT_STRESS" not in unknown
+
+
+def test_a_history_of_production_is_kept_with_the_run_and_carried_into_its_files(tmp_path: Path) -> None:
+    shapes = ["--other-shapes", "--endpoint-us", "400"]
+    options = ["--out", str(tmp_path), "--blocks", "5", "--restart-sd", "0.01", *shapes]
+    assert CliRunner().invoke(simulate, options).exit_code == 0
+    run = open_run("latest", tmp_path)
+    before = thresholds(result_of(run))[0]
+    produced = tmp_path / "prod.csv"
+    produced.write_text("in_pps,out_pps,endpoints\n2000,4000,60\n1900,4100,62\n")
+    done = CliRunner().invoke(fit, ["latest", "--runs-dir", str(tmp_path), "--history", str(produced)])
+    assert done.exit_code == 0, done.output
+    assert "dearest mix that production carries" in done.stdout
+    produced.unlink()
+    result = result_of(run)
+    after = thresholds(result)[0]
+    assert 0.6 * before < after < 0.95 * before
+    assert result["recommendation"]["max_packet_rate_pps"] > before
+    text = RENDERERS["jvb-conf"](result)["jvbtune.conf"]
+    assert "dearest packets of the host's own history" in text
+    assert f"average-participant-stress = {12000 / 122 / after:.5f}" in text
 
 
 def test_only_a_setting_that_is_better_is_set(result: dict[str, Any]) -> None:

@@ -26,11 +26,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mix:
-    """Of one packet rate: the shares of in, out and relay. They sum to 1."""
+    """Of one packet rate: the shares of in, out and relay, which sum to 1, and packets a second of an endpoint."""
 
     in_share: float = 0.2
     out_share: float = 0.8
     relay_share: float = 0.0
+    endpoint_pps: float = 150.0  #: of conferences of 5 with 3 audio senders: 150 in and 600 out
+
+
+#: Conferences of 3 with 2 senders of 50 pps, and of 10 with one.
+SMALL = Mix(1 / 3, 2 / 3, endpoint_pps=100.0)
+LISTENERS = Mix(0.1, 0.9, endpoint_pps=50.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class SimulatedHost:
     in_us: float = 12.0
     out_us: float = 7.4
     relay_us: float = 8.0
+    endpoint_us: float = 0.0  #: a second of an endpoint, whatever it sends
     wake_cores: float = 0.205
     wake_scale_cores: float = 0.066
     curvature: float = 0.0  #: > 0: convex, as of contention
@@ -61,6 +68,7 @@ class SimulatedHost:
     def cpu_cores(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
         """CPU that the bridge would need; may exceed ``cores``. ``factor``: what is special to a restart."""
         cost = mix.in_share * self.in_us + mix.out_share * self.out_us + mix.relay_share * self.relay_us
+        cost += self.endpoint_us / mix.endpoint_pps
         work = np.asarray(pps) * cost * 1e-6
         wake = self.wake_cores * (1 - np.exp(-work / self.wake_scale_cores))
         return np.asarray(factor * (self.idle_cores + wake + work * (1 + self.curvature * work / self.cores)))

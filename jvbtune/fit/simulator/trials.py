@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from jvbtune.fit.validity import judge
 from jvbtune.store.rows import TRIAL_SCHEMA
 
 RMEM_MAX = "net.core.rmem_max"
-#: Packets a second and participant of conferences of 5 with 3 audio senders: 150 in and 600 out.
-ENDPOINT_PPS = 150.0
+#: Loads of other shapes, whose packets may be dearer, stay below those of the main one.
+OTHER_RATIO = 0.7
 BACKLOG = "net.core.netdev_max_backlog"
 #: Of a burst that arrives faster than softirq takes it off the backlog queue.
 BACKLOG_SHARE = 0.4
@@ -35,6 +35,8 @@ class Design:
     duration_seconds: float = 60.0
     burst_packets: int = 0  #: aligned, over all senders; 0: no burst trial
     burst_pps: float = 10_000.0
+    #: Further shapes of conferences, by name: each at two of the packet rates, less high, in every step.
+    other_mixes: Mapping[str, Mix] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,12 @@ def simulate(
             factor = np.exp(luck + disturbance.drift_per_hour * times)
             base = {"block": block, "step": step, "settings": json.dumps(dict(design.steps[step]), sort_keys=True)}
             rows.extend(base | row for row in steady_rows(host, design, disturbance, rng, rates, factor))
+            for shape, other in design.other_mixes.items():
+                some = OTHER_RATIO * np.sort(rates)[[rates.size // 2, -1]]
+                of_shape = replace(design, mix=other)
+                same = np.full(2, float(np.exp(luck)))
+                more = steady_rows(host, of_shape, disturbance, rng, some, same)
+                rows.extend(base | row | {"mix": shape} for row in more)
             if design.burst_packets:
                 rows.append(base | _burst(host, design, disturbance, rng, float(np.exp(luck)), design.steps[step]))
     for order, row in enumerate(rows):
@@ -118,7 +126,7 @@ def steady_rows(
     return [
         {
             "kind": "steady",
-            "endpoints": max(1, round(float(rates[i]) / ENDPOINT_PPS)),
+            "endpoints": max(1, round(float(rates[i]) / design.mix.endpoint_pps)),
             "intended_pps": float(rates[i]),
             "offered_pps": float(offered[i]),
             "in_pps": float(carried[i] * design.mix.in_share),
