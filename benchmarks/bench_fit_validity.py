@@ -25,6 +25,8 @@ FAST = SimulatedHost()
 SLOW = many_slow_streams()
 CONVEX = replace(FAST, curvature=0.5, wake_cores=0.05)
 LOSSY = replace(FAST, loss_onset=0.8)
+LOSSY_SOFT = replace(LOSSY, loss_width=0.016, background_loss=2e-5)  # between what the fit's grid has, on a background
+WALL = replace(FAST.scaled(8), rx_us=20.0, queue_delay_ms=0.02)
 ONE_READER = replace(FAST.scaled(8), rx_us=20.0)
 LIMITS = Limits()
 STEPS = {"baseline": {}, "a=1": {"a": 1}, "b=1": {"b": 1}, "c=1": {"c": 1}}
@@ -55,6 +57,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     ("convex, 6 blocks", CONVEX, LIMITS, levels(0.2, 1.1, 5, 6), NORMAL),
     ("5 % outliers × 1.4", FAST, LIMITS, levels(0.2, 1.1, 5, 6), Disturbance(outlier_ratio=0.05)),
     ("loss binds", LOSSY, Limits(cpu_ratio=0.95), levels(0.3, 1.2, 8, 6), NORMAL),
+    ("loss binds, softly, on a background", LOSSY_SOFT, Limits(cpu_ratio=0.95), levels(0.3, 1.2, 8, 6), NORMAL),
+    ("delay is a wall", WALL, Limits(rx_thread_ratio=1.0), levels(0.3, 1.25, 8, 6), NORMAL),
     ("delay binds (8 ms)", FAST, Limits(cpu_ratio=0.95, delay_p99_ms=8.0), levels(0.3, 1.25, 8, 6), NORMAL),
     ("receive thread binds", ONE_READER, LIMITS, levels(0.3, 1.25, 6, 6), NORMAL),
 )

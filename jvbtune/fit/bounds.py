@@ -15,7 +15,7 @@ from scipy import stats
 from jvbtune.fit.columns import of_main_shape
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
-from jvbtune.fit.intervals import pseudo_values, spread_of_mean
+from jvbtune.fit.intervals import least_error, pseudo_values, spread_of_mean
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.scaled import ScaledCurve, fit_crossing
 
@@ -235,7 +235,8 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
     low, high, restart = 0.0, np.inf, 0.0
     if data.plots >= 2:
         pseudo = pseudo_values(logs[0], logs[1:])
-        half = float(spread_of_mean(pseudo, data.block_of_plot()).half_width())
+        spread = spread_of_mean(pseudo, data.block_of_plot())
+        half = float(replace(spread, error=np.maximum(spread.error, least_error(data.plots))).half_width())
         half = float(np.hypot(half, 1.96 * curve.form_sd(limit)))
         low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
         restart = min(low, _restart_low(curve, limit, float(logs[0])))

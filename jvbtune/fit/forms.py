@@ -129,7 +129,7 @@ FROM_NOTHING = Form(
 )
 
 CAPACITIES = np.geomspace(0.2, 1.6, 72).tolist()
-WIDTHS = (0.003, 0.01, 0.03, 0.08)
+WIDTHS = (0.003, 0.007, 0.012, 0.02, 0.035, 0.06, 0.1)
 
 
 @cache
@@ -159,10 +159,17 @@ def _delay_knee(x: Floats, shapes: Floats) -> Floats:
     return _stack(np.ones_like(x), x, width * softplus((x - capacity) / width))
 
 
+def _delay_wall(x: Floats, shapes: Floats) -> Floats:
+    capacity, width = shapes[:, :1], shapes[:, 1:]
+    return _stack(np.ones_like(x), x, 1 / (1 + np.exp(np.clip((capacity - x) / (width * capacity), -50, 50))))
+
+
 #: Of the logarithm of a delay.
 DELAY_FORMS: tuple[Form, ...] = (
     Form("queue", "delay = d0·exp(s·x)·(1 − x/c)^−b", _delay_queue, _grid(np.geomspace(0.4, 2.5, 100).tolist()), 4),
     Form("knee", "log delay = d0 + s·x + t·w·log(1 + exp((x − c)/w))", _delay_knee, _grid(CAPACITIES, WIDTHS), 5),
+    # queues that are full hold no more: past saturation delay was seen to be flat
+    Form("wall", "log delay = d0 + s·x + t/(1 + exp((c − x)/(c·w)))", _delay_wall, _grid(CAPACITIES, WIDTHS), 5),
 )
 
 

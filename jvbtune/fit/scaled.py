@@ -10,7 +10,7 @@ only "more than its highest load": a censored value (EM for a normal sample, Wol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from scipy import stats
 
 from jvbtune.fit.curve import HUBER, TOP, Data
 from jvbtune.fit.forms import Form, FormFit, fit_form
+from jvbtune.fit.intervals import least_error
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +27,8 @@ SHIFTS = np.linspace(-0.6, 0.6, 121)
 PRIOR_SD = 0.2
 GRID = np.concatenate([[1e-6], np.geomspace(0.01, TOP, 500)])
 ROUNDS = 4
+#: And then so many on finer grids, each about the shape that the last one chose.
+FINE_ROUNDS = 2
 #: On the log scales of loss and delay. Where most rows lost nothing their scatter is 0, and tells no noise.
 NOISE_FLOOR = 0.1
 #: A shift known no better than this says nothing of the capacity.
@@ -117,10 +120,13 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
     own = np.minimum(best.shift_sd[known], UNKNOWN_SD) ** 2
     drawn = own * PRIOR_SD**2 / (own + PRIOR_SD**2)
     error = float(np.hypot(error, np.sqrt(np.mean(own + drawn) / known.sum()))) if known.any() else error
+    error = max(error, least_error(int(known.sum())))
     half = error * float(stats.t.ppf(0.975, degrees)) if data.plots > 1 else np.inf
     others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
     if len(others) > 1:
         half = float(np.hypot(half, 1.96 * np.std(np.log(np.clip(others, 1e-6, TOP)))))
+    moved, doubt = _doubt(data, x, best, goal)
+    mean, half = mean + moved, float(np.hypot(half, 1.96 * doubt))
     curve = _curve(data, scale, best, mean - float(np.log(place)), half, sd, scores)
     estimate = mean + float(np.log(scale))
     return Crossing(curve, estimate, estimate - half, estimate + half, kept, broken, broken_from)
@@ -136,6 +142,31 @@ class _Fit:
     score: float
 
 
+def _doubt(data: Data, x: Floats, best: _Fit, goal: float) -> tuple[float, float]:
+    """By how much the logarithm of the place where D meets the goal is to be moved, and the standard deviation that is
+    the shape's own.
+
+    Where no trial lies on the steep part, walls of any width in the gap between two loads fit alike, with restarts
+    shifted a little otherwise: more of them do not help. So every width counts whose misfit, its own shifts fitted, is
+    within one standard deviation of the least (profile likelihood: Venzon & Moolgavkar, Appl. Stat. 37, 1988): the
+    middle of where they meet the goal, and half of how far these are apart.
+    """
+    form = best.fitted.form
+    if form.shapes.shape[1] < 2:
+        return 0.0, 0.0
+    fits = [
+        _fit(data, x, replace(form, shapes=form.shapes[form.shapes[:, 1] == width]))
+        for width in np.unique(form.shapes[:, 1])
+    ]
+    misfit = np.array([fit.score for fit in fits]) ** 2 * data.y.size / best.noise**2
+    met = np.array([_met(fit, goal) for fit in fits])[misfit <= misfit.min() + 1]
+    return float((met.min() + met.max()) / 2 - _met(best, goal)), float(met.max() - met.min()) / 2
+
+
+def _met(fit: _Fit, goal: float) -> float:
+    return float(np.log(np.clip(_inverse(fit.table, goal), 1e-6, TOP)) - np.mean(fit.shift))
+
+
 def _curve(
     data: Data, scale: float, fit: _Fit, centre: float, half: float, sd: float, scores: dict[str, float]
 ) -> ScaledCurve:
@@ -148,7 +179,9 @@ def _fit(data: Data, x: Floats, form: Form) -> _Fit:
     weights = np.ones_like(x)
     noise = 0.0
     rounds = ROUNDS if data.plots > 1 else 1
-    for _ in range(rounds):
+    for turn in range(rounds + FINE_ROUNDS):
+        if turn >= rounds:
+            form = replace(form, shapes=_nearby(form.shapes, fitted.form.shapes[fitted.shape[0]]))
         fitted = fit_form(form, x * np.exp(shift[data.plot]), data.y, weights[None])
         table = fitted.predict(GRID)[0]
         residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
@@ -160,6 +193,17 @@ def _fit(data: Data, x: Floats, form: Form) -> _Fit:
     residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
     score = float(np.sqrt(np.mean(np.minimum(np.abs(residual), 3 * HUBER * noise) ** 2)))
     return _Fit(fitted, table, shift, sd, noise, score)
+
+
+def _nearby(shapes: Floats, chosen: Floats) -> Floats:
+    """A finer grid about the chosen shape, to half of the way to the next ones; an axis of one point stays one."""
+    axes = []
+    for column, value in zip(shapes.T, chosen, strict=True):
+        points = np.unique(column)
+        place = int(np.searchsorted(points, value))
+        below, above = points[max(place - 1, 0)], points[min(place + 1, points.size - 1)]
+        axes.append(np.unique(np.concatenate([np.sqrt([below * value]), [value], np.sqrt([value * above])])))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, shapes.shape[1])
 
 
 def _centre(shift: Floats, sd: Floats) -> float:
