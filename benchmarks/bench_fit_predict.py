@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import unsaturated
-from jvbtune.fit.columns import prepare
+from jvbtune.fit.columns import of_main_shape, prepare
 from jvbtune.fit.curve import Data, fit_curve
 from jvbtune.fit.diagnostics import by_level
 from jvbtune.fit.forms import CPU_FORMS
@@ -30,7 +30,9 @@ SHARE = 0.7
 def held_out(trials: pl.DataFrame) -> list[tuple[float, float, float, float]]:
     """(packet rate, predicted / measured − 1, the measured mean's relative standard error, measured) of each."""
     rows = with_plots(
-        usable_rows(prepare(trials).frame).filter((pl.col("step") == "baseline") & (pl.col("cpu_ratio") > 0))
+        of_main_shape(usable_rows(prepare(trials).frame)).filter(
+            (pl.col("step") == "baseline") & (pl.col("cpu_ratio") > 0)
+        )
     )
     data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "plot", "block_index"))))
     low = data.x <= SHARE * data.x.max()

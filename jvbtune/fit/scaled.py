@@ -179,6 +179,7 @@ def _fit(data: Data, x: Floats, form: Form) -> _Fit:
     weights = np.ones_like(x)
     noise = 0.0
     rounds = ROUNDS if data.plots > 1 else 1
+    fitted = FormFit(form, np.zeros(1, dtype=np.int64), np.zeros((1, 1)), np.zeros(1))
     for turn in range(rounds + FINE_ROUNDS):
         if turn >= rounds:
             form = replace(form, shapes=_nearby(form.shapes, fitted.form.shapes[fitted.shape[0]]))
