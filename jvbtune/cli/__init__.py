@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("jvbtune.cli.runs:command", "List runs, newest first."),
     "show": ("jvbtune.cli.show:command", "Show a run: recommendation, verdicts, trials."),
     "fit": ("jvbtune.cli.fit:command", "Fit a run, or measurements of your own, into a max packet rate."),
+    "history": ("jvbtune.cli.history:command", "Record what a live bridge carries, for fit --history."),
     "compare": ("jvbtune.cli.compare:command", "Compare runs with each other."),
     "export": ("jvbtune.cli.export:command", "Write a run's result in the form in which it is deployed."),
     "report": ("jvbtune.cli.report:command", "Write a run's HTML report."),

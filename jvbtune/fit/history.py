@@ -7,7 +7,7 @@ Rows of a CSV file, one a moment (a minute, a scrape): ``in_pps`` and ``out_pps`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -56,6 +56,9 @@ class Shape:
     participants: int
     senders: int
     stream_pps: int
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
 
     def __str__(self) -> str:
         return f"participants = {self.participants}, senders = {self.senders}, stream_pps = {self.stream_pps}"

@@ -425,8 +425,8 @@ class _SingleIndex:
             np.clip(start[self.free], 1e-3, MOST),
             bounds=(0.0, MOST),
             diff_step=1e-4,
-            xtol=1e-6,
-            ftol=1e-8,
+            xtol=1e-4,
+            ftol=1e-6,
         )
         return at(found.x)
 

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +16,8 @@ import polars as pl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from jvbtune.fit.columns import prepare
+from jvbtune.fit.columns import main_shape, of_main_shape, prepare
+from jvbtune.fit.curve import Curve
 from jvbtune.fit.recommendation import Recommendation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -56,10 +58,13 @@ def _steps(trials: pl.DataFrame) -> list[str]:
 
 
 def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation | None) -> Svg:
-    """Every steady trial, the fitted curve with its 95 % band, the limit, the max packet rate with its interval."""
+    """Every steady trial, the fitted curve with its 95 % band and the wider one of a further restart's trials, the
+    limit, the max packet rate with its interval; trials of other shapes of conference hollow."""
+    markers = cycle("sD^v")
     with figure() as (_, axes, svg):
         rows_of_fit = prepare(trials).frame.with_columns(used_cores=pl.col("cpu_ratio") * pl.col("cores"))
-        steady = rows_of_fit.filter(pl.col("kind") == "steady")
+        all_shapes = rows_of_fit.filter(pl.col("kind") == "steady")
+        steady = of_main_shape(all_shapes)
         for step, colour in zip(_steps(steady), _cycle(), strict=False):
             rows = steady.filter((pl.col("step") == step) & pl.col("valid"))
             axes.plot(rows["bridge_pps"] / 1000, rows["used_cores"], "o", ms=4, color=colour, alpha=0.8, label=step)
@@ -68,6 +73,10 @@ def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation
             axes.plot(
                 invalid["bridge_pps"] / 1000, invalid["used_cores"], "x", color="#7F7F7F", label="not used", alpha=0.7
             )
+        others = all_shapes.filter((pl.col("mix") != main_shape(all_shapes)) & pl.col("valid"))
+        for (shape,), rows in sorted(others.group_by("mix"), key=lambda item: str(item[0][0])):
+            place = {"ms": 4, "mfc": "none", "mec": "#7F7F7F", "label": str(shape)}
+            axes.plot(rows["bridge_pps"] / 1000, rows["used_cores"], next(markers), **place)
         bound = recommendation.bound("cpu") if recommendation else None
         cores = steady["cores"].drop_nulls()
         if bound is not None and len(cores):
@@ -75,6 +84,8 @@ def cpu_against_packet_rate(trials: pl.DataFrame, recommendation: Recommendation
             grid = np.linspace(top * 0.02, top * 1.15, 120)
             mean, low, high = bound.quantity(grid)
             scale = float(cores.median())  # type: ignore[arg-type]
+            least, most = bound.curve.prediction_band(grid) if isinstance(bound.curve, Curve) else (low, high)
+            axes.fill_between(grid / 1000, least * scale, most * scale, color="#0072B2", alpha=0.08, lw=0)
             axes.fill_between(grid / 1000, low * scale, high * scale, color="#0072B2", alpha=0.15, lw=0)
             axes.plot(grid / 1000, mean * scale, color="#0072B2", lw=1.5, label=f"fit: {bound.curve.form.name}")
             axes.axhline(bound.limit * scale, color="#D55E00", lw=1, ls="--", label=f"limit {bound.limit:.0%}")

@@ -30,6 +30,16 @@ def test_each_carries_its_max_packet_rate(name: str, rate: float, low: float, hi
     assert found.binding_limit == "cpu"
 
 
+def test_three_shapes_on_a_real_bridge_tell_what_an_endpoint_costs() -> None:
+    (found,) = recommend(_run("real-bridge-shapes").trials())
+    assert found.max_packet_rate_pps == pytest.approx(32_750, rel=0.03)
+    assert found.mix is not None
+    costs = {cost.name: cost for cost in found.mix.costs}
+    assert costs["out"].low > 10
+    assert costs["out"].estimate == pytest.approx(15.3, abs=1.5)
+    assert 700 < costs["endpoints"].low < 1_270 < costs["endpoints"].high < 1_900
+
+
 def test_a_long_sweep_of_settings_that_change_nothing_finds_nothing() -> None:
     run = _run("lab-aa")
     verdicts = compare_settings(run.trials(), limits_of(run))

@@ -62,6 +62,14 @@ def test_a_generator_that_saturates_and_neighbours_make_trials_invalid() -> None
     assert trials.filter(trials["generator_limited"])["valid"].any() is False
 
 
+def test_a_run_that_is_still_warming_up_has_no_steady_trial_and_says_so(tmp_path: Path) -> None:
+    for warm_up in ("0", "1.5"):
+        CliRunner().invoke(command, ["--out", str(tmp_path), "--seed", "4", "--seconds", "60", "--warm-up", warm_up])
+        trials = open_run("latest", tmp_path).trials()
+        unsteady = [any("unsteady" in because for because in row) for row in trials["invalid_because"].to_list()]
+        assert (sum(unsteady) > 0.9 * len(unsteady)) == (warm_up != "0")
+
+
 def test_a_run_is_explained_from_its_trials_to_its_configuration(tmp_path: Path) -> None:
     CliRunner().invoke(command, ["--out", str(tmp_path), "--seed", "4", "--buffers", "--seconds", "5"])
     answer = CliRunner().invoke(explain, ["latest", "--runs-dir", str(tmp_path)])

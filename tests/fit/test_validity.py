@@ -46,6 +46,14 @@ def test_each_fault_is_named(change: dict[str, object], says: str) -> None:
     assert says in found[0]
 
 
+def test_rtcp_that_a_bridge_sends_each_endpoint_is_no_other_traffic() -> None:
+    """A real bridge, conferences of two: 18 201 pps of RTP, 182 endpoints, 2.0 RTCP packets a second to each."""
+    small_calls = GOOD | {"offered_pps": 18_201.3, "bridge_pps": 18_570.4, "endpoints": 182}
+    assert judge(small_calls) == []
+    assert "counts" in judge(small_calls | {"endpoints": 10, "bridge_pps": 18_700.0})[0]
+    assert "counts" in judge(small_calls | {"bridge_pps": 17_500.0})[0]
+
+
 def test_an_unsure_clock_is_a_fault() -> None:
     assert "clock" in judge(GOOD, clock_uncertainty_seconds=1.0)[0]
 

@@ -75,3 +75,11 @@ def test_a_run_without_a_single_trial_says_so(tmp_path: Path) -> None:
     page = _page(run)
     assert "no trial was finished" in page
     assert "the bridge is &lt;gone&gt;" in page
+
+
+def test_what_packets_and_endpoints_cost_is_a_table_and_other_shapes_are_told_apart(tmp_path: Path) -> None:
+    shapes = ["--other-shapes", "--endpoint-us", "400"]
+    assert CliRunner().invoke(command, ["--out", str(tmp_path), "--blocks", "5", *shapes]).exit_code == 0
+    page = _page(open_run("latest", tmp_path))
+    for words in ("For which packets", "an endpoint, by itself", "µs a second", "of the shape 10 with 1 sender"):
+        assert words in page

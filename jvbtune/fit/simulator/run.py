@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.simulator.host import SimulatedHost
 from jvbtune.fit.simulator.samples import SampleNoise, simulate_samples
 from jvbtune.fit.simulator.trials import Design, Disturbance, simulate
+from jvbtune.fit.steady import assess
 from jvbtune.store import Run, RunWriter, create_run
 
 
@@ -38,8 +43,22 @@ def write_run(
         for index, row in enumerate(trials.iter_rows(named=True)):
             row |= {"run_id": run.id, "started_unix": clock, "settings": json.loads(row["settings"])}
             samples = simulate_samples(row, noise, started_unix=clock, seed=seed * 100_003 + index)
+            row |= _as_sampled(row, samples)
             offered = {key: row[key] for key in ("intended_pps", "offered_pps", "loss_ratio", "duration_s")}
             writer.finish_trial(row, samples=samples, offered=offered, bridge=[])
             clock += float(row["duration_s"]) + 2
         writer.journal.append("run_finished", status="done")
     return run
+
+
+def _as_sampled(row: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the samples say of CPU, and whether they are steady: as of a measured trial."""
+    bridge = [sample["bridge"] for sample in samples]
+    cpu = np.diff([one["cpu_user_s"] + one["cpu_sys_s"] for one in bridge])
+    receiving = np.diff([one["rx_thread_cpu_s"] for one in bridge])
+    fields: dict[str, Any] = {"cpu_cores": float(cpu.mean()), "rx_thread_ratio": float(receiving.mean())}
+    steadiness = assess({"cpu_cores": cpu.tolist(), "rx_thread_ratio": receiving.tolist()})
+    if row["kind"] == "steady" and not steadiness.steady:
+        because = [*row["invalid_because"], "unsteady: " + "; ".join(steadiness.reasons)]
+        fields |= {"valid": False, "invalid_because": because}
+    return fields

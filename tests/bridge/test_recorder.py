@@ -1,0 +1,98 @@
+"""What a live bridge carries, recorded: of a real one in the lab, and what happens when it stops to answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jvbtune.bridge.recorder import COLUMNS, append_rows, record, row_of
+from jvbtune.bridge.stats import BridgeStats, stats_from_colibri
+from jvbtune.cli.history import command
+from jvbtune.errors import BridgeError, ConfigError
+from jvbtune.fit.history import read_history
+from jvbtune.hosts import connect
+from jvbtune.lab import Lab
+from jvbtune.load import IntendedLoad, Mix, open_generator
+
+ANSWER = {
+    "packet_rate_download": 300,
+    "packet_rate_upload": 1200,
+    "octo_receive_packet_rate": 40,
+    "octo_send_packet_rate": 2,
+    "participants": 14,
+    "local_endpoints": 10,
+}
+
+
+class Bridge:
+    """Answers, or does not, as it is told."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        self.answers = iter(answers)
+
+    def stats(self) -> BridgeStats:
+        if not next(self.answers):
+            raise BridgeError("no answer")
+        return stats_from_colibri(ANSWER)
+
+
+def test_a_row_has_the_bridges_own_endpoints_and_both_ways_of_its_relays() -> None:
+    row = row_of("h", stats_from_colibri(ANSWER), 0.0)
+    expected = ("1970-01-01T00:00:00Z", "h", 300, 1200, 42, 10)
+    assert row == dict(zip(COLUMNS, expected, strict=True))
+    bare = row_of("h", stats_from_colibri({"packet_rate_download": 1, "packet_rate_upload": 2, "participants": 3}), 0.0)
+    assert (bare["relay_pps"], bare["endpoints"]) == (None, 3)
+
+
+def test_moments_without_an_answer_are_left_out_and_a_bridge_that_is_gone_is_told() -> None:
+    told: list[str] = []
+    some = record("h", Bridge([True, False, True]), every_seconds=0.01, seconds=0.025, told=told.append)
+    assert len(list(some)) == 2
+    assert told == ["no answer (moment left out)"]
+    with pytest.raises(BridgeError):
+        list(record("h", Bridge([True] + [False] * 5), every_seconds=0.01, seconds=1, told=told.append))
+
+
+def test_rows_are_appended_and_an_interrupt_loses_none(tmp_path: Path) -> None:
+    file = tmp_path / "prod.csv"
+
+    def interrupted() -> Iterator[dict[str, object]]:
+        yield row_of("h", stats_from_colibri(ANSWER), 0.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        append_rows(file, interrupted())
+    assert append_rows(file, iter([row_of("h", replace(stats_from_colibri(ANSWER), relay_in_pps=None), 1.0)])) == 1
+    history = read_history(file)
+    assert history["bridge_pps"].to_list() == [1542, 1502]
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n")
+    with pytest.raises(ConfigError, match="not a history"):
+        append_rows(other, iter([]))
+    assert other.read_text() == "a,b\n"
+
+
+@pytest.mark.lab
+def test_what_the_labs_bridge_carries_is_recorded_and_read_back(lab: Lab, tmp_path: Path) -> None:
+    entry, file = lab.entry(), tmp_path / "prod.csv"
+    mix = Mix(participants=4, senders=2)
+    with connect(entry) as host, open_generator(entry, host) as generator:
+        loading = threading.Thread(target=generator.offer, args=(IntendedLoad(4, mix), 16.0))
+        loading.start()
+        options = ["--host", lab.name, "--minutes", "0.25", "--every-seconds", "5", "-o", str(file), "--json"]
+        done = CliRunner().invoke(command, options, catch_exceptions=False)
+        loading.join()
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert answer["rows"] == 4
+    rows = read_history(file)
+    assert rows["host"].unique().to_list() == [entry.name]
+    busiest = rows.filter(rows["bridge_pps"] == rows["bridge_pps"].max())
+    assert busiest["endpoints"][0] == 16
+    assert busiest["out_pps"][0] / busiest["in_pps"][0] == pytest.approx(3, rel=0.1)
