@@ -88,6 +88,16 @@ def test_shapes_that_differ_in_two_things_at_once_are_not_said_to_tell_which() -
     assert found.max_packet_rate_pps == pytest.approx(host.truth(LIMITS, MAIN)["cpu"], rel=0.02)
 
 
+def test_of_two_readings_of_two_shapes_the_dearer_one_counts_for_production(tmp_path: Path) -> None:
+    """Production has the mix of the main shape and three times its endpoints: dear, if endpoints are what costs."""
+    host = replace(HOST, endpoint_us=400.0)
+    produced = history(tmp_path, "in_pps,out_pps,endpoints\n1500,6000,150\n")
+    mix = mix_of(sweep({"main": MAIN, "few": SMALL}, host), produced)
+    truth = (host.in_us * 0.2 + host.out_us * 0.8 + 400 / 50) / (host.in_us * 0.2 + host.out_us * 0.8 + 400 / 150)
+    assert mix.worst_cost_ratio > 0.97 * truth
+    assert mix.costs == ()
+
+
 def test_as_many_packets_of_fewer_endpoints_tell_an_endpoint_from_its_packets() -> None:
     host = replace(HOST, endpoint_us=400.0)
     mix = mix_of(sweep({"main": MAIN, "fast": replace(MAIN, endpoint_pps=450.0)}, host))
