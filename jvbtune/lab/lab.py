@@ -21,13 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.journal import STATE_DIRECTORY, Journal, own_directory
+from jvbtune.agent.putback import put_back
 from jvbtune.errors import JvbtuneError, UsageError
 from jvbtune.inventory import HostEntry, load_inventory
 from jvbtune.lab import files
 from jvbtune.lab.home import check_home, lab_home
 from jvbtune.lab.network import NETNS_DIRECTORY, Network, free_network
-from jvbtune.lab.processes import alive, start_ticks, stop_with_children
+from jvbtune.lab.processes import alive, start_ticks, stop, stop_with_children
 from jvbtune.store.atomic import write_json
 
 SSHD = "/usr/sbin/sshd"
@@ -37,6 +39,10 @@ HEAP_MIB = 1024
 #: First ports of the labs; each lab's number is added.
 SSH_PORT, HTTP_PORT, MEDIA_PORT = 22100, 18080, 12000
 _LOCK = Path("/run/jvbtune-lab.lock")
+
+
+#: A guard sees its agent end at once, puts back what was written and restarts the bridge.
+GUARD_SECONDS = 30.0
 
 
 def lab_directory() -> Path:
@@ -142,6 +148,7 @@ class Lab:
     def down(self) -> None:
         """Take away all that ``up`` made. May be called again, after any crash, and after a reboot."""
         if self.state.get("boot_id") == _boot_id():
+            self._let_go()
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 subprocess.run(
                     [sys.executable, "-I", "-B", str(self.directory / "bridgectl.py"), "stop"],
@@ -151,11 +158,8 @@ class Lab:
                 )
             for pid, started in self.state.get("sshd") or ():
                 stop_with_children(pid, started)
-            own = self.network.host_netns if "number" in self.state else None
-            if own is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    inode = (NETNS_DIRECTORY / own).stat().st_ino
-                    shutil.rmtree(own_directory(STATE_DIRECTORY, inode), ignore_errors=True)
+            if (directory := self._own_state_directory()) is not None:
+                shutil.rmtree(directory, ignore_errors=True)
             if "number" in self.state:
                 self.network.down()
         if self.state.get("made_state_directory") and not Path(Journal().path).exists():
@@ -166,6 +170,34 @@ class Lab:
         shutil.rmtree(self.directory, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.directory.parent.rmdir()  # where it was the last one
+
+    def _own_state_directory(self) -> str | None:
+        """Where the agent keeps its journal if the lab is a host in a namespace of its own."""
+        own = self.network.host_netns if "number" in self.state else None
+        if own is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return own_directory(STATE_DIRECTORY, (NETNS_DIRECTORY / own).stat().st_ino)
+        return None
+
+    def _let_go(self) -> None:
+        """Of a sweep under way the agent is ended, and its guard puts the host back while the bridge is still there:
+        with the lab's sshd the guard would go as well. Where there is no guard any more, it is done here."""
+        own = self._own_state_directory()
+        journal = Journal(own or STATE_DIRECTORY)
+        try:
+            record = journal.read()
+        except AgentFault:
+            return  # somebody has to look at it: "jvbtune revert" says where
+        if record is None or str(self.directory) not in json.dumps(record["bridge"]):
+            return
+        stop(int(record["agent"]["pid"]), int(record["agent"]["start_ticks"]))
+        deadline = time.monotonic() + GUARD_SECONDS
+        while Path(journal.path).exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if own is None and Path(journal.path).exists():
+            with contextlib.suppress(TimeoutError, OSError), journal.locked(5.0):
+                put_back(journal, _boot_id(), "the lab: it is taken down")
 
     def status(self) -> dict[str, Any]:
         """What of the lab runs."""

@@ -285,3 +285,18 @@ def test_a_sweep_that_is_interrupted_puts_the_host_back(
     _wait_until_put_back(sysctl, BASELINE, 20)
     assert not _draining(lab)
     assert open_run("latest", tmp_path).status() == "interrupted"
+
+
+def test_a_lab_that_is_taken_down_in_the_middle_of_a_step_takes_no_setting_with_it(
+    lab_root: Path, sysctl: Callable[[str], str]
+) -> None:
+    before = sysctl(NAME)
+    with Lab.up("gone") as lab:
+        running = Controller(lab)
+        assert sysctl(NAME) == "8192"
+    try:
+        assert sysctl(NAME) == before
+        assert not JOURNAL.exists()
+        assert json.loads(JOURNAL.with_name("last-revert.json").read_text())["failed"] == []
+    finally:
+        running.end()
