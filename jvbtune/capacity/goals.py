@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jvbtune.errors import UsageError
+from jvbtune.fit.columns import cpu_ratio_of
 
 #: Shares of late packets for which a trial's row has the quantile.
 DELAY_COLUMNS = {0.5: "delay_p50_ms", 0.05: "delay_p95_ms", 0.01: "delay_p99_ms", 0.001: "delay_p999_ms"}
@@ -41,10 +42,8 @@ class Goal:
     def ratio(self, row: Mapping[str, Any]) -> float | None:
         """The quantity over its limit; None where it was not measured."""
         if self.name == "cpu":
-            cores, used, busy = row.get("cores"), row.get("cpu_cores"), row.get("busy_ratio")
-            own = None if not cores or used is None else float(used) / float(cores)
-            known = [share for share in (own, busy) if share is not None]  # as ``fit.columns.prepare`` has it
-            return max(known) / self.limit if known else None
+            share = cpu_ratio_of(row)
+            return None if share is None else share / self.limit
         value = row.get(self.column)
         if value is None:
             return None

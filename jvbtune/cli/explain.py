@@ -17,16 +17,16 @@ def command(run: str, runs_dir: Path | None) -> int:
 
     RUN is an id, the beginning of one, a path, or latest. Exit code 5 where there is no trustworthy recommendation.
     """
-    from jvbtune.fit import compare_settings, recommend
+    from jvbtune.fit import compare_settings
     from jvbtune.fit.explain import explain
-    from jvbtune.report.result import history_of, limits_of
+    from jvbtune.report.result import fit_run, limits_of
     from jvbtune.store import open_run
     from jvbtune.sweep.stopping import verdict_level
 
     opened = open_run(run, runs_dir)
     trials = opened.trials()
     seed = int(opened.manifest.get("seed") or 0)
-    found = recommend(trials, limits_of(opened), seed=seed, history=history_of(opened))
+    found = fit_run(opened)
     verdicts = compare_settings(trials, limits_of(opened), seed=seed, level=verdict_level(opened))
     for each in found:
         click.echo("\n".join(explain(each, [v for v in verdicts if v.host == each.host], trials)))

@@ -153,18 +153,14 @@ def _from_run(
 ) -> tuple[list[Recommendation], Limits, dict[str, Any]]:
     from dataclasses import replace
 
-    from jvbtune.fit import recommend
-    from jvbtune.fit.history import read_history
-    from jvbtune.report.result import derive, history_of, keep_history, limits_of
+    from jvbtune.report.result import derive, fit_run, keep_history, limits_of
     from jvbtune.store import open_run
 
     run = open_run(source, runs_dir)
     limits = replace(limits_of(run), **given)
     if history_file is not None:
-        read_history(history_file)
         say(f"{keep_history(run, history_file)} written: show, explain, report and export take it into account")
-    seed = int(run.manifest.get("seed") or 0)
-    found = recommend(run.trials(), limits, seed=seed, force=force, history=history_of(run))
+    found = fit_run(run, limits, force=force)
     if not given and not force:
         derive(run)
         say(f"{run.path / 'recommendation.json'} written")

@@ -5,7 +5,9 @@ What comes out has every column that ``fit`` reads, of one type, null where it w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -96,6 +98,13 @@ def prepare(trials: pl.DataFrame) -> Prepared:
         ),
     )
     return Prepared(with_drifting_blocks(frame), missing)
+
+
+def cpu_ratio_of(row: Mapping[str, Any]) -> float | None:
+    """``prepare``'s ``cpu_ratio`` of a single row, as a search sees it; None where no CPU was measured."""
+    cores, used, busy = row.get("cores"), row.get("cpu_cores"), row.get("busy_ratio")
+    own = float(used) / float(cores) if cores and used is not None else None
+    return max((share for share in (own, busy) if share is not None), default=None)
 
 
 def main_shape(rows: pl.DataFrame) -> str:

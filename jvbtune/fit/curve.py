@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jvbtune.fit.forms import FROM_NOTHING, Form, FormFit, fit_form
-from jvbtune.fit.intervals import Spread, pseudo_values, spread_of_mean
+from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -81,11 +81,7 @@ class Curve:
 
     def band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
         """Confidence band of ``mean`` on the same scale; NaN with a single plot."""
-        curves = self.sets(pps)
-        values = np.log(np.maximum(curves, 1e-300)) if self.data.relative else curves
-        if self.data.plots < 2:
-            return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-        return self._around(values[0], self._spread(values).half_width(confidence))
+        return self._band(pps, confidence, 0.0)
 
     def prediction_band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
         """Where a further trial, of a further restart, lies; on the same scale, NaN with a single plot.
@@ -93,19 +89,16 @@ class Curve:
         The variances of the mean, between restarts and within one add up (Hahn & Meeker, "Statistical Intervals", 1991,
         section 4.8).
         """
+        return self._band(pps, confidence, self.restart_sd**2 + self.noise_sd**2)
+
+    def _band(self, pps: Floats, confidence: float, more_variance: float) -> tuple[Floats, Floats]:
         curves = self.sets(pps)
         values = np.log(np.maximum(curves, 1e-300)) if self.data.relative else curves
         if self.data.plots < 2:
             return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-        mean = self._spread(values)
-        whole = replace(mean, error=np.sqrt(mean.error**2 + self.restart_sd**2 + self.noise_sd**2))
-        return self._around(values[0], whole.half_width(confidence))
-
-    def _spread(self, values: Floats) -> Spread:
-        return spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot())
-
-    def _around(self, middle: Floats, half: Floats) -> tuple[Floats, Floats]:
-        low, high = middle - half, middle + half
+        mean = spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot())
+        half = replace(mean, error=np.sqrt(mean.error**2 + more_variance)).half_width(confidence)
+        low, high = values[0] - half, values[0] + half
         return (np.exp(low), np.exp(high)) if self.data.relative else (low, high)
 
     def inverse_sets(self, target: float) -> Floats:
@@ -157,7 +150,7 @@ def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) 
     for form in forms[1:]:
         if scores[form.name] ** 2 < scores[chosen.name] ** 2 * (1 - PARSIMONY):
             chosen = form
-    sets = _leave_out(data.plot, data.plots)
+    sets = leave_out(data.plot, data.plots)
     fitted = fit_form(chosen, x, prior.adjusted, sets * prior.row_weights)
     level = prior.shrink * _mean_without(prior.effect)
     near = [f for f in forms if f is not chosen and scores[f.name] < RIVAL * scores[chosen.name]]
@@ -239,7 +232,7 @@ def huber(residual: Floats) -> Floats:
     return np.minimum(1.0, HUBER * scale / np.maximum(np.abs(residual - middle), 1e-300))
 
 
-def _leave_out(group: Integers, count: int) -> Floats:
+def leave_out(group: Integers, count: int) -> Floats:
     """(1 + count, rows) of 0 and 1: everything, then without each group."""
     without = (group[None, :] != np.arange(count)[:, None]).astype(np.float64)
     return np.concatenate([np.ones((1, group.size)), without])
@@ -265,7 +258,7 @@ def _folds(data: Data) -> Integers:
 def _score(data: Data, x: Floats, form: Form, prior: Preparation) -> float:
     folds = _folds(data)
     count = int(folds.max()) + 1
-    fit = fit_form(form, x, prior.adjusted, _leave_out(folds, count)[1:] * prior.row_weights)
+    fit = fit_form(form, x, prior.adjusted, leave_out(folds, count)[1:] * prior.row_weights)
     predicted = fit.predict(x)[folds, np.arange(x.size)]
     if data.relative:
         errors = np.log(np.maximum(prior.adjusted, 1e-300) / np.maximum(predicted, 1e-300))

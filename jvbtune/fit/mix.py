@@ -25,7 +25,7 @@ from scipy import optimize
 
 from jvbtune.fit.bounds import SATURATED_RATIO, unsaturated
 from jvbtune.fit.columns import main_shape
-from jvbtune.fit.curve import Data, Integers, components, huber, plot_means
+from jvbtune.fit.curve import Data, Integers, components, huber, leave_out, plot_means
 from jvbtune.fit.forms import CPU_FORMS, Form, fit_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 
@@ -82,9 +82,7 @@ class PacketMix:
     packets_per_endpoint_pps: float | None
     worst_shares: dict[str, float]
     worst_packets_per_endpoint_pps: float | None
-    worst_cost_ratio: (
-        float  #: a packet of the dearest plausible mix to one of the mean mix; the upper end of what is known
-    )
+    worst_cost_ratio: float  #: a packet of the dearest plausible mix to one of the mean mix, at the upper end
     worst_source: str  #: "trials" | "history"
     condition_number: float
     weights: dict[str, float] | None
@@ -167,7 +165,8 @@ def packet_mix(rows: pl.DataFrame, history: pl.DataFrame | None = None) -> Packe
         return None
     names = tuple(name for name in DIRECTIONS if rows[f"{name}_pps"].fill_null(0.0).sum() > 0)
     counted = rows["endpoints"].null_count() == 0 and bool((rows["endpoints"] > 0).all())
-    main = rows.filter(pl.col("mix") == main_shape(rows))
+    figures_of = main_shape(rows)
+    main = rows.filter(pl.col("mix") == figures_of)
     split = _split(rows, names, counted)
     fitted = None if split.columns is None else _fit(rows, main, split.columns)
     plausible = main if history is None else history
@@ -186,7 +185,7 @@ def packet_mix(rows: pl.DataFrame, history: pl.DataFrame | None = None) -> Packe
     shapes = {
         str(shape): fitted.ratio(_each(of_shape, fitted.columns))[0]
         for (shape,), of_shape in sorted(rows.group_by("mix"), key=lambda item: str(item[0][0]))
-        if shape != main_shape(rows)
+        if shape != figures_of
     }
     return PacketMix(
         mean,
@@ -350,11 +349,9 @@ def _fit(rows: pl.DataFrame, main: pl.DataFrame, columns: tuple[str, ...]) -> _F
     # a direction that the main shape lacks has a share of next to nothing in it
     each = np.maximum(_each(main, columns), 1e-3 * _each(rows, columns))
     plot = np.unique(kept["plot"].to_numpy(), return_inverse=True)[1]
-    block = np.zeros(int(plot.max()) + 1, dtype=np.int64)
-    block[plot] = kept["block_index"].to_numpy()
+    total, cpu, block = (kept[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "block_index"))
     unit = int(np.argmax(np.where(np.array(columns) == ENDPOINTS, 0.0, each)))
-    index = _SingleIndex(_columns(kept, columns) / each, kept["cpu_ratio"].to_numpy(), plot, unit)
-    return index.fit(columns, each, block)
+    return _SingleIndex(_columns(kept, columns) / each, Data(total, cpu, plot, block), unit).fit(columns, each)
 
 
 def _below_saturation(rows: pl.DataFrame) -> pl.DataFrame:
@@ -374,58 +371,53 @@ class _SingleIndex:
 
     ROUNDS = 3
 
-    def __init__(self, columns: Floats, cpu: Floats, plot: Integers, unit: int) -> None:
-        self.columns, self.cpu, self.plot = columns, cpu, plot
-        self.unit = unit  #: the column that the others' costs are relative to
-        self.free = [i for i in range(columns.shape[1]) if i != unit]
-        self.adjusted = cpu.copy()
-        self.robust = np.ones_like(cpu)
-        self.form = FORMS[0]
+    def __init__(self, columns: Floats, data: Data, unit: int) -> None:
+        self.columns, self.data = columns, data
+        self.free = [i for i in range(columns.shape[1]) if i != unit]  #: costs relative to that of ``unit``
+        self.adjusted = data.y.copy()
+        self.robust = np.ones_like(data.y)
 
-    def fit(self, names: tuple[str, ...], each: Floats, block_of_plot: Integers) -> _Fitted:
-        plots = int(self.plot.max()) + 1
-        data = Data(self.columns.sum(axis=1), self.cpu, self.plot, block_of_plot[self.plot])
-        value, shrink = np.ones(self.columns.shape[1]), 0.0
+    def fit(self, names: tuple[str, ...], each: Floats) -> _Fitted:
+        data, value, shrink = self.data, np.ones(self.columns.shape[1]), 0.0
         for _ in range(self.ROUNDS):
-            self.form = min(FORMS, key=lambda form: self._misfit(value, form))
-            value = self._solve(value)
-            off = self._off(value) + np.log(self.cpu / self.adjusted)
+            form = min(FORMS, key=lambda form: self._misfit(value, form))
+            value = self._solve(value, form)
+            off = self._off(value, form) + np.log(data.y / self.adjusted)
             effect = plot_means(off, data, self.robust)
             shrink = components(off, effect, data, self.robust)[2]
             shift = shrink * (effect - effect.mean())
-            self.robust = huber(off - shift[self.plot])
-            self.adjusted = self.cpu * np.exp(-shift[self.plot])
-        sets = np.concatenate([value[None], self._without(value, shrink, plots)]) if plots > 1 else value[None]
+            self.robust = huber(off - shift[data.plot])
+            self.adjusted = data.y * np.exp(-shift[data.plot])
+        sets, keep = value[None], np.ones((1, data.y.size))
+        if data.plots > 1:
+            sets = np.concatenate([sets, self._without(value, form, shrink)])
+            keep = leave_out(data.plot, data.plots)
         shares = sets / sets.sum(axis=1, keepdims=True)
-        keep = [np.ones_like(self.cpu), *((self.plot != g).astype(float) for g in range(plots) if plots > 1)]
-        slope = np.array([self._slope(share, weight) for share, weight in zip(shares, keep, strict=True)])
-        return _Fitted(names, each, shares, slope, tuple(self._rivals(value)), block_of_plot)
+        slope = np.array([self._slope(share, form, weight) for share, weight in zip(shares, keep, strict=True)])
+        return _Fitted(names, each, shares, slope, tuple(self._rivals(value, form)), data.block_of_plot())
 
     def _misfit(self, value: Floats, form: Form) -> float:
         return float(np.sum(self.robust * self._off(value, form) ** 2))
 
-    def _rivals(self, value: Floats) -> Iterator[tuple[Floats, float]]:
+    def _rivals(self, value: Floats, chosen: Form) -> Iterator[tuple[Floats, float]]:
         """(shares, slope) by each other curve that fits as well."""
-        chosen, best = self.form, self._misfit(value, self.form)
+        best = self._misfit(value, chosen)
         for form in FORMS:
             if form is chosen:
                 continue
-            self.form = form
-            other = self._solve(value)
+            other = self._solve(value, form)
             if self._misfit(other, form) <= RIVAL**2 * best:
                 share = other / other.sum()
-                yield share, self._slope(share, np.ones_like(self.cpu))
-        self.form = chosen
+                yield share, self._slope(share, form, np.ones_like(self.data.y))
 
-    def _solve(self, start: Floats) -> Floats:
-
+    def _solve(self, start: Floats, form: Form) -> Floats:
         def at(part: Floats) -> Floats:
             whole = np.ones(start.size)
             whole[self.free] = part
             return whole
 
         found = optimize.least_squares(
-            lambda part: np.sqrt(self.robust) * self._off(at(part)),
+            lambda part: np.sqrt(self.robust) * self._off(at(part), form),
             np.clip(start[self.free], 1e-3, MOST),
             bounds=(0.0, MOST),
             diff_step=1e-4,
@@ -434,37 +426,36 @@ class _SingleIndex:
         )
         return at(found.x)
 
-    def _off(self, value: Floats, form: Form | None = None) -> Floats:
+    def _off(self, value: Floats, form: Form) -> Floats:
         """(rows,) log ratio of CPU, restarts' parts taken out, to the best curve of the weighted sum."""
         x = self.columns @ value
         x = x / x.max()
-        fit = fit_form(form or self.form, x, self.adjusted, (self.robust / self.adjusted**2)[None])
+        fit = fit_form(form, x, self.adjusted, (self.robust / self.adjusted**2)[None])
         return np.asarray(np.log(self.adjusted / np.maximum(fit.predict(x)[0], 1e-9)))
 
-    def _without(self, value: Floats, shrink: float, plots: int) -> Floats:
+    def _without(self, value: Floats, form: Form, shrink: float) -> Floats:
         """(plots, columns): the solution without each plot."""
-        off = self._off(value)
+        off = self._off(value, form)
         slopes = np.empty((off.size, len(self.free)))
         for column, i in enumerate(self.free):
             step = 1e-3 * max(value[i], 0.1)
             moved = value.copy()
             moved[i] += step
-            slopes[:, column] = (self._off(moved) - off) / step
-        data = Data(self.cpu, self.cpu, self.plot, self.plot)
-        means = np.stack([plot_means(slope, data, self.robust) for slope in slopes.T], axis=1)
-        weighted = self.robust[:, None] * (slopes - shrink * means[self.plot])
+            slopes[:, column] = (self._off(moved, form) - off) / step
+        means = np.stack([plot_means(slope, self.data, self.robust) for slope in slopes.T], axis=1)
+        weighted = self.robust[:, None] * (slopes - shrink * means[self.data.plot])
         normal = slopes.T @ weighted
-        found = np.tile(value, (plots, 1))
-        for g in range(plots):
-            of = self.plot == g
+        found = np.tile(value, (self.data.plots, 1))
+        for g in range(self.data.plots):
+            of = self.data.plot == g
             rest = normal - slopes[of].T @ weighted[of]
             step = np.linalg.lstsq(rest, slopes[of].T @ (self.robust[of] * off[of]), rcond=None)[0]
             found[g, self.free] = np.clip(value[self.free] + step, 0.0, MOST)
         return found
 
-    def _slope(self, share: Floats, keep: Floats) -> float:
+    def _slope(self, share: Floats, form: Form, keep: Floats) -> float:
         x = self.columns @ share
         top = float(x.max())
-        fit = fit_form(self.form, x / top, self.adjusted, (keep * self.robust / self.adjusted**2)[None])
+        fit = fit_form(form, x / top, self.adjusted, (keep * self.robust / self.adjusted**2)[None])
         half, full = fit.predict(np.array([0.5, 1.0]))[0]
         return float((full - half) / (0.5 * top))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -89,7 +90,7 @@ def _one_host(
         "trials": indexed.height,
         "bounds": tuple(found),
         "mix": mix,
-        "packets_per_participant_pps": _per_participant(of_main_shape(indexed), history),
+        **_per_participant(of_main_shape(indexed), history),
         "own_measurement": _own_measurement(of_main_shape(indexed)),
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
@@ -116,7 +117,7 @@ def _one_host(
         extrapolated=binding.estimate_pps > scale,
         reasons=(*_remarks(binding, ordered, scale, indexed, mix), *_of_production(mix, history), *notes),
         missing_columns=missing,
-        **facts,  # type: ignore[arg-type]
+        **facts,
     )
 
 
@@ -135,14 +136,17 @@ def _restart_low(bound: Bound, mix: PacketMix | None) -> float:
     return bound.restart_low_pps * (mix.worst_rate_ratio if mix is not None and bound.name == "cpu" else 1.0)
 
 
-def _per_participant(rows: pl.DataFrame, history: pl.DataFrame | None) -> float | None:
-    """What a participant adds: of production where it is known, else the median of the trials."""
+def _per_participant(rows: pl.DataFrame, history: pl.DataFrame | None) -> dict[str, Any]:
+    """What a participant adds, and of what: of production where it is known, else the median of the trials."""
     if history is not None:
         counted = history.filter(pl.col("endpoints") > 0)
         if counted.height:
-            return float(counted["bridge_pps"].sum()) / float(counted["endpoints"].sum())
+            value = float(counted["bridge_pps"].sum()) / float(counted["endpoints"].sum())
+            return {"packets_per_participant_pps": value, "packets_per_participant_source": "history"}
     value = rows.filter(pl.col("endpoints") > 0).select(pl.col("bridge_pps") / pl.col("endpoints")).median().item()
-    return None if value is None else float(value)
+    if value is None:
+        return {}
+    return {"packets_per_participant_pps": float(value), "packets_per_participant_source": "trials"}
 
 
 def _own_measurement(rows: pl.DataFrame) -> OwnMeasurement | None:

@@ -56,7 +56,8 @@ class Recommendation:
     reasons: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
     mix: PacketMix | None = None
-    packets_per_participant_pps: float | None = None  #: of production where it is known, else median of the trials
+    packets_per_participant_pps: float | None = None
+    packets_per_participant_source: str | None = None  #: trials (the generator's participants) | history (production's)
     own_measurement: OwnMeasurement | None = field(default=None, repr=False)
     bounds: tuple[Bound, ...] = field(default=(), repr=False)
 

@@ -179,10 +179,7 @@ def _fit(data: Data, x: Floats, form: Form) -> _Fit:
     weights = np.ones_like(x)
     noise = 0.0
     rounds = ROUNDS if data.plots > 1 else 1
-    fitted = FormFit(form, np.zeros(1, dtype=np.int64), np.zeros((1, 1)), np.zeros(1))
-    for turn in range(rounds + FINE_ROUNDS):
-        if turn >= rounds:
-            form = replace(form, shapes=_nearby(form.shapes, fitted.form.shapes[fitted.shape[0]]))
+    for left in reversed(range(rounds + FINE_ROUNDS)):
         fitted = fit_form(form, x * np.exp(shift[data.plot]), data.y, weights[None])
         table = fitted.predict(GRID)[0]
         residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
@@ -191,6 +188,8 @@ def _fit(data: Data, x: Floats, form: Form) -> _Fit:
         if data.plots > 1:
             shift, sd = _shifts(data, x, table, noise)
             shift = shift - _centre(shift, sd)
+        if 0 < left <= FINE_ROUNDS:
+            form = replace(form, shapes=_nearby(form.shapes, form.shapes[fitted.shape[0]]))
     residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
     score = float(np.sqrt(np.mean(np.minimum(np.abs(residual), 3 * HUBER * noise) ** 2)))
     return _Fit(fitted, table, shift, sd, noise, score)

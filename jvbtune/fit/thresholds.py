@@ -41,7 +41,7 @@ class Thresholds:
     cpu_measured: bool
     average_participant_stress: float | None
     packets_per_participant_pps: float | None
-    packets_per_participant_source: str | None  #: trials (the generator's participants) | history (production's)
+    packets_per_participant_source: str | None
     overloaded_pps: float  #: where Jicofo begins to take the bridge for overloaded
     cpu_at_overloaded: float | None
     cpu_at_threshold: float | None
@@ -82,7 +82,7 @@ def thresholds(found: Recommendation) -> Thresholds | None:
         cpu_measured=own is not None and own.measured,
         average_participant_stress=None if each is None else each / threshold,
         packets_per_participant_pps=each,
-        packets_per_participant_source=None if each is None or found.mix is None else found.mix.worst_source,
+        packets_per_participant_source=found.packets_per_participant_source,
         overloaded_pps=threshold * JICOFO_OVERLOADED_STRESS,
         cpu_at_overloaded=None if at is None else float(at[1]),
         cpu_at_threshold=full,

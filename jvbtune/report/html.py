@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from jvbtune import __version__
 from jvbtune.errors import StoreError
-from jvbtune.fit import Recommendation, recommend
+from jvbtune.fit import Recommendation
 from jvbtune.fit.diagnostics import diagnose
 from jvbtune.report import plots
 from jvbtune.report.residuals import residual_plot
-from jvbtune.report.result import history_of, limits_of, result_of
+from jvbtune.report.result import fit_run, limits_of, result_of
 from jvbtune.store import Run
 
 #: A timeline each of more trials would make the page slow; the rest are in the run directory.
@@ -30,8 +30,7 @@ def render(run: Run) -> str:
     trials = run.trials()
     result = result_of(run)
     limits = limits_of(run)
-    seed = int(run.manifest.get("seed") or 0)
-    fitted = recommend(trials, limits, seed=seed, history=history_of(run)) if trials.height else []
+    fitted = fit_run(run) if trials.height else []
     recommendation = fitted[0] if fitted else None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number

@@ -60,8 +60,15 @@ def history_of(run: Run) -> pl.DataFrame | None:
 
 
 def keep_history(run: Run, file: Path) -> Path:
-    """Keep a history with the run, in place of an earlier one."""
+    """Keep a history with the run, in place of an earlier one. Raises as ``read_history`` where it is none."""
+    read_history(file)
     return run.write_derived(HISTORY, file.read_bytes())
+
+
+def fit_run(run: Run, limits: Limits | None = None, *, force: bool = False) -> list[Recommendation]:
+    """``recommend`` of a run's trials, with its own seed, its history, and its limits unless there are others."""
+    seed = int(run.manifest.get("seed") or 0)
+    return recommend(run.trials(), limits or limits_of(run), seed=seed, force=force, history=history_of(run))
 
 
 def result_of(run: Run) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def result_of(run: Run) -> dict[str, Any]:
     if trials.height == 0:
         reasons.append("no trial was finished")
     else:
-        of_host = recommend(trials, limits_of(run), seed=seed, history=history_of(run))
+        of_host = fit_run(run)
         figures, reasons = of_host[0].figures(), list(of_host[0].reasons)
         told = thresholds(of_host[0])
         advice = _buffer(run, of_host[0], trials)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jvbtune.errors import LoadError
+from jvbtune.fit.columns import cpu_ratio_of
 from jvbtune.load.base import IntendedLoad
 from jvbtune.sweep.experiment import BASELINE, LimitsSection
 from jvbtune.sweep.plan import Step, Trial
@@ -39,11 +40,10 @@ def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
     return measured.row
 
 
-def _nearness(row: Mapping[str, Any], cores: float, limits: LimitsSection) -> tuple[float, bool]:
+def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, bool]:
     """How near the bridge is to its CPU limits (1: there), and whether any limit is met."""
     busiest = max(
-        (row.get("cpu_cores") or 0.0) / cores / limits.cpu_ratio,
-        (row.get("busy_ratio") or 0.0) / limits.cpu_ratio,
+        (cpu_ratio_of(row) or 0.0) / limits.cpu_ratio,
         (row.get("rx_thread_ratio") or 0.0) / limits.rx_thread_ratio,
     )
     late, lost = row.get("delay_p99_ms") or 0.0, row.get("loss_ratio") or 0.0
@@ -71,10 +71,10 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
         load = IntendedLoad.for_packet_rate(min(rate, section.max_packet_rate_pps), mix)
         trial = Trial(f"probe-{number}", "probe", load, auto.probe_seconds, 0)
         row = _probe(opened, trial, auto.probe_seconds)
-        busiest, met = _nearness(row, opened.cores, limits)
+        busiest, met = _nearness(row, limits)
         if met and not row.get("generator_limited"):  # once may be a pause: a limit is met where it is met twice
             row = _probe(opened, replace(trial, id=f"{trial.id}-confirm"), auto.probe_seconds)
-            busiest, met = _nearness(row, opened.cores, limits)
+            busiest, met = _nearness(row, limits)
         if row.get("generator_limited"):
             if highest == 0.0:
                 raise LoadError(

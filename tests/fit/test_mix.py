@@ -160,6 +160,13 @@ def test_what_is_exported_holds_for_the_dearest_mix_of_the_hosts_own_history(tmp
     assert found.mix is not None
     assert (found.mix.worst_source, round(found.mix.worst_shares["in"], 2)) == ("history", 0.5)
     assert found.packets_per_participant_pps == pytest.approx((6000 + 2300 + 5200) / 88)
+    assert found.packets_per_participant_source == "history"
+
+
+def test_a_history_that_did_not_count_endpoints_leaves_participants_to_the_trials(tmp_path: Path) -> None:
+    found = one(sweep({"main": MAIN}), history(tmp_path, "in_pps,out_pps\n1500,6000\n"))
+    assert found.packets_per_participant_source == "trials"
+    assert found.packets_per_participant_pps == pytest.approx(150, rel=0.02)
 
 
 def test_a_history_of_what_cost_cannot_be_told_says_what_to_run(tmp_path: Path) -> None:
