@@ -20,7 +20,7 @@ import polars as pl
 
 from jvbtune.capacity.goals import goals
 from jvbtune.capacity.result import conclude
-from jvbtune.capacity.search import Bracket, Outcome, Plan, Searcher, prior_of, set_aside
+from jvbtune.capacity.search import Bracket, Outcome, Searcher, SearchPlan, prior_of, set_aside
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
 from jvbtune.fit.simulator.host import many_slow_streams
@@ -62,12 +62,12 @@ def outcome(bridge: SimulatedBridge, units: int, seconds: float = SEARCH_SECONDS
 def searched(
     bridge: SimulatedBridge, prior: dict[str, float] | None = None, aside: frozenset[str] = frozenset()
 ) -> list[Bracket]:
-    searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH), prior or {}, aside)
+    searcher = Searcher(WANTED, SearchPlan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH), prior or {}, aside)
     return searcher.run(lambda units: outcome(bridge, units))
 
 
 def ramp(bridge: SimulatedBridge) -> dict[str, float]:
-    searcher = Searcher(WANTED, Plan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH))
+    searcher = Searcher(WANTED, SearchPlan(UNIT_PPS, START_UNITS, MAX_UNITS, WIDTH))
     found = searcher.run(lambda units: outcome(bridge, units, SEARCH_SECONDS / 2), searcher.any_broken)
     return prior_of(found, UNIT_PPS)
 

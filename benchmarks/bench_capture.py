@@ -14,13 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from jvbtune.capture import Cost, Request, capture
 from jvbtune.errors import CaptureError
-from jvbtune.flame.capture import Cost, Request, capture
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.inventory import bridge_arguments
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, open_generator
-from jvbtune.sweep.run import bridge_arguments
+from jvbtune.protocol.agent import BridgeQuery
 
 LIMIT_RATIO = 1.10
 WARM_UP_SECONDS = 20.0
@@ -50,7 +51,7 @@ def main(rate_pps: float = 20_000, pairs: int = 10, seconds: float = 3.0) -> int
     return 0 if worst <= LIMIT_RATIO else 1
 
 
-def _take(agent: AgentClient, request: Request, directory: str, bridge: dict[str, object]) -> dict[str, object]:
+def _take(agent: AgentClient, request: Request, directory: str, bridge: BridgeQuery) -> dict[str, object]:
     (path,) = capture(agent, request, Path(directory), host="bench", bridge=bridge)
     document: dict[str, object] = json.loads((path / "capture.json").read_text())
     return document

@@ -38,10 +38,10 @@ def bootstrap(curve: Curve, rng: np.random.Generator) -> tuple[Floats, float]:
     """Packet rates at the CPU limit in resamples of whole restarts, and the estimate that they are about."""
     data, x = curve.data, curve.data.x / curve.scale
     prior = Preparation.of(data, x, curve.form)
-    picks = rng.integers(0, data.plots, (RESAMPLES, data.plots))
-    counts = np.stack([np.bincount(pick, minlength=data.plots) for pick in picks]).astype(float)
-    weights = counts[:, data.plot] * prior.row_weights
-    level = prior.shrink * counts @ prior.effect / data.plots
+    picks = rng.integers(0, data.restarts, (RESAMPLES, data.restarts))
+    counts = np.stack([np.bincount(pick, minlength=data.restarts) for pick in picks]).astype(float)
+    weights = counts[:, data.restart] * prior.row_weights
+    level = prior.shrink * counts @ prior.effect / data.restarts
     fitted = fit_form(curve.form, x, prior.adjusted, weights)
     rates = fitted.inverse(LIMITS.cpu_ratio * np.exp(-level), TOP) * curve.scale
     return rates, float(curve.inverse_sets(LIMITS.cpu_ratio)[0])
@@ -89,7 +89,7 @@ def main() -> int:
             rng = np.random.default_rng(seed)
             (found,) = recommend(simulate(HOST, design, NOISE, seed=seed), LIMITS)
             bound = found.bound("cpu")
-            if bound is None or found.export_pps is None:
+            if bound is None or found.load_threshold_pps is None:
                 continue
             rates, estimate = bootstrap(bound.curve, rng)  # type: ignore[arg-type]
             ends = (
@@ -98,7 +98,7 @@ def main() -> int:
                 bias_corrected(rates, estimate, bound.curve),  # type: ignore[arg-type]
             )
             inside.append([low <= TRUTH <= high for low, high in ends])
-            of_next = further(bound, found.export_pps, rng)
+            of_next = further(bound, found.load_threshold_pps, rng)
             carried.append(of_next[0])
             banded.append(of_next[1])
         count = len(inside)

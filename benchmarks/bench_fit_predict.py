@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import unsaturated
-from jvbtune.fit.columns import of_main_shape, prepare
 from jvbtune.fit.curve import Data, fit_curve
 from jvbtune.fit.diagnostics import by_level
 from jvbtune.fit.forms import CPU_FORMS
-from jvbtune.fit.recommend import usable_rows, with_plots
+from jvbtune.fit.recommend import usable_rows, with_restarts
 from jvbtune.store import open_run
+from jvbtune.trials.frame import of_main_shape, prepare
 
 LIMIT = 0.05
 SHARE = 0.7
@@ -29,15 +29,15 @@ SHARE = 0.7
 
 def held_out(trials: pl.DataFrame) -> list[tuple[float, float, float, float]]:
     """(packet rate, predicted / measured − 1, the measured mean's relative standard error, measured) of each."""
-    rows = with_plots(
+    rows = with_restarts(
         of_main_shape(usable_rows(prepare(trials).frame)).filter(
             (pl.col("step") == "baseline") & (pl.col("cpu_ratio") > 0)
         )
     )
-    data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "plot", "block_index"))))
+    data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "restart", "block_index"))))
     low = data.x <= SHARE * data.x.max()
-    plot = np.unique(data.plot[low], return_inverse=True)[1]
-    curve = fit_curve(Data(data.x[low], data.y[low], plot, data.block[low]), CPU_FORMS)
+    restart = np.unique(data.restart[low], return_inverse=True)[1]
+    curve = fit_curve(Data(data.x[low], data.y[low], restart, data.block[low]), CPU_FORMS)
     found = []
     for mask in by_level(data.x):
         rate, cpu = float(data.x[mask].mean()), data.y[mask]

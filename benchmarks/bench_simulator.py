@@ -17,12 +17,12 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import unsaturated
-from jvbtune.fit.columns import prepare
 from jvbtune.fit.curve import Data, fit_curve
 from jvbtune.fit.forms import CPU_FORMS
-from jvbtune.fit.recommend import usable_rows, with_plots
+from jvbtune.fit.recommend import usable_rows, with_restarts
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.store import open_run
+from jvbtune.trials.frame import prepare
 
 ROOM = 2.0
 
@@ -30,8 +30,8 @@ ROOM = 2.0
 def figures(trials: pl.DataFrame) -> dict[str, float]:
     """What can be told of one run; standard deviations are of logarithms."""
     frame = prepare(trials).frame
-    rows = with_plots(usable_rows(frame).filter(pl.col("cpu_ratio") > 0))
-    data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "plot", "block_index"))))
+    rows = with_restarts(usable_rows(frame).filter(pl.col("cpu_ratio") > 0))
+    data = unsaturated(Data(*(rows[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "restart", "block_index"))))
     curve = fit_curve(data, CPU_FORMS)
     low, high = float(data.x.min()), float(data.x.max())
     ends = curve.mean(np.array([low, high]))

@@ -3,12 +3,11 @@
     JvbtuneError                 1   what happened, where, what would be right
     ├── UsageError               2   wrong words on the command line
     │   └── ConfigError          2   a file of the user's is wrong: file, line, key
-    ├── ChangesPending           3   --check found something to change
-    ├── SomeHostsFailed          4
     ├── NoRecommendation         5   the data cannot carry a recommendation
     ├── Interrupted            130   by the user, after the host was put back
     ├── HostError                1   a host cannot be reached or commanded
     │   ├── HostKeyError         1   unknown or changed host key
+    │   ├── HostTimeoutError     1   a command on a host did not end in time
     │   ├── SudoError            1   a right is missing on the host
     │   └── AgentError           1   the agent did not start, broke off, or refused
     ├── BridgeError              1   the bridge is not found, not healthy, or answers wrongly
@@ -19,12 +18,15 @@
     ├── CaptureError             1   a profile could not be taken
     └── FormatError              1   a file is not what it should be: file, line, content
 
-Only ``jvbtune.cli`` prints these or exits.
+Only ``jvbtune.cli`` prints these or exits. Two exit codes are answers, no errors: ``CHANGES_PENDING``, ``SOME_HOSTS``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+CHANGES_PENDING = 3  #: ``--check`` found something to change
+SOME_HOSTS = 4  #: some of several hosts have a recommendation, others have none
 
 
 class JvbtuneError(Exception):
@@ -66,14 +68,6 @@ class ConfigError(UsageError):
         super().__init__(f"{where}: {message}" if where else message, hint=hint)
 
 
-class ChangesPending(JvbtuneError):
-    exit_code = 3
-
-
-class SomeHostsFailed(JvbtuneError):
-    exit_code = 4
-
-
 class NoRecommendation(JvbtuneError):
     exit_code = 5
 
@@ -88,6 +82,10 @@ class HostError(JvbtuneError):
 
 class HostKeyError(HostError):
     pass
+
+
+class HostTimeoutError(HostError, TimeoutError):
+    """Also a TimeoutError: whoever can go on without the answer catches that."""
 
 
 class SudoError(HostError):

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from jvbtune.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+#: So many are looked for in the text; a table of thousands of unknown keys is one mistake.
+MOST_FAULTS = 100
 Key = str | int
 
 _BARE_OR_QUOTED = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -45,17 +47,21 @@ def parse_toml(text: str, model: type[Model], *, file: Path | str) -> Model:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         message = str(error).split(" (at ")[0]
         raise ConfigError(f"not TOML: {message}", file=file, line=int(place[1]) if place else None) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested hundreds deep
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+        raise ConfigError(f"not TOML that jvbtune reads: {what}", file=file) from error
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context={"directory": Path(file).parent})
     except ValidationError as error:
         raise _config_error(error, text, model, file) from error
 
 
 def _config_error(error: ValidationError, text: str, model: type[BaseModel], file: Path | str) -> ConfigError:
     faults = []
-    for fault in error.errors(include_url=False):
+    places = _lines_of_keys(text)
+    for fault in error.errors(include_url=False)[:MOST_FAULTS]:
         where = _keys(fault["loc"])
-        faults.append((locate(text, where), where, _say(fault, model)))
+        faults.append((_line_of(places, where), where, _say(fault, model)))
     faults.sort(key=lambda item: (item[0] or 0, [str(key) for key in item[1]]))
     line, where, message = faults[0]
     others = [f"{file}:{ln}: {dotted(keys)}: {said}" for ln, keys, said in faults[1:10]]
@@ -116,8 +122,12 @@ def dotted(keys: Sequence[Key]) -> str:
 
 def locate(text: str, keys: Sequence[Key]) -> int | None:
     """The 1-based line of a key, or of the nearest table around it that is written in the text."""
+    return _line_of(_lines_of_keys(text), keys)
+
+
+def _line_of(places: Sequence[tuple[int, tuple[Key, ...]]], keys: Sequence[Key]) -> int | None:
     best: tuple[int, int] | None = None
-    for line, found in _lines_of_keys(text):
+    for line, found in places:
         depth = _common(found, keys)
         if depth == len(found) and depth > 0 and (best is None or depth > best[0]):
             best = (depth, line)

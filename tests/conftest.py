@@ -1,29 +1,84 @@
-"""What the tests share: a lab that is really up, and the check that nothing of a test is left behind."""
+"""What the tests share: a lab that is really up, a browser, and the check that nothing of a test is left behind."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from jvbtune.lab import Lab
 
 JOURNAL = Path("/var/lib/jvbtune/journal.json")
-NEEDED = ("ip", "nsenter", "java", "mvn", "ssh-keygen", "/usr/sbin/sshd")
+JOURNAL_COPY = Path("/run/jvbtune/journal.json")
+#: A test is right or wrong on a slow machine, too.
+hypothesis.settings.register_profile("jvbtune", deadline=None)
+hypothesis.settings.load_profile("jvbtune")
+
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NEEDED = ("nsenter", "taskset", "java", "mvn", "ssh-keygen", "/usr/sbin/sshd")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the lab and of kernel settings need root: without it they are skipped, and it is said."""
+@cache
+def of_the_host(module: str) -> bool:
+    """Whether tests of that file use the one kernel, the one lab and the one lock of this machine."""
+    path = Path(__file__).parents[1] / module
+    return re.search(r"\bmark\.(lab|kernel)\b", path.read_text(encoding="utf-8")) is not None
+
+
+class HostTogether(LoadScopeScheduling):
+    """Of two processes that run tests (``make test``), one has all tests of the host; others go by module.
+
+    Not ``--dist loadgroup``: xdist 3.8 marks its groups in node ids that pytest 9.2 no longer has, and says nothing.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "host" if of_the_host(module) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether:
+    return HostTogether(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the lab and of kernel settings need root: without it they are skipped, and it is said. Where two run at
+    a time, those of the host come first, since they take longest."""
     missing = [program for program in NEEDED if shutil.which(program) is None]
     why = "needs root" if os.getuid() != 0 else f"needs {', '.join(missing)}" if missing else ""
     for item in items:
         if why and any(item.get_closest_marker(name) for name in ("lab", "kernel")):
             item.add_marker(pytest.mark.skip(reason=why))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not of_the_host(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither find nor fill the runs that the user who calls them keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +101,17 @@ def lab(lab_root: Path) -> Iterator[Lab]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. For a module only: while Playwright runs, no other event loop can, and a lab needs one."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: make test installs it")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield started
+        started.close()
+
+
 @pytest.fixture
 def sysctl() -> Iterator[Callable[[str], str]]:
     """Reads a sysctl; fails the test that leaves one of jvbtune's changed."""
@@ -58,11 +124,13 @@ def sysctl() -> Iterator[Callable[[str], str]]:
     before = {name: read(name) for name in names}
     yield read
     deadline = time.monotonic() + 15  # a guard may still be at it
-    while JOURNAL.exists() and time.monotonic() < deadline:
+    while (JOURNAL.exists() or JOURNAL_COPY.exists()) and time.monotonic() < deadline:
         time.sleep(0.1)
     after = {name: read(name) for name in names}
-    left = JOURNAL.exists()
-    JOURNAL.unlink(missing_ok=True)
+    left = JOURNAL.exists() or JOURNAL_COPY.exists()
+    if left:  # not for the tests after this one
+        JOURNAL.unlink(missing_ok=True)
+        shutil.rmtree(JOURNAL_COPY.parent, ignore_errors=True)
     for name, value in before.items():
         if after[name] != value:
             subprocess.run(["sysctl", "-q", "-w", f"{name}={value}"], check=True)

@@ -43,7 +43,9 @@ def make_key(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def run_sshd(directory: Path, alias: str = "target", extra_client: str = "") -> Iterator[Server]:
+def run_sshd(
+    directory: Path, alias: str = "target", extra_client: str = "", extra_server: str = ""
+) -> Iterator[Server]:
     """Start the server, write a client configuration with ``alias``, stop it at the end."""
     directory.mkdir(parents=True, exist_ok=True)
     made_separation = os.getuid() == 0 and not PRIVILEGE_SEPARATION.exists()
@@ -61,6 +63,7 @@ def run_sshd(directory: Path, alias: str = "target", extra_client: str = "") -> 
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host_key\nPidFile none\nUsePAM no\n"
         f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
         "PermitRootLogin prohibit-password\nKbdInteractiveAuthentication no\nMaxSessions 200\nMaxStartups 100\n"
+        + extra_server
     )
     (directory / "ssh_config").write_text(
         f"Host {alias}\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n"

@@ -7,19 +7,23 @@ import re
 import subprocess
 from typing import Any
 
+from jvbtune.agent.containers import container_id, init_pid
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.procfs import read_text, start_ticks, usable_cores
+from jvbtune.agent.redact import masked, program, shown_command_line, shown_options
 from jvbtune.agent.sockdiag import sockets_of
+from jvbtune.protocol import agent as protocol
+from jvbtune.protocol.codec import build, to_json
+from jvbtune.protocol.peers import Served
 
 #: In the command line of a JVB, however it was started (jvb.sh, docker-jitsi-meet's finish script, by hand).
 SIGNATURES = ("org.jitsi.videobridge.Main", "jitsi-videobridge.jar")
-DEFAULT_UNIT = "jitsi-videobridge2"
 
 
-def find(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """``bridge.find``: arguments ``pid_file, match, control, config_file``, each may be missing."""
-    pid = find_pid(arguments)
-    return describe(pid, arguments)
+def find(agent: Any, arguments: protocol.OfBridge) -> protocol.BridgeFound:
+    """``bridge.find``."""
+    query = to_json(arguments.bridge)
+    return build(protocol.BridgeFound, describe(find_pid(query), query))
 
 
 def find_pid(arguments: dict[str, Any]) -> int:
@@ -28,10 +32,15 @@ def find_pid(arguments: dict[str, Any]) -> int:
         return _from_pid_file(str(arguments["pid_file"]))
     control = arguments.get("control") or {}
     if control.get("systemd"):
-        return _from_unit(str(control["systemd"]))
+        return _from_unit(str(control["systemd"]), arguments.get("match"))
     if control.get("container"):
         return _from_container(str(control["container"]))
     candidates = _matching(arguments.get("match"))
+    if arguments.get("config_file") and len(candidates) > 1:
+        candidates = [pid for pid in candidates if _reads(pid, str(arguments["config_file"]))] or candidates
+    # A shell that was given the command line, and waits for it, is not the bridge.
+    shells = {parent(pid) for pid in candidates}
+    candidates = [pid for pid in candidates if pid not in shells]
     if not candidates:
         raise AgentFault(
             "bridge",
@@ -39,13 +48,31 @@ def find_pid(arguments: dict[str, Any]) -> int:
             "If it runs under another command line, give bridge.match or bridge.pid_file in jvbtune.toml.",
         )
     if len(candidates) > 1:
-        listing = "\n".join(f"  pid {pid}: {' '.join(command_line(pid))[:150]}" for pid in candidates)
+        listing = "\n".join(f"  {_distinguishing(pid)}" for pid in candidates)
         raise AgentFault(
             "bridge",
             f"{len(candidates)} bridges are running on this host:\n{listing}",
-            "Say which one by bridge.pid_file or bridge.match in jvbtune.toml.",
+            "Give each an entry of its own in jvbtune.toml with what tells it from the others: bridge.control (or "
+            "bridge.config_file, bridge.pid_file, bridge.match), and its own bridge.http_port and bridge.media_port.",
         )
     return candidates[0]
+
+
+def _distinguishing(pid: int) -> str:
+    """One line on what tells a bridge from others on its host; never its command line, which may hold a password."""
+    control = found_control(pid)
+    how = "" if control is None else ", ".join(f"{kind} {name}" for kind, name in control.items())
+    config = _config_file(pid, jvm_options(pid)) or "no configuration file"
+    return f"pid {pid}: {how or 'started by hand'}, {config}"
+
+
+def _reads(pid: int, config_file: str) -> bool:
+    """Whether a bridge's configuration is that file."""
+    found = _config_file(pid, jvm_options(pid))
+    try:
+        return found is not None and os.path.samefile(found, config_file)
+    except OSError:
+        return False
 
 
 def describe(pid: int, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +92,8 @@ def describe(pid: int, arguments: dict[str, Any]) -> dict[str, Any]:
         "pid": pid,
         "start_ticks": started,
         "uid": os.stat(f"/proc/{pid}").st_uid,
-        "argv": argv,
-        "jvm_options": options,
+        "argv": shown_command_line(argv),
+        "jvm_options": shown_options(options),
         "java": _java(pid),
         "config_file": arguments.get("config_file") or _config_file(pid, options),
         "control": arguments.get("control") or found_control(pid),
@@ -137,13 +164,29 @@ def host_path(pid: int, path: str) -> str:
 
 
 def found_control(pid: int) -> dict[str, Any] | None:
-    """How this process is controlled, read from its cgroup: a container, or a systemd unit; None: unknown."""
-    text = read_text(f"/proc/{pid}/cgroup") or ""
-    container = re.search(r"(?:docker|libpod|crio)[-/]([0-9a-f]{64})", text)
+    """How this process is controlled, read from its control group: a container, or a systemd unit; None: unknown.
+
+    A unit is the bridge's only if its main process is the bridge or the bridge's parent: a bridge that was started from
+    a login, by cron or in a pod lies in the unit of ssh, cron or k3s.
+    """
+    container = container_id(pid)
     if container:
-        return {"container": container[1][:12]}
-    unit = re.search(r"/system\.slice/([^/\n]+)\.service", text)
-    return {"systemd": unit[1]} if unit else None
+        return {"container": container[:12]}
+    text = read_text(f"/proc/{pid}/cgroup") or ""
+    units = re.findall(r"^(?:0:|\d+:name=systemd):/(?:[^\n]*/)?([^/\n]+)\.service(?:/[^\n]*)?$", text, re.M)
+    for unit in reversed(units):
+        if main_process(unit) in (pid, parent(pid)):
+            return {"systemd": unit}
+    return None
+
+
+def main_process(unit: str) -> int:
+    """The main process of a systemd unit; 0: it has none, or there is no such unit, or no systemd."""
+    try:
+        answer = run(["systemctl", "show", "--property=MainPID", "--value", "--", unit]).strip()
+    except AgentFault:
+        return 0
+    return int(answer) if answer.isdigit() else 0
 
 
 def _matching(match: str | None) -> list[int]:
@@ -170,30 +213,35 @@ def _from_pid_file(path: str) -> int:
     return pid
 
 
-def _from_unit(unit: str) -> int:
-    answer = run(["systemctl", "show", "--property=MainPID", "--value", unit])
-    if not answer.strip().isdigit() or int(answer) == 0:
-        raise AgentFault("bridge", f"the unit {unit} is not running", f"systemctl start {unit}")
+def _from_unit(unit: str, match: str | None) -> int:
+    main = main_process(unit)
+    if main == 0:
+        raise AgentFault("bridge", f"the unit {unit} is not running", f"systemctl status {unit}")
     # jvb.sh starts the JVM as its child, or becomes it: the JVM is the one with the signature.
-    main = int(answer)
-    for pid in _matching(None):
-        if pid == main or _parent(pid) == main:
+    for pid in _matching(match):
+        if main in (pid, parent(pid)):
             return pid
-    return main
+    raise AgentFault(
+        "bridge",
+        f"the unit {unit} runs no Jitsi Videobridge: its main process is {main} ({program(command_line(main)[:1])})",
+        "Name the bridge's unit by bridge.control in jvbtune.toml. A unit that starts a container is not its parent: "
+        "name the container.",
+    )
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
     text = read_text(f"/proc/{pid}/status") or ""
     match = re.search(r"^PPid:\s*(\d+)", text, re.M)
     return int(match[1]) if match else 0
 
 
 def _from_container(name: str) -> int:
-    answer = run([container_engine(), "inspect", "--format", "{{.State.Pid}} {{.Id}}", name]).split()
-    if len(answer) != 2 or answer[0] == "0":
-        raise AgentFault("bridge", f"the container {name} is not running")
+    first = init_pid(name)
+    wanted, space = container_id(first), _namespace(first)
+    if space == _namespace(os.getpid()):
+        space = ""  # --pid=host: every process of the host is in it
     for pid in _matching(None):
-        if answer[1] in (read_text(f"/proc/{pid}/cgroup") or "") or _namespace(pid) == _namespace(int(answer[0])):
+        if pid == first or (container_id(pid) == wanted if wanted else _namespace(pid) == space):
             return pid
     raise AgentFault("bridge", f"no bridge is running in the container {name}")
 
@@ -205,25 +253,28 @@ def _namespace(pid: int) -> str:
         return ""
 
 
-def container_engine() -> str:
-    """``docker`` or ``podman``, whichever is there."""
-    for engine in ("docker", "podman"):
-        for directory in os.environ.get("PATH", "/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin").split(":"):
-            if os.access(os.path.join(directory, engine), os.X_OK):
-                return engine
-    raise AgentFault("bridge", "the bridge is in a container, but neither docker nor podman is on this host")
-
-
 def run(argv: list[str], timeout_seconds: float = 30.0) -> str:
-    """A command's output. Raises AgentFault where it fails."""
+    """A command's output. Raises AgentFault where it fails.
+
+    It has the umask of a service, not the agent's: it may be what starts the bridge.
+    """
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_seconds,
+            stdin=subprocess.DEVNULL,
+            umask=0o022,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AgentFault("bridge", f"{' '.join(argv)}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else f"no end within {timeout_seconds:g} s"
+        raise AgentFault("bridge", f"{program(argv)}: {why}") from error
     if done.returncode != 0:
-        text = (done.stderr or done.stdout).strip()[-500:]
-        raise AgentFault("bridge", f"{' '.join(argv)} failed with status {done.returncode}: {text}")
+        text = masked((done.stderr or done.stdout).strip()[-500:])
+        raise AgentFault("bridge", f"{program(argv)} failed with status {done.returncode}: {text}")
     return done.stdout
 
 
-OPERATIONS = {"bridge.find": find}
+OPERATIONS = (Served(protocol.BRIDGE_FIND, find),)

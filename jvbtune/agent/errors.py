@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from jvbtune.protocol.messages import Fault, Kind
 
 
 class AgentFault(Exception):
-    """An operation was refused or failed. ``kind``: usage | bridge | busy | tuning | capture | host."""
+    """An operation was refused or failed."""
 
-    def __init__(self, kind: str, message: str, hint: str | None = None) -> None:
+    def __init__(self, kind: Kind, message: str, hint: str | None = None) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind: Kind = kind
         self.message = message
         self.hint = hint
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "message": self.message, "hint": self.hint}
+    def fault(self) -> Fault:
+        return Fault(self.kind, self.message, self.hint)

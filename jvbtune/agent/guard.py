@@ -15,13 +15,20 @@ import sys
 import time
 
 from jvbtune.agent.control import kill
-from jvbtune.agent.journal import Journal
+from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.journal import Journal, Record
 from jvbtune.agent.procfs import start_ticks
-from jvbtune.agent.putback import put_back
-from jvbtune.agent.rundir import tidy
+from jvbtune.agent.putback import MAX_TRIES, given_up, put_back
+from jvbtune.agent.rundir import DIRECTORY, stop_timer, tidy
 
 POLL_SECONDS = 0.25
 LOCK_PATIENCE_SECONDS = 3.0
+#: Between two tries of a put-back; doubled each time.
+RETRY_SECONDS = 2.0
+#: An agent that is between its guard and its journal for longer hangs.
+ARM_SECONDS = 60.0
+#: An agent that has put the host back takes no longer to stop the timer and to remove its files.
+TIDY_SECONDS = 40.0
 
 
 class Lease:
@@ -52,47 +59,115 @@ class Lease:
 
 
 def main(arguments: list[str]) -> int:
-    """``guard JOURNAL_DIRECTORY LEASE AGENT_PID AGENT_START_TICKS BOOT_ID`` or ``guard --once …`` with the same."""
+    """``guard JOURNAL_DIRECTORY LEASE AGENT_PID AGENT_START_TICKS BOOT_ID`` or ``guard --once …`` with the same.
+
+    Until the journal is written the guard only looks at the agent, and at the end of its standard input.
+    """
     once = arguments[0] == "--once"
     directory, lease_path, pid, started, boot_id = arguments[once:]
-    journal, lease = Journal(directory), Lease(lease_path)
+    watched = Watched(Journal(directory), Lease(lease_path), int(pid), int(started), boot_id)
     if once:
-        return _once(journal, lease, int(pid), int(started), boot_id)
+        _once(watched)
+        return 0  # a unit that failed would be one more thing that was left behind
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: watched.told_to_end())
     os.chdir("/")
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("-900")
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-900")
+    with contextlib.suppress(OSError):  # the agent died while this guard was started: that is what it is for
         os.write(1, b"ready\n")
-    except OSError:
-        pass  # the agent died while this guard was started: that is what it is for
+    _wait_until_armed(watched)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)
-    why = _watch(journal, lease, int(pid), int(started))
-    if why is None:
-        return 0
-    return _revert(journal, lease, int(pid), int(started), boot_id, why)
+    why = _watch(watched)
+    if why is not None:
+        return _revert(watched, why)
+    _tidy_up(watched)
+    return 0
 
 
-def _watch(journal: Journal, lease: Lease, pid: int, started: int) -> str | None:
-    """Until the host has to be put back (why), or the journal is gone (None)."""
+class Watched:
+    """What a guard looks after, and what it remembers of it should the journal be taken away."""
+
+    def __init__(self, journal: Journal, lease: Lease, pid: int, started: int, boot_id: str) -> None:
+        self.journal, self.lease, self.pid, self.started, self.boot_id = journal, lease, pid, started, boot_id
+        self.record: Record | None = None
+        self.ends = False
+
+    def told_to_end(self) -> None:
+        """By SIGTERM, as at a shutdown: the host is put back first."""
+        self.ends = True
+
+    def agent_lives(self) -> bool:
+        return start_ticks(self.pid) == self.started
+
+    def pending(self) -> bool:
+        """Whether something is to be put back. A journal that somebody deleted or damaged is written again."""
+        try:
+            found = self.journal.read()
+        except AgentFault:
+            found = None
+            if self.record is None:
+                return True
+        if found is not None:
+            self.record = found
+            return True
+        if self.record is None or self.journal.is_finished(self.record):
+            return False
+        # Neither finished nor there. The lock: whoever finishes it at this moment is let through.
+        with contextlib.suppress(TimeoutError), self.journal.locked(LOCK_PATIENCE_SECONDS):
+            if self.journal.is_finished(self.record) or _reads(self.journal):
+                return True
+            self.journal.progress(self.record)
+            sys.stderr.write("the journal was deleted or damaged: the guard wrote it again\n")
+        return True
+
+
+def _reads(journal: Journal) -> bool:
+    try:
+        return journal.read() is not None
+    except AgentFault:
+        return False
+
+
+def _wait_until_armed(watched: Watched) -> None:
+    """The journal is written after the guard is ready; an agent that dies before that has changed nothing."""
+    deadline = time.monotonic() + ARM_SECONDS
+    while time.monotonic() < deadline and watched.agent_lives() and not watched.pending():
+        if select.select([0], [], [], POLL_SECONDS)[0] and not os.read(0, 64):
+            return
+
+
+def _watch(watched: Watched) -> str | None:
+    """Until the host has to be put back (why), or nothing is left to be put back (None)."""
     poll = select.poll()
-    descriptor = _pidfd(pid, started)
+    descriptor = _pidfd(watched.pid, watched.started)
     if descriptor is not None:
         poll.register(descriptor, select.POLLIN)
     while True:
         ended = bool(poll.poll(int(POLL_SECONDS * 1000))) if descriptor is not None else _sleep()
-        if not os.path.exists(journal.path):
+        if not watched.pending():
             return None
-        if ended or start_ticks(pid) != started:
+        if watched.ends:
+            return "the guard: it was asked to end"
+        if ended or not watched.agent_lives():
             return "the guard: the agent ended"
-        if lease.remaining() <= 0:
-            return "the guard: the lease ended"
+        if watched.lease.remaining() <= 0:
+            tried = watched.record is not None and watched.record.get("tries")
+            return "the guard: the agent had left something" if tried else "the guard: the lease ended"
+
+
+def _tidy_up(watched: Watched) -> None:
+    """Whoever put the host back tidies up, if it lives so long: an agent ends with its ssh session."""
+    deadline = time.monotonic() + TIDY_SECONDS
+    while os.path.isdir(DIRECTORY) and watched.agent_lives() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    with contextlib.suppress(TimeoutError, OSError):
+        if os.path.isdir(DIRECTORY):
+            with watched.journal.locked(0.0):  # held: somebody begins, or puts back
+                tidy(watched.journal)
 
 
 def _sleep() -> bool:
@@ -111,29 +186,67 @@ def _pidfd(pid: int, started: int) -> int | None:
     return descriptor
 
 
-def _revert(journal: Journal, lease: Lease, pid: int, started: int, boot_id: str, why: str) -> int:
-    """Put the host back; an agent that keeps the lock is killed first."""
-    lease.end()  # so that an agent that comes to again applies nothing more
+def _revert(watched: Watched, why: str) -> int:
+    """Put the host back, again where something could not be done, until a person has to."""
+    wait = RETRY_SECONDS
+    for _ in range(MAX_TRIES):
+        report = _try(watched, why)
+        for text in [*report.get("failed", ()), *filter(None, [report.get("pending")])]:
+            sys.stderr.write(text + "\n")
+        if report.get("complete", True):
+            return 0
+        if watched.record is None or given_up(watched.record):
+            return 1
+        time.sleep(wait)
+        wait *= 2
+        if not watched.pending():
+            return 0  # somebody else did it
+    return 1
+
+
+def _try(watched: Watched, why: str) -> Record:
+    """One try; an agent that keeps the lock is killed first."""
+    with contextlib.suppress(OSError):
+        watched.lease.end()  # so that an agent that comes to again applies nothing more
     try:
-        with journal.locked(LOCK_PATIENCE_SECONDS):
-            report = put_back(journal, boot_id, why)
-            tidy(journal)
-    except TimeoutError:
-        kill(pid, started)
-        with journal.locked(60.0):
-            report = put_back(journal, boot_id, why)
-            tidy(journal)
-    for text in report.get("failed", ()):
+        try:
+            with watched.journal.locked(LOCK_PATIENCE_SECONDS):
+                return _put_back(watched, why)
+        except TimeoutError:
+            kill(watched.pid, watched.started)
+            with watched.journal.locked(60.0):
+                return _put_back(watched, why)
+    except (AgentFault, OSError, TimeoutError) as error:
+        return {"complete": False, "failed": [str(error)]}
+
+
+def _put_back(watched: Watched, why: str) -> Record:
+    report = put_back(watched.journal, watched.boot_id, why)
+    tidy(watched.journal)
+    with contextlib.suppress(AgentFault):
+        watched.record = watched.journal.read() or watched.record
+    return report
+
+
+def _once(watched: Watched) -> None:
+    """For the timer that stands behind the guard: nothing while agent and lease live; it ends with the journal.
+
+    An agent that is dead is not waited for: its guard holds the lock, or is dead too.
+    """
+    if watched.lease.remaining() > 0 and watched.agent_lives():
+        return
+    try:
+        if not watched.journal.exists():
+            with watched.journal.locked(0.0):  # held: somebody begins, or puts back
+                tidy(watched.journal)
+            return
+        watched.record = watched.journal.read()
+        if watched.record is not None and given_up(watched.record):
+            stop_timer()
+            return
+        report = _try(watched, "the timer: the agent or its lease ended")
+    except (TimeoutError, AgentFault, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return
+    for text in [*report.get("failed", ()), *filter(None, [report.get("pending")])]:
         sys.stderr.write(text + "\n")
-    return 0 if report.get("complete", True) else 1
-
-
-def _once(journal: Journal, lease: Lease, pid: int, started: int, boot_id: str) -> int:
-    """For the timer that stands behind the guard: nothing while the lease lives; the timer ends with the journal."""
-    if lease.remaining() > 0:
-        return 0
-    if not os.path.exists(journal.path):
-        with contextlib.suppress(TimeoutError), journal.locked(0.0):  # held: somebody begins, or puts back
-            tidy(journal)
-        return 0
-    return _revert(journal, lease, pid, started, boot_id, "the timer: the lease ended")

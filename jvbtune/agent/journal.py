@@ -40,57 +40,126 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """The journal below ``directory``."""
+    """The journal below ``directory``, with a second copy in /run: either one is enough to put the host back.
 
-    def __init__(self, directory: str = DIRECTORY) -> None:
+    Each write has a number, and the copy with the higher one counts: progress of a put-back is kept even where one of
+    the two file systems is full or read-only.
+    """
+
+    def __init__(self, directory: str = DIRECTORY, copy_directory: str | None = None) -> None:
         self.directory = directory
         self.path = os.path.join(directory, "journal.json")
         self.report_path = os.path.join(directory, "last-revert.json")
+        self.copy_path = os.path.join(copy_directory or _copy_directory(directory), "journal.json")
+
+    def exists(self) -> bool:
+        """Whether something is to be put back; also where the journal is damaged."""
+        try:
+            return self.read() is not None
+        except AgentFault:
+            return True
 
     def read(self) -> Record | None:
-        """What stands in it; None: there is none. Raises AgentFault where it is damaged."""
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                record = json.load(file)
-        except FileNotFoundError:
+        """What stands in it; None: there is none. Raises AgentFault where both copies are damaged."""
+        found: list[Record] = []
+        faults: list[AgentFault] = []
+        for path in (self.path, self.copy_path):
+            try:
+                record = _read(path)
+            except AgentFault as fault:
+                faults.append(fault)
+                continue
+            if record is not None:
+                found.append(record)
+        if not found:
+            if faults:
+                raise faults[0]
             return None
-        except (OSError, ValueError) as error:
-            raise AgentFault(
-                "tuning",
-                f"the journal {self.path} cannot be read: {error}",
-                "It is replaced whole, so this is not jvbtune's doing. Look at it, put the values back by hand "
-                "(docs/safety.md), then delete it.",
-            ) from error
-        if not isinstance(record, dict) or record.get("version") != VERSION:
-            raise AgentFault("tuning", f"the journal {self.path} is of another version of jvbtune")
-        return record
+        finished = {_identity(record) for record in found if record.get("finished")}
+        pending = [record for record in found if _identity(record) not in finished]
+        return max(pending, key=lambda record: int(record.get("sequence") or 0)) if pending else None
 
     def write(self, record: Record) -> None:
-        """Replace it: temporary file, fsync, rename, fsync of the directory."""
+        """Replace both copies, before anything is changed. Raises OSError where the first cannot be written."""
+        record["sequence"] = int(record.get("sequence") or 0) + 1
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         self._replace(self.path, record)
+        with contextlib.suppress(OSError):
+            self._replace(self.copy_path, record)
+
+    def progress(self, record: Record) -> bool:
+        """Replace what can be replaced; whether anything could. A full disk does not hold up a put-back."""
+        record["sequence"] = int(record.get("sequence") or 0) + 1
+        kept = False
+        for path in (self.path, self.copy_path):
+            with contextlib.suppress(OSError):
+                self._replace(path, record)
+                kept = True
+        return kept
 
     def finish(self, report: Record) -> None:
-        """All is put back: keep the report, take the journal away."""
-        self._replace(self.report_path, report)
+        """All is put back: keep the report, take the journal away. Raises OSError where it cannot be taken away."""
+        identity = {key: report.get(key) for key in ("run_id", "created_unix")}
+        record = {"version": VERSION, "finished": True, **identity}
+        reported = self._reported(report)
+        with contextlib.suppress(OSError):
+            self._replace(self.copy_path, record)  # whatever happens next, it is known to be finished
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
-        self._sync_directory()
+        self._sync_directory(self.directory)
+        if not reported:
+            self._reported(report)  # a full disk has room now
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.copy_path)
 
-    def last_report(self, run_id: str) -> Record | None:
-        """The report of the last revert, where it was of that run."""
+    def clear_leftovers(self) -> bool:
+        """Temporary files of writers that were killed, and a finished journal; the caller holds the lock, and nothing
+        is pending. False: the journal cannot be removed, and the copy that says that it is finished has to stay."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        except OSError:
+            return False
+        for directory in (self.directory, os.path.dirname(self.copy_path)):
+            with contextlib.suppress(OSError):
+                for name in os.listdir(directory):
+                    if name.endswith(".tmp"):
+                        with contextlib.suppress(OSError):
+                            os.unlink(os.path.join(directory, name))
+        with contextlib.suppress(OSError):
+            os.unlink(self.copy_path)
+        return True
+
+    def _reported(self, report: Record) -> bool:
+        try:
+            self._replace(self.report_path, report)
+        except OSError:
+            return False
+        return True
+
+    def is_finished(self, record: Record) -> bool:
+        """Whether that journal's host is put back: the report says so, or the copy that the last act leaves if the
+        journal itself cannot be removed."""
+        with contextlib.suppress(AgentFault):
+            copy = _read(self.copy_path)
+            if copy is not None and copy.get("finished") and _identity(copy) == _identity(record):
+                return True
+        return self.last_report(record) is not None
+
+    def last_report(self, record: Record) -> Record | None:
+        """The report of the last revert, where it was of that journal."""
         try:
             with open(self.report_path, encoding="utf-8") as file:
                 report = json.load(file)
         except (OSError, ValueError):
             return None
-        return report if isinstance(report, dict) and report.get("run_id") == run_id else None
+        return report if isinstance(report, dict) and _identity(report) == _identity(record) else None
 
     @contextlib.contextmanager
     def locked(self, timeout_seconds: float = 30.0) -> Iterator[None]:
-        """Only one process at a time changes the host. Raises TimeoutError. Ends with its holder."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Only one process at a time changes the host. Ends with its holder. Raises TimeoutError; AgentFault where no
+        lock can be made."""
+        descriptor = self._open_lock()
         try:
             deadline = time.monotonic() + timeout_seconds
             while True:
@@ -105,18 +174,71 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _replace(self, path: str, record: Record) -> None:
-        temporary = f"{path}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        self._sync_directory()
+    def _open_lock(self) -> int:
+        """In the state directory; where that is broken (EIO, EROFS), beside the copy of the journal, for everybody."""
+        why: OSError | None = None
+        for directory in (self.directory, os.path.dirname(self.copy_path)):
+            try:
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                return os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                why = why or error
+        assert why is not None
+        raise AgentFault("tuning", f"the lock in {self.directory} cannot be opened: {why.strerror}") from why
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+    def _replace(self, path: str, record: Record) -> None:
+        """Temporary file, fsync, rename, fsync of the directory. Raises OSError, and leaves nothing behind."""
+        temporary = f"{path}.{os.getpid()}.tmp"
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(record, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        self._sync_directory(os.path.dirname(path))
+
+    def _sync_directory(self, directory: str) -> None:
+        sync_directory(directory)
+
+
+def sync_directory(directory: str) -> None:
+    """So that a rename in it, or a removal, is on disk. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_directory(directory: str) -> str:
+    """/run/jvbtune… for /var/lib/jvbtune…, else a directory below."""
+    if os.path.dirname(directory) == os.path.dirname(STATE_DIRECTORY):
+        return os.path.join(os.path.dirname(RUN_DIRECTORY), os.path.basename(directory))
+    return os.path.join(directory, "copy")
+
+
+def _identity(record: Record) -> tuple[Any, Any]:
+    return record.get("run_id"), record.get("created_unix")
+
+
+def _read(path: str) -> Record | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise AgentFault(
+            "tuning",
+            f"the journal {path} cannot be read: {error}",
+            "It is replaced whole, so this is not jvbtune's doing. Look at it, put the values back by hand "
+            "(docs/safety.md), then delete it.",
+        ) from error
+    if not isinstance(record, dict) or record.get("version") != VERSION:
+        raise AgentFault("tuning", f"the journal {path} is of another version of jvbtune")
+    return record

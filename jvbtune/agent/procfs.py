@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+import time
+from dataclasses import dataclass
+
+from jvbtune.protocol.samples import CgroupCpu, CoreTimes, InterfaceCounters, LoadScope, Softnet
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -24,20 +27,32 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def parse_stat(text: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ProcessStat:
+    """Of /proc/PID/stat."""
+
+    name: str
+    state: str
+    user_s: float
+    sys_s: float
+    nr_threads: int
+    start_ticks: int
+    rss_bytes: int
+
+
+def parse_stat(text: str) -> ProcessStat:
     """/proc/PID/stat: ``comm`` may hold blanks and parentheses, so all counts from the last parenthesis."""
     name = text[text.index("(") + 1 : text.rindex(")")]
     fields = text[text.rindex(")") + 2 :].split()
-    return {
-        "name": name,
-        "state": fields[0],
-        "ppid": int(fields[1]),
-        "user_s": int(fields[11]) / TICKS_PER_SECOND,
-        "sys_s": int(fields[12]) / TICKS_PER_SECOND,
-        "nr_threads": int(fields[17]),
-        "start_ticks": int(fields[19]),
-        "rss_bytes": int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
-    }
+    return ProcessStat(
+        name=name,
+        state=fields[0],
+        user_s=int(fields[11]) / TICKS_PER_SECOND,
+        sys_s=int(fields[12]) / TICKS_PER_SECOND,
+        nr_threads=int(fields[17]),
+        start_ticks=int(fields[19]),
+        rss_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+    )
 
 
 def start_ticks(pid: int) -> int | None:
@@ -46,10 +61,15 @@ def start_ticks(pid: int) -> int | None:
     if text is None:
         return None
     stat = parse_stat(text)
-    return None if stat["state"] in "ZX" else int(stat["start_ticks"])
+    return None if stat.state in "ZX" else stat.start_ticks
 
 
-def parse_cpu(text: str) -> list[dict[str, Any]]:
+def now_ticks() -> int:
+    """The moment, in ticks since boot: comparable with ``start_ticks`` (CLOCK_BOOTTIME, proc(5))."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND)
+
+
+def parse_cpu(text: str) -> list[CoreTimes]:
     """/proc/stat: the ``cpuN`` lines, in seconds."""
     names = ("user_s", "nice_s", "system_s", "idle_s", "iowait_s", "irq_s", "softirq_s", "steal_s")
     cores = []
@@ -57,7 +77,7 @@ def parse_cpu(text: str) -> list[dict[str, Any]]:
         match = re.match(r"cpu(\d+) ", line)
         if match:
             values = [int(value) / TICKS_PER_SECOND for value in line.split()[1 : 1 + len(names)]]
-            cores.append({"cpu": int(match[1]), **dict(zip(names, values))})
+            cores.append(CoreTimes(int(match[1]), **dict(zip(names, values))))
     return cores
 
 
@@ -67,20 +87,18 @@ def parse_snmp_udp(text: str) -> dict[str, int]:
     return dict(zip(lines[0], (int(value) for value in lines[1]))) if len(lines) == 2 else {}
 
 
-def parse_softnet(text: str) -> list[dict[str, int]]:
+def parse_softnet(text: str) -> list[Softnet]:
     """/proc/net/softnet_stat (net-procfs.c): hexadecimal; kernels before 5.14 have no column with the CPU's number."""
     rows = []
     for index, line in enumerate(text.splitlines()):
         columns = [int(value, 16) for value in line.split()]
         cpu = columns[12] if len(columns) > 12 else index
-        row = {"cpu": cpu, "processed": columns[0], "dropped": columns[1], "squeezed": columns[2]}
-        if len(columns) > 11:
-            row["backlog"] = columns[11]
-        rows.append(row)
+        backlog = columns[11] if len(columns) > 11 else None
+        rows.append(Softnet(cpu, processed=columns[0], dropped=columns[1], squeezed=columns[2], backlog=backlog))
     return rows
 
 
-def parse_net_dev(text: str) -> dict[str, dict[str, int]]:
+def parse_net_dev(text: str) -> dict[str, InterfaceCounters]:
     """/proc/net/dev: the counters of each interface but the loopback."""
     interfaces = {}
     for line in text.splitlines()[2:]:
@@ -88,34 +106,18 @@ def parse_net_dev(text: str) -> dict[str, dict[str, int]]:
         numbers = [int(value) for value in values.split()]
         if len(numbers) < 16 or name.strip() == "lo":
             continue
-        interfaces[name.strip()] = {
-            "rx_bytes": numbers[0],
-            "rx_packets": numbers[1],
-            "rx_errors": numbers[2],
-            "rx_dropped": numbers[3],
-            "rx_missed": numbers[4],  # "fifo": rx_fifo_errors + rx_missed and over errors where the driver has them
-            "tx_bytes": numbers[8],
-            "tx_packets": numbers[9],
-            "tx_errors": numbers[10],
-            "tx_dropped": numbers[11],
-        }
+        interfaces[name.strip()] = InterfaceCounters(*numbers[:5], *numbers[8:12])
     return interfaces
 
 
-def parse_cgroup_cpu_stat(text: str) -> dict[str, float]:
-    """cpu.stat of cgroup v2 (``throttled_usec``) or v1 (``throttled_time`` in ns)."""
+def parse_cgroup_cpu_stat(text: str) -> CgroupCpu | None:
+    """cpu.stat of cgroup v2 (``throttled_usec``) or v1 (``throttled_time`` in ns); None: without a CPU controller."""
     values = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
     if "nr_periods" not in values:
-        return {}
+        return None
     throttled = float(values.get("throttled_usec", 0)) / 1e6 + float(values.get("throttled_time", 0)) / 1e9
-    found: dict[str, float] = {
-        "nr_periods": int(values["nr_periods"]),
-        "nr_throttled": int(values.get("nr_throttled", 0)),
-        "throttled_s": throttled,
-    }
-    if "usage_usec" in values:
-        found["usage_s"] = int(values["usage_usec"]) / 1e6
-    return found
+    usage = int(values["usage_usec"]) / 1e6 if "usage_usec" in values else None
+    return CgroupCpu(int(values["nr_periods"]), int(values.get("nr_throttled", 0)), throttled, usage)
 
 
 def parse_cpus(text: str) -> list[int]:
@@ -139,25 +141,25 @@ def cpu_quota(directory: str) -> tuple[int, int] | None:
     return None if quota in ("max", "-1") else (int(quota), int(period))
 
 
-def jvm_load_scope(pid: int) -> dict[str, Any]:
+def jvm_load_scope(pid: int, root: str = "") -> LoadScope:
     """Of what a JVM's ``getSystemCpuLoad`` is a share, which is what a JVB's "cpu-usage" measurement reads.
 
     As the JDK has it (OperatingSystemImpl.getCpuLoad, JDK 11.0.9 and later): of its cgroup's quota where it has one,
     else of its cgroup's cpuset, else of the host. ``scope``: quota | cpuset | host; ``cpus``: of the last two;
     ``quota_s``: CPU seconds a period.
     """
-    directory = cgroup_directory(pid, "cpu")
+    directory = cgroup_directory(pid, "cpu", root)
     quota = cpu_quota(directory) if directory else None
     if quota is not None:
-        return {"scope": "quota", "cores": quota[0] / quota[1], "quota_s": quota[0] / 1e6, "cpus": []}
-    online = parse_cpus(read_text("/sys/devices/system/cpu/online") or "")
-    directory = cgroup_directory(pid, "cpuset")
+        return LoadScope("quota", quota[0] / quota[1], quota_s=quota[0] / 1e6)
+    online = parse_cpus(read_text(root + "/sys/devices/system/cpu/online") or "")
+    directory = cgroup_directory(pid, "cpuset", root)
     if directory:
         text = read_text(directory + "/cpuset.cpus.effective") or read_text(directory + "/cpuset.effective_cpus")
         cpus = parse_cpus(text or "")
         if cpus and len(cpus) < len(online):
-            return {"scope": "cpuset", "cores": float(len(cpus)), "quota_s": None, "cpus": cpus}
-    return {"scope": "host", "cores": float(len(online)), "quota_s": None, "cpus": online}
+            return LoadScope("cpuset", float(len(cpus)), cpus=cpus)
+    return LoadScope("host", float(len(online)), cpus=online)
 
 
 def cpu_mhz(cpus: list[int], root: str = "/sys/devices/system/cpu") -> float | None:
@@ -167,20 +169,22 @@ def cpu_mhz(cpus: list[int], root: str = "/sys/devices/system/cpu") -> float | N
     return sum(kilohertz) / len(kilohertz) / 1000 if kilohertz else None
 
 
-def cgroup_directory(pid: int, controller: str) -> str | None:
+def cgroup_directory(pid: int, controller: str, root: str = "") -> str | None:
     """The directory of the process's cgroup in which ``controller`` (cpu, cpuacct, cpuset) is; None: not visible.
 
-    Of a unified hierarchy (v2) it is the same one for all; v1 mounts each apart, or several at one place.
+    Of a unified hierarchy (v2) it is the same one for all; v1 mounts each apart, or several at one place. RHEL 7 names
+    them in another order in /proc than the mount does, and has a link for each alone. ``root``: for tests.
     """
     unified = None
-    for line in (read_text(f"/proc/{pid}/cgroup") or "").splitlines():
+    for line in (read_text(f"{root}/proc/{pid}/cgroup") or "").splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            unified = ("/sys/fs/cgroup" + path).rstrip("/")
+            unified = f"{root}/sys/fs/cgroup{path}".rstrip("/")
         elif controller in controllers.split(","):
-            directory = f"/sys/fs/cgroup/{controllers}{path}".rstrip("/")
-            if os.path.isdir(directory):
-                return directory
+            for mount in (controllers, ",".join(reversed(controllers.split(","))), controller):
+                directory = f"{root}/sys/fs/cgroup/{mount}{path}".rstrip("/")
+                if os.path.isdir(directory):
+                    return directory
     return unified if unified and os.path.exists(unified + "/cgroup.controllers") else None
 
 

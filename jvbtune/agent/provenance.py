@@ -8,36 +8,38 @@ import platform
 from typing import Any
 
 from jvbtune.agent.procfs import read_text
+from jvbtune.agent.redact import shown_kernel_parameters
 from jvbtune.agent.truesize import truesizes
+from jvbtune.protocol import agent as protocol
+from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.peers import Served
 
 
-def provenance(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+def provenance(agent: Any, arguments: Nothing) -> protocol.Provenance:
     """``provenance``: kernel, CPU, network interfaces, platform, and every sysctl under net.*."""
-    return {
-        "kernel": os.uname().release,
-        "kernel_version": os.uname().version,
-        "machine": os.uname().machine,
-        "hostname": os.uname().nodename,
-        "command_line": _line("/proc/cmdline"),
-        "os": _os_release(),
-        "boot_id": _line("/proc/sys/kernel/random/boot_id"),
-        "cpu": _cpu(),
-        "memory_kib": _memory(),
-        "clocksource": _line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "transparent_hugepage": _line("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "vulnerabilities": _directory("/sys/devices/system/cpu/vulnerabilities"),
-        "platform": {
-            name: _line("/sys/class/dmi/id/" + name) for name in ("sys_vendor", "product_name", "bios_vendor")
-        },
-        "interfaces": _interfaces(),
-        "udp_truesize_bytes": truesizes(),
-        "sysctl": sysctls("net"),
-        "sysctl_kernel": {
+    return protocol.Provenance(
+        kernel=os.uname().release,
+        kernel_version=os.uname().version,
+        machine=os.uname().machine,
+        hostname=os.uname().nodename,
+        command_line=shown_kernel_parameters(_line("/proc/cmdline") or ""),
+        os=_os_release(),
+        boot_id=_line("/proc/sys/kernel/random/boot_id"),
+        cpu=_cpu(),
+        memory_kib=_memory(),
+        clocksource=_line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        transparent_hugepage=_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        vulnerabilities=_directory("/sys/devices/system/cpu/vulnerabilities"),
+        platform={name: _line("/sys/class/dmi/id/" + name) for name in ("sys_vendor", "product_name", "bios_vendor")},
+        interfaces=_interfaces(),
+        udp_truesize_bytes=truesizes(),
+        sysctl=sysctls("net"),
+        sysctl_kernel={
             name: _line("/proc/sys/kernel/" + name)
             for name in ("perf_event_paranoid", "kptr_restrict", "sched_autogroup_enabled", "numa_balancing")
         },
-        "python": platform.python_version(),
-    }
+        python=platform.python_version(),
+    )
 
 
 def sysctls(prefix: str, root: str = "/proc/sys") -> dict[str, str]:
@@ -108,4 +110,4 @@ def _interfaces() -> dict[str, dict[str, Any]]:
     return found
 
 
-OPERATIONS = {"provenance": provenance}
+OPERATIONS = (Served(protocol.PROVENANCE, provenance),)

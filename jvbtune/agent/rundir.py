@@ -43,6 +43,7 @@ def stop_timer() -> None:
 
 def tidy(journal: Journal) -> None:
     """Once the journal is gone, take the rest away; the caller holds the journal's lock."""
-    if not os.path.exists(journal.path):
+    if not journal.exists():
         stop_timer()
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
+        if journal.clear_leftovers():
+            shutil.rmtree(DIRECTORY, ignore_errors=True)

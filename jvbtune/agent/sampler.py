@@ -6,6 +6,7 @@ in the bridge's network namespace. Its own cost stands in every sample.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import threading
@@ -17,12 +18,18 @@ from jvbtune.agent.bridge import find_pid
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.hsperf import HsPerf
 from jvbtune.agent.sockdiag import SockDiag, inodes_of, mark_receivers
+from jvbtune.agent.tenants import Tenants
+from jvbtune.protocol import agent as protocol
+from jvbtune.protocol.codec import to_json
+from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.peers import Served
+from jvbtune.protocol.samples import BridgeSample, CgroupCpu, LoadScope, Sample, SocketMemory
 
 #: The one thread that reads the media socket (ice4j's AbstractUdpListener); the kernel keeps 15 characters of a name.
 RECEIVE_THREAD_PREFIX = "org.ice4j.ice.h"
 #: Cores whose clock is read: on a machine of many, some tell enough.
 MAX_CLOCKS = 8
-SOCKET_FIELDS = ("port", "inode", "receives", "rmem_bytes", "rcvbuf_bytes", "wmem_bytes", "sndbuf_bytes", "drops")
+SOCKET_FIELDS = tuple(field.name for field in dataclasses.fields(SocketMemory))
 #: Names of threads, and which sockets are the bridge's, are looked up anew this often.
 SLOW_SECONDS = 5.0
 
@@ -58,55 +65,58 @@ class BridgeWatch:
         self._stat = OpenFile(f"/proc/{pid}/stat")
         self._snmp = OpenFile(f"/proc/{pid}/net/snmp")
         self._dev = OpenFile(f"/proc/{pid}/net/dev")
-        self._threads: dict[int, tuple[str, OpenFile]] = {}
-        self._ended_threads: dict[str, float] = {}
-        self._last_cpu: dict[int, float] = {}
+        self._threads: dict[int, OpenFile] = {}
+        self._thread_seconds: dict[int, float] = {}
+        self._group_seconds: dict[str, float] = {}
         self._diag = SockDiag(pid)
         self._inodes: set[int] = set()
         self._cpus: list[int] = []
-        self._scope: dict[str, Any] = {}
+        self._scope: LoadScope | None = None
         self._next_slow = 0.0
         self._cgroup = procfs.cgroup_directory(pid, "cpu")
         accounting = procfs.cgroup_directory(pid, "cpuacct")
         usage = f"{accounting}/cpuacct.usage"  # v1; v2 has it in cpu.stat
         self._usage = OpenFile(usage) if accounting and os.path.exists(usage) else None
-        self._gc: HsPerf | None = None
+        self._jvm: HsPerf | None = None
+        self._tenants = Tenants()
 
-    def sample(self) -> dict[str, Any]:
-        """The part of a sample that is the bridge's."""
+    def sample(self, of_host: Sample) -> Sample:
+        """The sample of the host with what is the bridge's."""
         stat = procfs.parse_stat(self._stat.text())
-        if stat["start_ticks"] != self.start_ticks or stat["state"] in "ZX":
+        if stat.start_ticks != self.start_ticks or stat.state in "ZX":
             raise ProcessLookupError(self.pid)
-        if time.monotonic() >= self._next_slow or stat["nr_threads"] != len(self._threads):
+        if time.monotonic() >= self._next_slow or stat.nr_threads != len(self._threads):
             self._refresh()
         groups, receive = self._thread_cpu()
-        result: dict[str, Any] = {
-            "bridge": {
-                "pid": self.pid,
-                "start_ticks": self.start_ticks,
-                "cpu_user_s": stat["user_s"],
-                "cpu_sys_s": stat["sys_s"],
-                "rss_bytes": stat["rss_bytes"],
-                "nr_threads": stat["nr_threads"],
-                "rx_thread_cpu_s": receive,
-                "rx_thread_name": RECEIVE_THREAD_PREFIX if receive is not None else None,
-                "threads": groups,
-                "cpus": self._cpus,
-                "load_scope": self._scope,
-                "cpu_mhz": procfs.cpu_mhz(self._cpus[:MAX_CLOCKS]),
-            },
-            "udp": procfs.parse_snmp_udp(self._snmp.text()),
-            "interfaces": procfs.parse_net_dev(self._dev.text()),
-            "sockets": [
-                {name: entry[name] for name in SOCKET_FIELDS}
-                for entry in mark_receivers(
-                    [entry for entry in self._diag.udp_sockets() if entry["inode"] in self._inodes], self._media_port
-                )
+        bridge = BridgeSample(
+            pid=self.pid,
+            start_ticks=self.start_ticks,
+            cpu_user_s=stat.user_s,
+            cpu_sys_s=stat.sys_s,
+            rss_bytes=stat.rss_bytes,
+            nr_threads=stat.nr_threads,
+            rx_thread_cpu_s=receive,
+            rx_thread_name=RECEIVE_THREAD_PREFIX if receive is not None else None,
+            threads=groups,
+            cpus=self._cpus,
+            load_scope=self._scope,
+            cpu_mhz=procfs.cpu_mhz(self._cpus[:MAX_CLOCKS]),
+        )
+        mine = [entry for entry in self._diag.udp_sockets() if entry["inode"] in self._inodes]
+        return dataclasses.replace(
+            of_host,
+            bridge=bridge,
+            tenants=self._tenants.look(self.pid, self._cpus),
+            udp=procfs.parse_snmp_udp(self._snmp.text()),
+            interfaces=procfs.parse_net_dev(self._dev.text()),
+            sockets=[
+                SocketMemory(**{name: entry[name] for name in SOCKET_FIELDS if name in entry})
+                for entry in mark_receivers(mine, self._media_port)
             ],
-            "cgroup": self._throttling(),
-            "gc": self._gc.read() if self._gc is not None else {},
-        }
-        return result
+            cgroup=self._throttling(),
+            gc=self._jvm.collections() if self._jvm is not None else None,
+            jit=self._jvm.compilation() if self._jvm is not None else None,
+        )
 
     def _refresh(self) -> None:
         self._next_slow = time.monotonic() + SLOW_SECONDS
@@ -118,68 +128,69 @@ class BridgeWatch:
             self._end_thread(tid)
         for tid in present - set(self._threads):
             try:
-                file = OpenFile(f"/proc/{self.pid}/task/{tid}/stat")
-                name = procfs.parse_stat(file.text())["name"]
+                self._threads[tid] = OpenFile(f"/proc/{self.pid}/task/{tid}/stat")
             except OSError:
                 continue
-            self._threads[tid] = (name, file)
-        if self._gc is None:
+        if self._jvm is None:
             try:
-                self._gc = HsPerf(self.pid)
+                self._jvm = HsPerf(self.pid)
             except (OSError, ValueError):
-                self._gc = None
+                self._jvm = None
 
     def _end_thread(self, tid: int) -> None:
-        """Keep what an ended thread had used, so that the counters of its group never go back."""
-        name, file = self._threads.pop(tid)
-        file.close()
-        group = procfs.thread_group(name)
-        self._ended_threads[group] = self._ended_threads.get(group, 0.0) + self._last_cpu.pop(tid, 0.0)
+        self._threads.pop(tid).close()
+        self._thread_seconds.pop(tid, None)
 
     def _thread_cpu(self) -> tuple[dict[str, float], float | None]:
-        groups = dict(self._ended_threads)
+        """CPU seconds by group of threads, and of the thread that receives.
+
+        What a thread used since the last sample goes to the group of the name that it has now: compiler threads come
+        and go (-XX:+UseDynamicNumberOfCompilerThreads) and a new thread has its parent's name for a moment, but a
+        group's counter never goes back, and no thread's past moves to another group.
+        """
         receive: float | None = None
-        for tid, (name, file) in list(self._threads.items()):
+        for tid, file in list(self._threads.items()):
             try:
                 stat = procfs.parse_stat(file.text())
             except OSError:
                 self._end_thread(tid)
                 continue
-            used = stat["user_s"] + stat["sys_s"]
-            self._last_cpu[tid] = used
+            name, used = stat.name, stat.user_s + stat.sys_s
             group = procfs.thread_group(name)
-            groups[group] = groups.get(group, 0.0) + used
+            more = used - self._thread_seconds.get(tid, 0.0)
+            self._thread_seconds[tid] = used
+            self._group_seconds[group] = self._group_seconds.get(group, 0.0) + more
             if name.startswith(RECEIVE_THREAD_PREFIX):
                 # Of the threads of the sockets that share the port, one receives: the busiest.
                 receive = used if receive is None else max(receive, used)
-        return {group: round(used, 3) for group, used in groups.items()}, receive
+        return {group: round(used, 3) for group, used in self._group_seconds.items()}, receive
 
-    def _throttling(self) -> dict[str, float]:
+    def _throttling(self) -> CgroupCpu | None:
         if self._cgroup is None:
-            return {}
+            return None
         found = procfs.parse_cgroup_cpu_stat(procfs.read_text(self._cgroup + "/cpu.stat") or "")
-        if self._usage is not None and found:
-            found["usage_s"] = int(self._usage.text()) / 1e9
+        if self._usage is not None and found is not None:
+            return dataclasses.replace(found, usage_s=int(self._usage.text()) / 1e9)
         return found
 
     def close(self) -> None:
-        for file in (self._stat, self._snmp, self._dev, *(file for _, file in self._threads.values())):
+        for file in (self._stat, self._snmp, self._dev, *self._threads.values()):
             file.close()
         self._threads.clear()
         if self._usage is not None:
             self._usage.close()
         self._diag.close()
-        if self._gc is not None:
-            self._gc.close()
+        if self._jvm is not None:
+            self._jvm.close()
 
 
 class Sampler(threading.Thread):
     """Emits a ``sample`` event at each point of the grid until it is stopped."""
 
-    def __init__(self, agent: Any, arguments: dict[str, Any]) -> None:
+    def __init__(self, agent: Any, arguments: protocol.StartSampling) -> None:
         super().__init__(name="sampler", daemon=True)
-        self._agent, self._arguments = agent, arguments
-        self._interval = float(arguments.get("interval_seconds") or 1.0)
+        self._agent, self._arguments = agent, to_json(arguments.bridge)
+        self._interval = arguments.interval_seconds
         if not 0.1 <= self._interval <= 60:
             raise AgentFault("usage", "interval_seconds must lie between 0.1 and 60")
         self._stopped = threading.Event()
@@ -191,7 +202,7 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         try:
             while self._wait_for_grid():
-                self._agent.emit("sample", self._sample())
+                self._agent.emit(self._sample())
         finally:
             self._forget_bridge()
             self._cores.close()
@@ -206,31 +217,30 @@ class Sampler(threading.Thread):
         self._due = (int(now / self._interval) + 1) * self._interval
         return not self._stopped.wait(self._due - now)
 
-    def _sample(self) -> dict[str, Any]:
+    def _sample(self) -> Sample:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         now = time.time()
-        sample: dict[str, Any] = {
-            "t_unix": now,
-            "t_mono": time.monotonic(),
-            "seq": self._sequence,
-            "late_ms": (now - self._due) * 1000,
-            "agent_cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "cores": procfs.parse_cpu(self._cores.text()),
-            "softnet": procfs.parse_softnet(self._softnet.text()),
-            "load": list(os.getloadavg()),
-            "bridge": None,
-        }
+        sample = Sample(
+            t_unix=now,
+            t_mono=time.monotonic(),
+            seq=self._sequence,
+            late_ms=(now - self._due) * 1000,
+            agent_cpu_seconds=usage.ru_utime + usage.ru_stime,
+            cores=procfs.parse_cpu(self._cores.text()),
+            softnet=procfs.parse_softnet(self._softnet.text()),
+            load=list(os.getloadavg()),
+        )
         self._sequence += 1
         try:
-            sample.update(self._watch().sample())
+            return self._watch().sample(sample)
         except (OSError, AgentFault):
-            self._forget_bridge()  # it ended, or restarts: the next sample looks for it anew
-        return sample
+            self._forget_bridge()  # it ended, or restarts: the next sample looks for it again
+            return sample
 
     def _watch(self) -> BridgeWatch:
         if self._bridge is None:
             self._bridge = BridgeWatch(find_pid(self._arguments), self._arguments.get("media_port"))
-            self._agent.emit("bridge", {"pid": self._bridge.pid, "start_ticks": self._bridge.start_ticks})
+            self._agent.emit(protocol.BridgeSeen(self._bridge.pid, self._bridge.start_ticks))
         return self._bridge
 
     def _forget_bridge(self) -> None:
@@ -239,21 +249,21 @@ class Sampler(threading.Thread):
             self._bridge = None
 
 
-def start(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """``sample.start``: arguments ``interval_seconds`` (default 1) and those of ``bridge.find``."""
-    stop(agent, {})
+def start(agent: Any, arguments: protocol.StartSampling) -> Nothing:
+    """``sample.start``."""
+    stop(agent, Nothing())
     sampler = Sampler(agent, arguments)
     agent.state["sampler"] = sampler
     sampler.start()
-    return {}
+    return Nothing()
 
 
-def stop(agent: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+def stop(agent: Any, arguments: Nothing) -> Nothing:
     """``sample.stop``: safe to call when none runs."""
     running = agent.state.pop("sampler", None)
     if running is not None:
         running.stop()
-    return {}
+    return Nothing()
 
 
-OPERATIONS = {"sample.start": start, "sample.stop": stop}
+OPERATIONS = (Served(protocol.SAMPLE_START, start), Served(protocol.SAMPLE_STOP, stop))

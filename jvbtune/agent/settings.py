@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 INT_MAX = 2**31 - 1
+#: What kernel and Python read alike: 020000 is octal for the kernel; only Python reads 1_0000 and full-width digits.
+_DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 ICE4J_BUFFER = "ice4j.harvest.udp.receive-buffer-size"
+#: ice4j's older name for it, which wins wherever it is set (HarvestConfig.kt).
+LEGACY_ICE4J_BUFFER = "org.ice4j.ice.harvest.AbstractUdpListener.SO_RCVBUF"
 RMEM_MAX = "net.core.rmem_max"
 
 
@@ -54,10 +59,9 @@ def canonical(name: str, value: Any) -> str:
     wanted = "one integer" if setting.count == 1 else f"{setting.count} integers"
     if isinstance(value, bool) or len(parts) != setting.count:
         raise ValueError(f"{name}: {value!r} is not {wanted}")
-    try:
-        numbers = [int(part) for part in parts]
-    except ValueError:
-        raise ValueError(f"{name}: {value!r} is not {wanted}") from None
+    if not all(_DECIMAL.fullmatch(part) for part in parts):
+        raise ValueError(f"{name}: {value!r} is not {wanted} in decimal digits")
+    numbers = [int(part) for part in parts]
     if any(number < setting.minimum for number in numbers):
         raise ValueError(f"{name}: {value!r} is " + (f"below {setting.minimum}" if setting.minimum else "negative"))
     return " ".join(str(number) for number in numbers)
@@ -100,7 +104,7 @@ def explain(name: str, error: OSError) -> str:
     if limited and error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS):
         where = "does not exist" if error.errno == errno.ENOENT else "is read-only"
         return (
-            f"{name} {where} here: the kernel offers it in the initial network namespace alone. "
+            f"{name} {where} here: the kernel offers it only in the initial network namespace. "
             "The agent must run on the host itself, not in a container or a network namespace"
         )
     if error.errno == errno.EINVAL:

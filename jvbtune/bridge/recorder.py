@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from jvbtune.bridge.stats import BridgeStats
 from jvbtune.errors import BridgeError, ConfigError
 
-COLUMNS = ("time", "host", "in_pps", "out_pps", "relay_pps", "endpoints")
+COLUMNS = (
+    *("time", "host", "in_pps", "out_pps", "relay_pps", "endpoints"),
+    *("conferences", "audio_senders", "video_senders", "in_bps", "out_bps"),
+)
+#: A file begins with these, and goes on with as many of the others as it was made with.
+REQUIRED = COLUMNS[:6]
 #: A bridge that does not answer so often in a row is gone; the rows so far are there.
 ATTEMPTS = 5
 
 
+class NotReportedError(BridgeError):
+    """The bridge answers, and not with what a history needs: waiting does not help."""
+
+
 class Client(Protocol):
-    def stats(self) -> BridgeStats: ...
+    def stats(self, keys: Mapping[str, str] | None = None) -> BridgeStats: ...
 
 
 def row_of(host: str, stats: BridgeStats, unix: float) -> dict[str, Any]:
@@ -34,21 +43,47 @@ def row_of(host: str, stats: BridgeStats, unix: float) -> dict[str, Any]:
         "out_pps": stats.out_pps,
         "relay_pps": sum(relays) if relays else None,
         "endpoints": endpoints,
+        "conferences": stats.conferences,
+        "audio_senders": stats.audio_senders,
+        "video_senders": stats.video_senders,
+        "in_bps": stats.in_bps,
+        "out_bps": stats.out_bps,
     }
 
 
 def record(
-    host: str, client: Client, *, every_seconds: float, seconds: float, told: Callable[[str], None]
+    host: str,
+    client: Client,
+    *,
+    every_seconds: float,
+    seconds: float,
+    told: Callable[[str], None],
+    keys: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row each ``every_seconds`` (at least 5: so long is a bridge's own window) until ``seconds`` are over.
 
-    A moment without an answer is left out, and told; raises BridgeError after ``ATTEMPTS`` of them in a row.
+    A moment without an answer is left out, and told; raises BridgeError after ``ATTEMPTS`` of them in a row, or if the
+    bridge does not report its packet rates. ``keys``: as ``BridgeClient.stats`` takes them.
     """
     begun, failed, moment = time.monotonic(), 0, 0
     while True:
         try:
-            yield row_of(host, client.stats(), time.time())
+            stats = client.stats(keys)
+            missing = stats.missing_keys("in_pps", "out_pps")
+            if missing and not moment:
+                raise NotReportedError(
+                    f"{host}: the bridge does not report its packet rate: {stats.source} has no "
+                    f"{' and no '.join(missing)}",
+                    hint="If its key has another name: --column in_pps=KEY. Is this a Jitsi Videobridge, and is "
+                    "bridge.http_port right in jvbtune.toml? A bridge reports packet rates in /metrics, and in "
+                    "/colibri/stats if videobridge.apis.rest.enabled is true.",
+                )
+            if missing:
+                raise BridgeError(f"{host}: the bridge's {stats.source} has no {' and no '.join(missing)}")
+            yield row_of(host, stats, time.time())
             failed = 0
+        except NotReportedError:
+            raise
         except BridgeError as error:
             failed += 1
             if failed >= ATTEMPTS:
@@ -69,14 +104,16 @@ def append_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
         with path.open("a+", newline="") as file:
             file.seek(0)
             header = file.readline().strip()
-            if header and header != ",".join(COLUMNS):
+            columns = tuple(header.split(",")) if header else COLUMNS
+            if columns[: len(REQUIRED)] != REQUIRED or columns != COLUMNS[: len(columns)]:
                 raise ConfigError(
                     f"is not a history: its first line is not {','.join(COLUMNS)}", file=path, hint="Name another file."
                 )
-            writer = csv.DictWriter(file, COLUMNS)
-            if not header:
-                writer.writeheader()
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             for row in rows:
+                if not header:
+                    writer.writeheader()
+                    header = "written"
                 writer.writerow(row)
                 file.flush()
                 count += 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -57,14 +58,27 @@ Measure = Callable[[int], Outcome]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a search goes. ``width``: (upper − lower) / upper at which a goal is found."""
+class SearchPlan:
+    """How a search goes. ``width``: (upper − lower) / upper at which a goal is found. ``most_is_generators``: more than
+    ``max_units`` is more than the generator was measured to be able to make."""
 
     unit_pps: float
     start_units: int
     max_units: int
     width: float = 0.03
     confirm: int = 2  #: trials of a load near its limit; the more of good and bad ones decides
+    most_is_generators: bool = False
+
+
+class State(StrEnum):
+    """What a search knows of a goal."""
+
+    FOUND = "found"
+    WIDE = "wide"  #: between two rates, but not as near to each other as was asked for
+    KEPT = "kept"  #: at every load that was run
+    BROKEN = "broken"  #: at the least load already
+    GENERATOR = "generator"  #: kept at every load that the generator could offer
+    NOT_MEASURED = "not_measured"
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Bracket:
     lower_pps: float | None
     upper_pps: float | None
     estimate_pps: float | None  #: interpolated between them
-    state: str  #: found | wide | kept (at every load) | broken (at the least load) | generator | not measured
+    state: State
 
     @property
     def relative_width(self) -> float | None:
@@ -112,7 +126,7 @@ class Searcher:
     for which no load is run, unless the trials that are run for others show that they bind."""
 
     goals: Sequence[Goal]
-    plan: Plan
+    plan: SearchPlan
     prior: Mapping[str, float] = field(default_factory=dict)
     aside: frozenset[str] = frozenset()
     outcomes: list[Outcome] = field(default_factory=list)
@@ -172,15 +186,16 @@ class Searcher:
         """What the trials so far say of a goal."""
         lower, upper = self.bounds(goal)
         if lower is None and upper is None:
-            return Bracket(goal, None, None, None, "not measured")
+            return Bracket(goal, None, None, None, State.NOT_MEASURED)
         low, high = self._rate(lower), self._rate(upper)
         if upper is None:
-            return Bracket(goal, low, None, None, "generator" if self.generator_bound else "kept")
+            at_most = self.plan.most_is_generators and (lower or 0) >= self.plan.max_units
+            return Bracket(goal, low, None, None, State.GENERATOR if self.generator_bound or at_most else State.KEPT)
         if lower is None:
-            state = "broken" if upper == 1 else "wide"
+            state = State.BROKEN if upper == 1 else State.WIDE
             return Bracket(goal, None, high, None, state)
         estimate = self._crossing(goal, lower, upper) / upper * float(high or 0)
-        return Bracket(goal, low, high, estimate, "found" if self._narrow(goal, lower, upper) else "wide")
+        return Bracket(goal, low, high, estimate, State.FOUND if self._narrow(goal, lower, upper) else State.WIDE)
 
     def _rate(self, units: int | None) -> float | None:
         if units is None:
@@ -268,7 +283,7 @@ class Searcher:
     def _worth_raising(self, goal: Goal) -> bool:
         """Loads far above another binding limit are not run for the sake of this one, unless it is NDR or PDR."""
         others = [upper for other in self.goals if other.binding and (upper := self.bounds(other)[1]) is not None]
-        return not others or (goal.name in ("ndr", "pdr") and max(self._ratios(goal)) < FOLLOW_RATIO * min(others))
+        return not others or (goal.name in ("ndr", "loss") and max(self._ratios(goal)) < FOLLOW_RATIO * min(others))
 
     def _raise(self, goal: Goal, lower: int) -> int:
         """One step up: to what an earlier restart found, else as far as the busiest quantity allows."""

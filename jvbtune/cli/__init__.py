@@ -7,6 +7,7 @@ near a bare interpreter's.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -17,22 +18,33 @@ from jvbtune import __version__
 
 #: command name -> ("module:attribute", short help). A test holds each against its command.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "sweep": ("jvbtune.cli.sweep:command", "Sweep settings of a host under controlled load; the main job."),
-    "capacity": ("jvbtune.cli.capacity:command", "Find a host's NDR, PDR and max packet rate by adaptive trials."),
-    "load": ("jvbtune.cli.load:command", "Hold one load on a bridge, and report what was offered and lost."),
+    "hosts": (
+        "jvbtune.cli.hosts:command",
+        "List hosts of the inventory, with their labels, groups, and the last figures.",
+    ),
+    "check": ("jvbtune.cli.check:command", "Look whether hosts are ready for a sweep; nothing is touched."),
+    "sweep": ("jvbtune.cli.sweep:command", "Sweep settings and packet rates of hosts under controlled load."),
+    "capacity": ("jvbtune.cli.capacity:command", "Search the max packet rate of hosts; no setting is changed."),
+    "load": ("jvbtune.cli.load:command", "Hold one load on a bridge, and report what was lost and delayed."),
     "profile": ("jvbtune.cli.profile:command", "Profile a live bridge, and write its flamegraph."),
-    "revert": ("jvbtune.cli.revert:command", "Put a host back to the values found on arrival."),
+    "revert": ("jvbtune.cli.revert:command", "Put a host back to the values that a sweep found on arrival."),
     "runs": ("jvbtune.cli.runs:command", "List runs, newest first."),
-    "show": ("jvbtune.cli.show:command", "Show a run: recommendation, verdicts, trials."),
-    "fit": ("jvbtune.cli.fit:command", "Fit a run, or measurements of your own, into a max packet rate."),
-    "history": ("jvbtune.cli.history:command", "Record what a live bridge carries, for fit --history."),
-    "compare": ("jvbtune.cli.compare:command", "Compare runs with each other."),
-    "export": ("jvbtune.cli.export:command", "Write a run's result in the form in which it is deployed."),
+    "show": ("jvbtune.cli.show:command", "Show what a run found: what to set, and what to do next."),
+    "fit": ("jvbtune.cli.fit:command", "Compute a max packet rate from a run, or from your own measurements."),
+    "history": ("jvbtune.cli.history:command", "Record the traffic of a live bridge, for mix and fit."),
+    "mix": ("jvbtune.cli.mix:command", "List the traffic mixes, or build one from recorded traffic."),
+    "observe": ("jvbtune.cli.observe:command", "Observe live bridges: InfluxDB, Prometheus, Parquet, terminal."),
+    "compare": ("jvbtune.cli.compare:command", "Compare runs: hosts, kernels, versions."),
+    "export": ("jvbtune.cli.export:command", "Write a run's result as the files that you deploy."),
+    "apply": ("jvbtune.cli.apply:command", "Apply a run's result to hosts, and watch them; rolls back by itself."),
+    "rollback": ("jvbtune.cli.apply:rollback", "Take the last apply on hosts back."),
+    "fleet": ("jvbtune.cli.fleet:command", "Compare machine types and hosts: one page for the whole fleet."),
+    "annotate": ("jvbtune.cli.annotate:command", "Mark runs and applies in Grafana."),
     "report": ("jvbtune.cli.report:command", "Write a run's HTML report."),
     "flame": ("jvbtune.cli.flame:command", "Convert, compare and view profiles of a bridge."),
-    "lab": ("jvbtune.cli.lab:command", "Start and stop the embedded lab host."),
-    "explain": ("jvbtune.cli.explain:command", "Tell how a run's figures come about, each with its source."),
-    "simulate": ("jvbtune.cli.simulate:command", "Write a run of a simulated host whose truth is known."),
+    "lab": ("jvbtune.cli.lab:command", "Start and stop the embedded lab host on this machine."),
+    "explain": ("jvbtune.cli.explain:command", "Explain where each figure of a run comes from."),
+    "simulate": ("jvbtune.cli.simulate:command", "Write a run of a simulated host with known figures."),
 }
 
 
@@ -63,7 +75,19 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="jvbtune")
 def cli() -> None:
-    """Measure what a Jitsi Videobridge host can carry, and which kernel settings it needs."""
+    """Measure the max packet rate of a Jitsi Videobridge host, and the kernel settings that it needs.
+
+    \b
+    Begin with:
+      jvbtune sweep --host HOST --dry-run    what a sweep will do, and how long it takes
+      jvbtune sweep --host HOST              measure
+      jvbtune show                           the result
+      jvbtune export --format jvb-conf       the files to deploy
+
+    HOST is an entry of jvbtune.toml, a running lab, or an alias of your OpenSSH configuration. Data goes to stdout,
+    messages go to stderr. Exit codes: 0 success, 1 failure, 2 usage, 3 changes pending, 4 some hosts failed, 5 no
+    trustworthy recommendation, 130 interrupted after the host was put back.
+    """
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
@@ -76,6 +100,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
+    from jvbtune.cli.common import say
     from jvbtune.errors import JvbtuneError
 
     try:
@@ -84,15 +109,22 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"))
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted")
         return 130
     except JvbtuneError as error:
-        click.echo(f"jvbtune: {error.message}", err=True)
+        say(f"jvbtune: {error.message}")
         if error.hint:
-            click.echo(error.hint, err=True)
+            say(error.hint)
         return error.exit_code
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file of the user's
+        say(f"jvbtune: {error.filename!s:.200}: {error.strerror}")
         return 1

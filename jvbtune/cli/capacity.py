@@ -9,84 +9,129 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
-    find_host,
-    host_option,
-    inventory_option,
+    PacketRate,
+    find_hosts,
+    hosts_options,
     json_option,
+    mix_option,
     owner,
     print_json,
+    read_mix,
+    refuse_with_mix,
     runs_dir_option,
+    runs_to_write,
     say,
 )
-from jvbtune.cli.fit import Milliseconds, Ratio
+from jvbtune.cli.limits import Ratio, given, limit_options
+from jvbtune.cli.many import (
+    budget_options,
+    entries_of,
+    jobs_option,
+    json_lines_option,
+    measure_many,
+    resumed_fleet,
+    rules_of,
+    several,
+)
 
 if TYPE_CHECKING:
-    from jvbtune.capacity.result import Capacity, Rate
+    from jvbtune.capacity.run import Wanted
+    from jvbtune.inventory import HostEntry, Selection
+    from jvbtune.store import Run
 
 
-class LateShare(click.ParamType[tuple[float, float]]):
-    """``50ms:0.001``: at most that share of the packets later than that."""
-
-    name = "delay"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        if isinstance(value, tuple):
-            return value
-        delay, colon, share = str(value).partition(":")
-        if not colon:
-            self.fail(f"{value!r} is not a delay and a share, such as 50ms:0.001", param, ctx)
-        return Milliseconds().convert(delay, param, ctx), Ratio().convert(share, param, ctx)
+JOBS = (
+    "Hosts that are searched at the same time. Their loads are all made on this machine, so more than one can disturb "
+    "each other."
+)
 
 
 @click.command("capacity")
-@host_option()
-@click.option("--loss", "loss_ratio", type=Ratio(), default="0.001", show_default=True, help="Loss ratio of the PDR.")
+@hosts_options
+@limit_options
 @click.option(
-    "--delay",
-    type=LateShare(),
-    default="50ms:0.001",
-    show_default=True,
-    help="How late packets may be, and the share that may be later: 0.5, 0.05, 0.01 or 0.001.",
-)
-@click.option(
-    "--cpu", "cpu_ratio", type=Ratio(), default="0.8", show_default=True, help="CPU limit, of the bridge's cores."
-)
-@click.option(
-    "--rx-thread",
-    "rx_thread_ratio",
+    "--width",
     type=Ratio(),
-    default="0.7",
+    default="0.03",
     show_default=True,
-    help="Limit of the receiving thread.",
+    help="The search ends when the bracket around the figure is this narrow, relative to it.",
 )
-@click.option("--width", type=Ratio(), default="0.03", show_default=True, help="Relative width at which a search ends.")
-@click.option("--minutes", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Budget of time.")
+@click.option(
+    "--minutes", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes."
+)
 @click.option(
     "--restarts",
     type=click.IntRange(1, 20),
-    default=3,
+    default=5,
     show_default=True,
-    help="Searches, each after a restart of the bridge: restarts differ by 4 to 9 %.",
+    help="Searches, each after a restart of the bridge.",
 )
-@click.option("--start-pps", type=click.FloatRange(100), default=6000.0, show_default=True, help="The first load.")
-@click.option("--max-pps", type=click.FloatRange(100), default=200_000.0, show_default=True, help="No load above it.")
-@click.option("--trial-seconds", type=click.FloatRange(2, 600), default=10.0, show_default=True, help="Of a trial.")
-@click.option("--settle-seconds", type=click.FloatRange(0, 120), default=2.0, show_default=True, help="Before a trial.")
 @click.option(
-    "--warm-up-seconds", type=click.FloatRange(0, 600), default=20.0, show_default=True, help="After a restart."
+    "--start-pps",
+    type=PacketRate(100),
+    default=6000.0,
+    show_default=True,
+    help="First load, in packets per second.",
 )
-@click.option("--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Of a conference.")
-@click.option("--senders", type=click.IntRange(1, 500), default=3, show_default=True, help="Of a conference.")
-@click.option("--stream-pps", type=click.FloatRange(1, 1000), default=50.0, show_default=True, help="Of a sender.")
-@inventory_option
+@click.option(
+    "--max-pps",
+    type=PacketRate(100),
+    default=200_000.0,
+    show_default=True,
+    help="Highest load, in packets per second.",
+)
+@click.option(
+    "--trial-seconds", type=click.FloatRange(2, 600), default=10.0, show_default=True, help="Trial length, in seconds."
+)
+@click.option(
+    "--settle-seconds",
+    type=click.FloatRange(0, 120),
+    default=2.0,
+    show_default=True,
+    help="Seconds of load before each trial.",
+)
+@click.option(
+    "--warm-up-seconds",
+    type=click.FloatRange(0, 600),
+    default=6.0,
+    show_default=True,
+    help="Least seconds of load after each restart. The warm-up ends when the JVM's compilers are quiet.",
+)
+@click.option(
+    "--max-warm-up-seconds",
+    type=click.FloatRange(0, 600),
+    default=90.0,
+    show_default=True,
+    help="Most seconds of load after each restart.",
+)
+@click.option(
+    "--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Participants of a conference."
+)
+@click.option("--senders", type=click.IntRange(1, 500), default=3, show_default=True, help="How many of them send.")
+@click.option(
+    "--stream-pps",
+    type=click.FloatRange(1, 1000),
+    default=50.0,
+    show_default=True,
+    help="Packets per second of each sender.",
+)
+@mix_option
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
+@click.option("--resume", metavar="FLEET", help="Search the hosts of a fleet run that are not done: its id, or latest.")
+@jobs_option(1, JOBS)
+@budget_options
 @runs_dir_option
 @json_option
+@json_lines_option
+@click.pass_context
 def command(
-    host_name: str,
-    loss_ratio: float,
-    delay: tuple[float, float],
-    cpu_ratio: float,
-    rx_thread_ratio: float,
+    context: click.Context,
+    selection: Selection,
+    cpu_ratio: float | None,
+    loss_ratio: float | None,
+    delay_p99_ms: float | None,
+    rx_thread_ratio: float | None,
+    gc_ratio: float | None,
     width: float,
     minutes: float,
     restarts: int,
@@ -95,39 +140,70 @@ def command(
     trial_seconds: float,
     settle_seconds: float,
     warm_up_seconds: float,
+    max_warm_up_seconds: float,
     participants: int,
     senders: int,
     stream_pps: float,
-    inventory: Path | None,
+    mix_name: str | None,
+    schema: bool,
+    resume: str | None,
+    jobs: int,
+    max_unavailable: int,
+    per: str | None,
     runs_dir: Path | None,
     as_json: bool,
+    json_lines: bool,
 ) -> int:
-    """Find a host's NDR, PDR and max packet rate by adaptive trials, until they are known to a relative width.
+    """Search the max packet rate of hosts: each trial decides the load of the next one. No setting is changed.
 
-    The bridge is drained and restarted as in a sweep, no setting is changed, and the host is left as it was found.
-    What the search found is held against the curves that are fitted to the same trials. The trials are a run: fit,
-    report and explain read it. Exit code 5 where a limit could not be placed.
+    The bridge is drained and restarted as in a sweep, and left as it was found. The search's figure is compared with
+    the curves that are fitted to the same trials; if the two disagree, there is no recommendation. The result is a run:
+    show, explain, report and export read it.
+
+    Exit code 5 means that there is no trustworthy recommendation.
 
     \b
     Example:
-      jvbtune capacity --host jvb-eu-1 --loss 0.001 --delay 50ms:0.001 --cpu 0.8
+      jvbtune capacity --host jvb-eu-1 --loss 0.001 --cpu 0.8
     """
-    from jvbtune.capacity.goals import goals, limits_of
-    from jvbtune.capacity.run import Search, find_capacity
+    from jvbtune.capacity.run import Wanted, find_capacity
+    from jvbtune.cli.finish import finish
     from jvbtune.cli.progress import Progress
-    from jvbtune.report import write_report
-    from jvbtune.report.result import derive
-    from jvbtune.store import runs_directory
-    from jvbtune.sweep.experiment import MixSection
-    from jvbtune.sweep.run import Options
+    from jvbtune.interrupts import handled
+    from jvbtune.load.mixfile import MixSection
+    from jvbtune.sweep.experiment import LimitsSection
+    from jvbtune.sweep.session import Options
 
+    if schema:
+        from jvbtune.result.model import RunResult
+        from jvbtune.result.stored import schema_of
+
+        print_json(schema_of(RunResult, "jvbtune capacity --json"))
+        return 0
     if senders > participants:
         raise click.UsageError(f"--senders {senders} is more than --participants {participants}")
-    wanted = goals(loss_ratio=loss_ratio, cpu_ratio=cpu_ratio, rx_thread_ratio=rx_thread_ratio, delay=delay)
-    search = Search(
-        wanted,
-        limits_of(wanted),
-        MixSection(participants=participants, senders=senders, stream_pps=stream_pps),
+    if max_warm_up_seconds < warm_up_seconds:
+        raise click.UsageError(
+            f"--max-warm-up-seconds {max_warm_up_seconds:g} is below --warm-up-seconds {warm_up_seconds:g}"
+        )
+    fleet = resumed_fleet(resume, selection, runs_dir, "capacity")
+    if resume is not None and fleet is None:
+        raise click.UsageError("--resume takes a fleet run: the search of one host is begun again instead")
+    entries = find_hosts(selection) if fleet is None else entries_of(fleet, selection)
+    limits = given(
+        cpu_ratio=cpu_ratio,
+        loss_ratio=loss_ratio,
+        delay_p99_ms=delay_p99_ms,
+        rx_thread_ratio=rx_thread_ratio,
+        gc_ratio=gc_ratio,
+    )
+    mix = MixSection(participants=participants, senders=senders, stream_pps=stream_pps)
+    if mix_name is not None:
+        refuse_with_mix(context, "participants", "senders", "stream_pps")
+        mix = read_mix(mix_name)
+    wanted = Wanted(
+        LimitsSection(**limits),
+        mix,
         start_pps=min(start_pps, max_pps),
         max_pps=max_pps,
         width=width,
@@ -136,46 +212,49 @@ def command(
         trial_seconds=trial_seconds,
         settle_seconds=settle_seconds,
         warm_up_seconds=warm_up_seconds,
+        max_warm_up_seconds=max_warm_up_seconds,
     )
-    options = Options(runs_directory(runs_dir), owner(), 0, None, tuple(sys.argv))
-    with Progress() as progress:
-        run, capacity = find_capacity(find_host(host_name, inventory), search, options, progress)
-    derive(run)
-    if as_json:
-        print_json({"schema_version": 1, "run": run.id, "host": run.host, **capacity.to_json()})
-    else:
-        click.echo(text_of(capacity))
-    say(f"report: {write_report(run)}")
-    return 0 if capacity.max_packet_rate is not None else 5
+    directory, who = runs_to_write(runs_dir), owner()
+    options = Options(directory, who, 0, None, tuple(sys.argv))
+    if fleet is not None or several(entries, json_lines):
+        from jvbtune.fleet.measuring import Capacity
+
+        if fleet is not None:
+            wanted = _wanted_of(fleet.work["wanted"])
+
+        def job(entry: HostEntry, run: Run | None) -> Capacity:
+            return Capacity(entry, wanted, options)
+
+        say(f"Takes about {wanted.minutes:g} min and {wanted.restarts + 1} restarts for each of {len(entries)} hosts.")
+        return measure_many(
+            "capacity",
+            entries,
+            job,
+            {"wanted": _wanted_json(wanted)},
+            (),
+            fleet,
+            rules_of(context, entries, selection, fleet),
+            directory,
+            as_json=as_json,
+            json_lines=json_lines,
+        )
+    [entry] = entries
+    say(f"Takes about {minutes:g} min and {restarts + 1} restarts of the bridge.")
+    with handled(say), Progress() as progress:
+        run = find_capacity(entry, wanted, options, progress)
+    return finish(run, as_json=as_json)
 
 
-def text_of(capacity: Capacity) -> str:
-    """For people."""
-    best = capacity.max_packet_rate
-    if best is None or best.pps is None:
-        lines = ["Max packet rate  none: the trials cannot carry one"]
-    else:
-        lines = [f"Max packet rate  {best.pps:.0f} pps{_interval(best)}", f"Bound by         {best.goal.label}"]
-    lines += [f"  - {reason}" for reason in capacity.reasons]
-    lines += ["", f"{capacity.trials} trials after {capacity.restarts} restarts, {capacity.minutes:.1f} min"]
-    lines += [f"  {_line(rate)}" for rate in capacity.rates]
-    return "\n".join(lines)
+def _wanted_json(wanted: Wanted) -> Any:
+    """For a later --resume."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(wanted)).dump_python(wanted, mode="json")
 
 
-def _interval(rate: Rate) -> str:
-    if rate.interval_pps is None:
-        return " (one restart: no interval)"
-    return f"   (95 % interval over restarts {rate.interval_pps[0]:.0f} to {rate.interval_pps[1]:.0f})"
+def _wanted_of(document: Any) -> Wanted:
+    from pydantic import TypeAdapter
 
+    from jvbtune.capacity.run import Wanted as Kind
 
-def _line(rate: Rate) -> str:
-    if rate.pps is None:
-        return f"{rate.goal.label}: {rate.state}"
-    if rate.state in ("at least", "generator"):
-        why = "; above it the generator is the limit" if rate.state == "generator" else ""
-        return f"{rate.goal.label}: not met, kept up to {rate.pps:.0f} pps{why}"
-    fit = ""
-    if rate.fitted_pps is not None:
-        word = {True: "agrees", False: "DISAGREES", None: ""}[rate.agrees]
-        fit = f"; fitted curve {rate.fitted_pps:.0f} pps {word}".rstrip()
-    return f"{rate.goal.label}: {rate.pps:.0f} pps{_interval(rate)}, width {rate.relative_width or 0:.1%}{fit}"
+    return TypeAdapter(Kind).validate_python(document)

@@ -6,56 +6,52 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, runs_dir_option
-from jvbtune.report.result import result_of
-from jvbtune.store import open_run
+from jvbtune.cli.common import json_option, print_json, put, runs_dir_option
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.argument("runs", nargs=-1, metavar="RUN…")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
 @runs_dir_option
 @json_option
-def command(runs: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None:
-    """Put runs beside each other: max packet rate with its interval, kernel, bridge, machine.
+def command(runs: tuple[str, ...], schema: bool, runs_dir: Path | None, as_json: bool) -> None:
+    """Compare runs: max packet rate with its interval, traffic mix, kernel, bridge, machine.
 
-    Two runs are said to differ only where their 95 % intervals do not overlap, which is stricter than a test at 5 %.
+    Two runs differ if their 95 % intervals do not overlap, which is stricter than a test at 5 %. What else differs
+    between them is listed: a difference may come from the traffic mix, not from the host.
+
+    \b
+    Example:
+      jvbtune compare 20260801-jvb-eu-1 20260802-jvb-us-1
     """
-    results = [result_of(open_run(run, runs_dir)) for run in runs]
-    rows = [
-        {
-            "id": result["id"],
-            "host": result["host"],
-            "status": result["status"],
-            "recommendation": result["recommendation"],
-            "provenance": result["provenance"],
-        }
-        for result in results
-    ]
-    pairs = []
-    for index, first in enumerate(results):
-        for second in results[index + 1 :]:
-            one, other = first["recommendation"], second["recommendation"]
-            verdict = "unresolved"
-            if one and other:
-                (low, high), (other_low, other_high) = one["interval_pps"], other["interval_pps"]
-                apart = low > other_high or high < other_low
-                verdict = "different" if apart else "not significant"
-            ratio = other["max_packet_rate_pps"] / one["max_packet_rate_pps"] if one and other else None
-            pairs.append({"a": first["id"], "b": second["id"], "ratio": ratio, "verdict": verdict})
-    if as_json:
-        print_json({"schema_version": 1, "runs": rows, "comparisons": pairs})
+    from jvbtune.cli.result_text import interval, limit, pps
+    from jvbtune.result.compare import Comparison, compare
+    from jvbtune.result.stored import result_of, schema_of, to_json
+    from jvbtune.store import open_run
+
+    if schema:
+        print_json(schema_of(Comparison, "jvbtune compare --json"))
         return
-    for result in results:
-        figures = result["recommendation"]
+    if not runs:
+        raise click.UsageError("Missing argument 'RUN…'.")
+    found = compare([result_of(open_run(run, runs_dir)) for run in runs])
+    if as_json:
+        print_json(to_json(found))
+        return
+    for side in found.runs:
+        figures, facts = side.recommendation, side.provenance
         figure = "no recommendation"
         if figures is not None:
-            low, high = figures["interval_pps"]
-            rate, limit = figures["max_packet_rate_pps"], figures["binding_limit"]
-            figure = f"{rate:.0f} pps ({low:.0f} to {high:.0f}), bound by {limit}"
-        facts = result["provenance"]
-        click.echo(f"{result['id']}: {figure}")
-        names = ("jvb_version", "java", "kernel", "cpu")
-        click.echo("    " + ", ".join([result["host"], *(f"{name} {facts[name]}" for name in names)]))
-    for pair in pairs:
-        ratio = f" (× {pair['ratio']:.3f})" if pair["ratio"] else ""
-        click.echo(f"{pair['b']} against {pair['a']}: {pair['verdict']}{ratio}")
+            figure = (
+                f"{pps(figures.max_packet_rate_pps)} ({interval(figures.interval_pps)}), "
+                f"limited by {limit(figures.binding_limit)}"
+            )
+        put(f"{side.id}: {figure}")
+        parts = (facts.jvb_version, facts.java and f"Java {facts.java}", facts.kernel and f"kernel {facts.kernel}")
+        machine = ", ".join(str(part) for part in (side.host, *parts, facts.cpu) if part)
+        put(f"    {machine}")
+    for pair in found.comparisons:
+        ratio = f" (× {pair.ratio:.3f})" if pair.ratio else ""
+        put(f"{pair.b} compared with {pair.a}: {pair.verdict.value}{ratio}")
+        if pair.differs_besides:
+            put(f"    Differs besides: {'; '.join(pair.differs_besides)}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jvbtune.cli.common import captures_dir_option, runs_dir_option, say
+from jvbtune.cli.common import captures_dir_option, put, runs_dir_option, say
+
+if TYPE_CHECKING:
+    from jvbtune.flame.model import Profile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,23 +29,29 @@ def reading_options(command: Command) -> Command:
             type=click.Choice(["split", "merge", "drop"]),
             default="merge",
             show_default=True,
-            help="A first frame for each thread, for each pool of threads, or none.",
+            help="split: a first frame for each thread. merge: one for each pool of threads. drop: none.",
         ),
         click.option(
             "--no-rule",
             "no_rules",
             multiple=True,
             metavar="RULE",
-            help="Leave out a rule that makes names comparable (lambda-numbers, …; all: every one). Repeatable.",
+            help="Do not apply this rule that makes names comparable, such as lambda-numbers. all: none. Repeatable.",
         ),
     ):
         command = option(command)
     return command
 
 
-event_option = click.option(
-    "--event", help="Which event to read, where a file holds several (perf script, JFR, pprof)."
-)
+def remark_on_speed(references: Sequence[str | Path]) -> None:
+    """Says once, before files are read, that large ones are read slowly, if they are."""
+    from jvbtune.flame.formats import native
+
+    if remark := native.remark([Path(reference) for reference in references]):
+        say(remark)
+
+
+event_option = click.option("--event", help="The event to read if a file holds several (perf script, JFR, pprof).")
 
 
 def page_options(default: str) -> Callable[[Command], Command]:
@@ -54,7 +63,7 @@ def page_options(default: str) -> Callable[[Command], Command]:
             "-o",
             "--output",
             type=click.Path(path_type=Path, dir_okay=False),
-            help=f"Where it is written; default: {default} here for HTML, else stdout.",
+            help=f"Output file. Default: {default} for HTML, else standard output.",
         )(command)
 
     return add
@@ -66,21 +75,32 @@ def reader_of(
     runs_dir: Path | None,
     captures_dir: Path | None,
     event: str | None = None,
+    counts: str = "auto",
 ) -> Any:
     """How sides are found and read. Raises UsageError for a rule that does not exist."""
+    from jvbtune.capture.sources import Reader
     from jvbtune.flame.names import RULE_NAMES, NameRules
-    from jvbtune.flame.sources import Reader
 
     off = frozenset(name for rule in no_rules for name in (RULE_NAMES if rule == "all" else (rule,)))
-    return Reader(NameRules(off), threads, runs_dir, captures_dir, event)
+    return Reader(NameRules(off), threads, runs_dir, captures_dir, event, counts)
+
+
+def refuse_empty(label: str, profiles: Sequence[Profile]) -> None:
+    """Raises UsageError for a side in which nothing was seen."""
+    from jvbtune.errors import UsageError
+
+    if not any(profile.total for profile in profiles):
+        raise UsageError(
+            f"{label}: the profile is empty", hint="It holds no samples. Was the bridge idle, or the file cut short?"
+        )
 
 
 def write_page(text: str, path: Path, *, no_open: bool) -> None:
-    """Write a page whole or not at all, print its path, and open it where somebody sits in front of it."""
+    """Write a page whole or not at all, print its path, and open it in a browser if there is a screen."""
     write_text(text, path)
-    click.echo(path)
+    put(path)
     if not no_open and sys.stdout.isatty() and has_display() and not webbrowser.open(path.resolve().as_uri()):
-        say("no browser could be opened")
+        say(f"no browser opened: open {path} yourself")
 
 
 def write_text(text: str, path: Path) -> None:
@@ -91,7 +111,7 @@ def write_text(text: str, path: Path) -> None:
     try:
         write_bytes(path, text.encode("utf-8", errors="replace"))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def has_display() -> bool:

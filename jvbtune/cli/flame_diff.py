@@ -3,49 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jvbtune.cli.common import say
-from jvbtune.cli.flame_common import event_option, page_options, reader_of, reading_options, write_page, write_text
+from jvbtune.cli.common import put, say
+from jvbtune.cli.flame_common import (
+    event_option,
+    page_options,
+    reader_of,
+    reading_options,
+    refuse_empty,
+    remark_on_speed,
+    write_page,
+    write_text,
+)
 
 if TYPE_CHECKING:
-    from jvbtune.flame.table import Row
+    from jvbtune.flame.document import Document
+    from jvbtune.flame.table import Rank
 
 DEFAULT_PAGE = "flame-diff.html"
 
 
 @click.command("diff")
 @click.argument("sides", nargs=-1, metavar="A B")
-@click.option("-a", "more_a", multiple=True, metavar="A", help="A file or capture of side A; repeatable, instead of A.")
-@click.option("-b", "more_b", multiple=True, metavar="B", help="A file or capture of side B; repeatable, instead of B.")
+@click.option("-a", "more_a", multiple=True, metavar="A", help="A file or capture of side A. Repeatable; replaces A.")
+@click.option("-b", "more_b", multiple=True, metavar="B", help="A file or capture of side B. Repeatable; replaces B.")
 @click.option(
     "--format",
     "as_format",
     type=click.Choice(["html", "json", "markdown", "svg"]),
     default="html",
     show_default=True,
-    help="html: a page to look at; json and markdown: the table of frames; svg: the picture alone.",
+    help="html: a page to explore. json, markdown: the table of frames. svg: the picture only.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--rank",
+    type=click.Choice(["explains", "total", "self"]),
+    default="explains",
+    show_default=True,
+    help="Order of the table. explains: the deepest frames that explain the difference. total: frames with all they "
+    "call. self: frames by themselves.",
 )
 @click.option(
     "--normalise",
     metavar="HOW",
-    help="samples, seconds, share, packets, or FACTOR_A:FACTOR_B; default: packets where both sides know them, else "
-    "seconds, else samples.",
+    help="What a value is relative to: packets, seconds, samples, share, or two factors such as 1:0.5. Default: the "
+    "first of packets, seconds and samples that both sides support.",
 )
 @click.option(
-    "--level", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="False-discovery rate."
+    "--counts",
+    type=click.Choice(["auto", "samples", "weights"]),
+    default="auto",
+    show_default=True,
+    help="What the numbers in plain files of collapsed stacks are: numbers of samples, or weights such as cycles or "
+    "bytes. auto decides by their sizes. Without numbers of samples, single files are not tested.",
+)
+@click.option(
+    "--level",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="False-discovery rate: the expected share of false ones among the significant frames.",
 )
 @click.option(
     "--fail-above",
     type=click.FloatRange(0),
     metavar="PERCENT",
-    help="Exit with 1 where the whole or a frame grew, significantly, by more than so many percent of A's total.",
+    help="Exit with 1 if the whole or a frame grew significantly by more than PERCENT of A's total, and with 5 if "
+    "nothing could be tested.",
 )
-@click.option("--force", is_flag=True, help="Compare captures of unlike engines or events all the same.")
+@click.option("--force", is_flag=True, help="Compare captures of different engines or events. Nothing is tested then.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json, and exit.")
 @event_option
 @page_options(DEFAULT_PAGE)
 @reading_options
@@ -54,10 +86,14 @@ def command(
     more_a: tuple[str, ...],
     more_b: tuple[str, ...],
     as_format: str,
+    as_json: bool,
+    rank: Rank,
     normalise: str | None,
+    counts: str,
     level: float,
     fail_above: float | None,
     force: bool,
+    schema: bool,
     event: str | None,
     output: Path | None,
     no_open: bool,
@@ -66,28 +102,37 @@ def command(
     runs_dir: Path | None,
     captures_dir: Path | None,
 ) -> int:
-    """Compare two profiles: what became dearer, what cheaper, and what is only noise.
+    """Compare two profiles: what costs more, what costs less, and what is noise.
 
     A and B are each a file (collapsed stacks, perf script, JFR, speedscope, pprof), a capture's directory or id,
-    several by commas or a pattern, or RUN:CAPTURE of a run (also RUN:lowest, RUN:highest).
+    several of these separated by commas, a pattern such as 'a-*.collapsed', or RUN:CAPTURE (also RUN:lowest and
+    RUN:highest, the captures at the lowest and the highest packet rate).
 
     \b
-        jvbtune flame diff before.collapsed after.collapsed
-        jvbtune flame diff latest:lowest latest:highest -o load.html
-        jvbtune flame diff A B --format json --fail-above 1
+    Examples:
+      jvbtune flame diff before.collapsed after.collapsed
+      jvbtune flame diff latest:lowest latest:highest -o load.html
+      jvbtune flame diff A B --json --fail-above 1
     """
-    from jvbtune.errors import UsageError
-    from jvbtune.flame import table
+    from jvbtune.flame import document, table
     from jvbtune.flame.compare import merge
     from jvbtune.flame.compare.normalise import check
 
+    if schema:
+        put(json.dumps(document.schema(), indent=1))
+        return 0
+    if as_json:
+        as_format = "json"
     chosen_a, chosen_b = _both(sides, more_a, more_b)
     check(normalise)
-    reader = reader_of(threads, no_rules, runs_dir, captures_dir, event)
+    reader = reader_of(threads, no_rules, runs_dir, captures_dir, event, counts)
+    remark_on_speed([*chosen_a, *chosen_b])
     label_a, profiles_a = reader.side(chosen_a)
     label_b, profiles_b = reader.side(chosen_b)
     if label_a == label_b:
         label_a, label_b = ", ".join(chosen_a), ", ".join(chosen_b)
+    for label, profiles in ((label_a, profiles_a), (label_b, profiles_b)):
+        refuse_empty(label, profiles)
     tree = merge(
         [profiles_a, profiles_b],
         labels=(label_a, label_b),
@@ -96,11 +141,10 @@ def command(
         force=force,
         rules=reader.sentences,
     )
-    for note in tree.notes:
-        say(note)
-    for label, side in zip((label_a, label_b), tree.sides, strict=True):
-        if not side.total:
-            raise UsageError(f"{label}: the profile is empty: nothing was seen")
+    found = table.document(tree, rank)
+    if as_format != "markdown":  # which begins with the same
+        for line in table.summary(found):
+            say(line)
     if as_format == "html":
         from jvbtune.flame.viewer import render_html
 
@@ -111,14 +155,16 @@ def command(
             from jvbtune.flame.formats import svg
 
             text = svg.render(tree)
+        elif as_format == "json":
+            text = json.dumps(document.as_json(found), indent=1, allow_nan=False) + "\n"
         else:
-            text = json.dumps(table.as_json(tree), indent=1) + "\n" if as_format == "json" else table.as_markdown(tree)
+            text = table.as_markdown(found)
         if output is None:
-            click.echo(text, nl=False)
+            put(text, nl=False)
         else:
             write_text(text, output)
-            click.echo(output)
-    return 0 if fail_above is None else _failed(table.grown(tree, fail_above), fail_above, tree.chosen.unit)
+            put(output)
+    return 0 if fail_above is None else _gate(found, fail_above)
 
 
 def _both(
@@ -130,13 +176,22 @@ def _both(
     if not sides and more_a and more_b:
         return more_a, more_b
     raise click.UsageError(
-        "two sides are compared: A and B. Several files of a side go by commas, or by -a FILE -a FILE … -b FILE …"
+        "Two sides are needed: A and B. Separate several files of a side by commas, or use -a FILE -a FILE -b FILE."
     )
 
 
-def _failed(rows: Sequence[Row], percent: float, unit: str) -> int:
+def _gate(found: Document, percent: float) -> int:
+    """The exit code of ``--fail-above``."""
+    from jvbtune.errors import NoRecommendation
+    from jvbtune.flame.table import grown
+
+    if found.test.method == "none":
+        raise NoRecommendation(
+            "--fail-above cannot decide, because nothing was tested", hint="Give several files or captures a side."
+        )
+    rows = grown(found, percent)
     for row in rows[:10]:
-        say(f"grew: {row.frame}: {row.total_a:.4g} to {row.total_b:.4g} {unit}")
+        say(f"{row.frame} grew: {row.total_a:.4g} to {row.total_b:.4g} {found.unit}")
     if rows:
-        say(f"{len(rows)} grew significantly by more than {percent:g} % of A's total")
+        say(f"{len(rows)} frames grew significantly by more than {percent:g} % of A's total")
     return 1 if rows else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import say
+from jvbtune.cli.common import put, say
 from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page, write_text
 
 DEFAULT_PAGE = "flame-scaling.html"
@@ -15,8 +15,8 @@ DEFAULT_PAGE = "flame-scaling.html"
 
 @click.command("scaling")
 @click.argument("run", nargs=-1, required=True, metavar="RUN")
-@click.option("--step", help="The step whose captures are taken; default: baseline, or the only one.")
-@click.option("--event", help="The event whose captures are taken; default: cpu, or the only one.")
+@click.option("--step", help="Use the captures of this step. Default: baseline, or the only step.")
+@click.option("--event", help="Use the captures of this event. Default: cpu, or the only event.")
 @click.option(
     "--format",
     "as_format",
@@ -28,7 +28,7 @@ DEFAULT_PAGE = "flame-scaling.html"
 @click.option(
     "--level", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="False-discovery rate."
 )
-@click.option("--force", is_flag=True, help="Take captures of unlike engines or events together all the same.")
+@click.option("--force", is_flag=True, help="Use captures of different engines or events together.")
 @page_options(DEFAULT_PAGE)
 @reading_options
 def command(
@@ -47,18 +47,19 @@ def command(
 ) -> None:
     """Show which frames grow faster than the packet rate: the ones that set the host's limit.
 
-    RUN is a run with captures at three loads or more; or give the captures themselves, one a load.
+    RUN is a run with captures at three or more loads. Or give the captures themselves, one for each load.
 
     \b
-        jvbtune flame scaling latest
-        jvbtune flame scaling LOW MIDDLE HIGH --format markdown
+    Examples:
+      jvbtune flame scaling latest
+      jvbtune flame scaling LOW MIDDLE HIGH --format markdown
     """
     from jvbtune.flame.compare import scaling as scale
     from jvbtune.store import open_run
 
     reader = reader_of(threads, no_rules, runs_dir, captures_dir)
     if len(run) == 1:
-        from jvbtune.flame.sources import captures_of, choose
+        from jvbtune.capture.sources import captures_of, choose
 
         opened = open_run(run[0], runs_dir)
         captures = choose(captures_of(opened), opened.id, step, event)
@@ -81,7 +82,7 @@ def command(
         return
     text = json.dumps(scale.as_json(found), indent=1) + "\n" if as_format == "json" else scale.as_markdown(found)
     if output is None:
-        click.echo(text, nl=False)
+        put(text, nl=False)
     else:
         write_text(text, output)
-        click.echo(output)
+        put(output)

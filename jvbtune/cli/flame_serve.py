@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import say
+from jvbtune.cli.common import put, say
 from jvbtune.cli.flame_common import has_display, reader_of, reading_options
 
 
 @click.command("serve")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port of 127.0.0.1; default: a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1. Default: a free one.")
 @click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
 @reading_options
 def command(
@@ -26,12 +26,12 @@ def command(
 ) -> None:
     """List stored captures and runs in the browser, view one, compare any two.
 
-    For this machine alone: it listens on 127.0.0.1. The address goes to stdout; Ctrl-C ends it.
+    The server listens on 127.0.0.1 only. It prints its address; Ctrl-C stops it.
     """
-    from jvbtune.flame.serve import Server, Store
+    from jvbtune.capture.serve import Server, Store
 
     with Server(Store(reader_of(threads, no_rules, runs_dir, captures_dir)), port) as server:
-        click.echo(server.url)
+        put(server.url)
         sys.stdout.flush()
         if not no_open and sys.stdout.isatty() and has_display():
             webbrowser.open(server.url)

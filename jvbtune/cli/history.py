@@ -6,41 +6,75 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import find_host, host_option, inventory_option, json_option, print_json, say
+from jvbtune.cli.common import (
+    column_option,
+    find_host,
+    host_option,
+    inventory_option,
+    json_option,
+    print_json,
+    put,
+    say,
+)
+
+#: What --column may name.
+RECORDED = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps", "endpoints")
 
 
 @click.command("history")
 @host_option()
-@click.option("--minutes", type=click.FloatRange(0.1), default=60.0, show_default=True, help="How long to record.")
-@click.option("--every-seconds", type=click.FloatRange(5), default=10.0, show_default=True, help="A row so often.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Minutes to record.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A CSV file, appended to."
+    "--every-seconds", type=click.FloatRange(5), default=10.0, show_default=True, help="Seconds between rows."
 )
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="CSV file. Rows are appended.",
+)
+@column_option
 @inventory_option
 @json_option
 def command(
-    host_name: str, minutes: float, every_seconds: float, output: Path, inventory: Path | None, as_json: bool
+    host_name: str,
+    minutes: float,
+    every_seconds: float,
+    output: Path,
+    columns: tuple[str, ...],
+    inventory: tuple[Path, ...],
+    as_json: bool,
 ) -> int:
-    """Record what a live bridge carries, for jvbtune fit --history.
+    """Record the traffic of a live bridge, for jvbtune mix and jvbtune fit --history.
+
+    It only reads: one request of the bridge's stats for each row. Rows are written at once, so an interrupt loses none.
+    At the end, jvbtune prints the traffic mix, and the [load.mix] of an experiment that is nearest to it.
 
     \b
-        jvbtune history --host jvb-eu-1 --minutes 1440 -o prod.csv
-        jvbtune fit RUN --history prod.csv
+    Example:
+      jvbtune history --host jvb-eu-1 --minutes 1440 -o prod.csv
+      jvbtune mix --from-history prod.csv -o prod.toml
+      jvbtune fit RUN --history prod.csv
 
-    Read only: one request of the bridge's stats each time, nothing is drained or changed. Rows are appended as they
-    come, so that an interrupt loses none. In the end it says which mix that was, and which [load.mix] is nearest to it.
+    --column names another key of the bridge's statistics, for in_pps, out_pps, relay_in_pps, relay_out_pps, endpoints.
     """
     from jvbtune.bridge.client import BridgeClient
     from jvbtune.bridge.recorder import append_rows, record
-    from jvbtune.errors import FormatError
+    from jvbtune.errors import FormatError, UsageError
     from jvbtune.fit.history import nearest_shape, of_host, read_history
     from jvbtune.fit.mix import production_in_words
     from jvbtune.hosts import connect
+    from jvbtune.trials.names import parse_column_options
 
+    keys = parse_column_options(columns)
+    stray = [name for name in keys if name not in RECORDED]
+    if stray:
+        raise UsageError(f"--column {stray[0]}: a history has {', '.join(RECORDED)}")
     entry = find_host(host_name, inventory)
     with connect(entry) as host:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
-        rows = record(entry.name, client, every_seconds=every_seconds, seconds=minutes * 60, told=say)
+        rows = record(entry.name, client, every_seconds=every_seconds, seconds=minutes * 60, told=say, keys=keys)
         count = append_rows(output, rows)
     say(f"{count} rows written")
     try:
@@ -62,8 +96,8 @@ def command(
             }
         )
         return 0
-    click.echo(output)
-    say("the bridge carried no packets" if mix is None else f"carried: {mix}")
+    put(output)
+    say("the bridge had no packets" if mix is None else f"traffic mix: {mix}")
     if shape is not None:
         say(f"nearest [load.mix]: {shape}")
     return 0

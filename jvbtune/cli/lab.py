@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, say
+from jvbtune.cli.common import json_option, print_json, put, say
+
+#: ``jvbtune.lab.KINDS``, which a command line that needs no lab does not load.
+KINDS = ("process", "systemd", "container")
 
 
 @click.group("lab")
@@ -19,27 +22,40 @@ def command() -> None:
 @click.option(
     "--bridge-home",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A real bridge: a directory with jitsi-videobridge.jar and lib/. Default: the lab's own small one.",
+    envvar="JVBTUNE_JVB_HOME",
+    help="Directory of a real bridge, with jitsi-videobridge.jar and lib/. Default: $JVBTUNE_JVB_HOME, else the "
+    "lab's own small bridge.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default=KINDS[0],
+    show_default=True,
+    help="How the bridge runs: as a process of this machine; as the Debian package's unit on a host with systemd; "
+    "in a container, as docker-jitsi-meet runs it. The last two boot a Debian host that is built on first use.",
 )
 @click.option("--own-namespace", is_flag=True, help="Put the host into a network namespace of its own.")
-def up(name: str, bridge_home: Path | None, own_namespace: bool) -> None:
-    """Start the lab NAME (default: lab). Then: jvbtune sweep --host NAME."""
+def up(name: str, bridge_home: Path | None, kind: str, own_namespace: bool) -> None:
+    """Start the lab NAME. Default: lab. It needs root.
+
+    The path of its jvbtune.toml goes to stdout. Then: jvbtune sweep --host NAME.
+    """
     from jvbtune.lab import Lab
 
-    lab = Lab.up(name, bridge_home=bridge_home, own_namespace=own_namespace)
+    lab = Lab.up(name, kind=kind, bridge_home=bridge_home, own_namespace=own_namespace, say=say)
     say(f"the lab {name!r} is up: bridge process {lab.bridge_pid()}, {lab.network.bridge_address}:{lab.media_port}")
-    click.echo(lab.inventory)
+    put(lab.inventory)
 
 
 @command.command("down")
 @click.argument("name", default="lab")
 def down(name: str) -> None:
-    """Stop the lab NAME and take away all that it made."""
-    from jvbtune.lab import Lab
+    """Stop the lab NAME and remove everything that it made. Default: lab."""
+    from jvbtune.lab import Lab, lab_directory
 
     lab = Lab.named(name)
     if lab is None:
-        say(f"there is no lab {name!r}")
+        say(f"there is no lab {name!r} in {lab_directory()}")
         return
     lab.down()
     say(f"the lab {name!r} is down")
@@ -48,7 +64,7 @@ def down(name: str) -> None:
 @command.command("status")
 @json_option
 def status(as_json: bool) -> None:
-    """What runs of the labs here."""
+    """Show which labs run on this machine."""
     from jvbtune.lab import Lab, lab_directory
 
     names = sorted(path.parent.name for path in lab_directory().glob("*/state.json"))
@@ -57,10 +73,10 @@ def status(as_json: bool) -> None:
         print_json({"schema_version": 1, "labs": labs})
         return
     if not labs:
-        say("no lab is up: jvbtune lab up")
+        say(f"no lab is up in {lab_directory()}: jvbtune lab up")
     for lab in labs:
         health = "healthy" if lab["bridge_healthy"] else "not healthy"
-        click.echo(
+        put(
             f"{lab['name']}: {'running' if lab['running'] else 'not running'}, bridge process {lab['bridge_pid']} "
             f"({health}), media {lab['media_address']}:{lab['media_port']}, "
             f"ssh -F {lab['directory']}/ssh_config {lab['name']}"

@@ -2,76 +2,145 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jvbtune.cli.common import (
+    PacketRate,
     captures_dir_option,
     find_host,
     host_option,
     inventory_option,
     json_option,
+    mix_option,
     owner,
     print_json,
+    put,
+    read_mix,
+    refuse_with_mix,
     say,
 )
 
+if TYPE_CHECKING:
+    from jvbtune.load import Generator, IntendedLoad
+
+#: A look at what a meeting causes: bandwidth estimates need seconds to rise.
+PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
+
 
 @click.command("load")
-@host_option()
-@click.option("--packet-rate", type=click.FloatRange(min=1), required=True, help="Packets per second, in + out.")
-@click.option("--duration", type=click.FloatRange(1, 3600), required=True, help="Seconds.")
-@click.option("--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Of a conference.")
-@click.option("--senders", type=click.IntRange(min=1), default=3, show_default=True, help="Of a conference.")
-@click.option("--burst-packets", type=click.IntRange(1, 1000), default=1, show_default=True, help="Above 1: bursts.")
-@click.option("--profile", is_flag=True, help="Profile the generator itself with py-spy meanwhile.")
+@host_option(required=False)
+@click.option("--packet-rate", type=PacketRate(1), help="Packets per second, received + sent by the bridge.")
+@click.option("--duration", type=click.FloatRange(1, 3600), help="Length, in seconds.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Measure how much load this machine can make, without a bridge, and store it.",
+)
+@click.option(
+    "--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Participants of a conference."
+)
+@click.option("--senders", type=click.IntRange(min=1), default=3, show_default=True, help="How many of them send.")
+@click.option(
+    "--burst-packets",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Packets that each sender sends at once. 1: a steady stream.",
+)
+@mix_option
+@click.option("--profile", is_flag=True, help="Also profile jvbtune's own generator with py-spy.")
 @captures_dir_option
 @inventory_option
 @json_option
+@click.pass_context
 def command(
-    host_name: str,
-    packet_rate: float,
-    duration: float,
+    context: click.Context,
+    host_name: str | None,
+    packet_rate: float | None,
+    duration: float | None,
+    calibrate: bool,
     participants: int,
     senders: int,
     burst_packets: int,
+    mix_name: str | None,
     profile: bool,
     captures_dir: Path | None,
-    inventory: Path | None,
+    inventory: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Hold one load on a bridge, and report what was offered, lost and delayed.
 
-    The load is whole conferences at 50 packets a second and sender; the packet rate is met to the nearest conference.
-    The bridge is drained for the time, under the guard, and refused where participants are on it. Exit code 1 where the
-    generator, not the bridge, was the limit.
+    The load is whole conferences, so the packet rate is met to the nearest one. Without --mix each sender sends 50
+    packets of audio per second. With video the bridge decides how much it forwards: jvbtune predicts that packet rate,
+    looks at what one conference really causes, and corrects their number once.
+
+    jvbtune refuses a bridge with participants. It drains the bridge while the load lasts, and a guard on the host
+    undoes that if jvbtune dies.
+
+    Exit code 1 means that the generator, not the bridge, was the limit.
+
+    With --calibrate, jvbtune loads no bridge. It measures the highest packet rate that this machine sends and receives
+    on schedule, against a process of its own, and stores it. From then on load, sweep and capacity refuse higher packet
+    rates of the same mix. --host is then optional: it says which cores the generator uses.
+
+    \b
+    Examples:
+      jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 30
+      jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 60 --mix meeting-5
+      jvbtune load --calibrate --mix meeting-5
     """
     if senders > participants:
         raise click.BadParameter(f"{senders} senders are more than {participants} participants", param_hint="--senders")
+    if calibrate:
+        for name in ("packet_rate", "duration", "burst_packets", "profile"):
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--calibrate cannot be combined with --{name.replace('_', '-')}")
+        return _calibrate(context, host_name, inventory, mix_name, participants, senders, as_json)
+    if host_name is None or packet_rate is None or duration is None:
+        options = {"--host": host_name, "--packet-rate": packet_rate, "--duration": duration}
+        raise click.UsageError(f"Missing option '{next(name for name, value in options.items() if value is None)}'.")
     from jvbtune.bridge.client import BridgeClient
     from jvbtune.bridge.counts import bridge_counts
-    from jvbtune.flame.capture.pyspy import MIN_SECONDS, GeneratorProfile
-    from jvbtune.flame.capture.store import captures_directory
+    from jvbtune.capture.pyspy import MIN_SECONDS, GeneratorProfile
+    from jvbtune.capture.store import captures_directory
+    from jvbtune.errors import BridgeError
     from jvbtune.hosts import connect
     from jvbtune.hosts.agent_client import AgentClient
-    from jvbtune.load import IntendedLoad, Mix, open_generator
+    from jvbtune.interrupts import handled
+    from jvbtune.inventory import bridge_arguments
+    from jvbtune.load import IntendedLoad, Mix, open_generator, refuse_without_relays
+    from jvbtune.load.calibration import refuse_above
     from jvbtune.settings.tuning import Tuning
-    from jvbtune.sweep.run import bridge_arguments
 
     if profile and duration < MIN_SECONDS:
-        raise click.BadParameter(f"a profile needs {MIN_SECONDS:g} s and more", param_hint="--duration")
+        raise click.BadParameter(f"a profile needs at least {MIN_SECONDS:g} s", param_hint="--duration")
     entry = find_host(host_name, inventory)
-    load = IntendedLoad.for_packet_rate(packet_rate, Mix(participants, senders, burst_packets=burst_packets))
-    with connect(entry) as host, AgentClient(host) as agent:
+    mix = Mix(participants, senders, burst_packets=burst_packets)
+    if mix_name is not None:
+        refuse_with_mix(context, "participants", "senders", "burst_packets")
+        mix = read_mix(mix_name).mix()
+    load = IntendedLoad.for_packet_rate(packet_rate, mix)
+    refuse_above(entry, load)
+    with handled(say), connect(entry) as host, AgentClient(host) as agent:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        if mix.relayed is not None:
+            refuse_without_relays(entry.name, client.request("GET", "/colibri/stats"))
         tuning = Tuning(
             agent, owner=owner(), run_id="load", lease_seconds=30, bridge=bridge_arguments(entry), settings=[]
         )
-        with tuning, open_generator(entry, host) as generator:
-            say(f"{load.conferences} conferences of {participants}: {load.packet_rate_pps:.0f} pps for {duration:g} s")
+        with tuning, open_generator(entry, host, leased=True) as generator:
+            tuning.watch(generator.keep_alive, generator.abort)
+            if mix.meeting:
+                load = _corrected(generator, load, packet_rate)
+            about = "about " if mix.meeting else ""
+            say(
+                f"{load.conferences} conferences of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for "
+                f"{duration:g} s"
+            )
             profiled: list[GeneratorProfile] = []
 
             def edge() -> Any:
@@ -89,7 +158,10 @@ def command(
                 path = one.store(directory, host=entry.name, intended_pps=load.packet_rate_pps)
                 say(f"the generator's profile: {path}")
     before, after = offered.extra.pop("edges")
-    counts = bridge_counts(before, after, offered.duration_seconds)
+    try:
+        counts = bridge_counts(before, after, offered.duration_seconds, offered.relayed_in)
+    except ValueError as error:
+        raise BridgeError(f"{host_name}: the bridge's packets cannot be counted: {error}") from error
     answer: dict[str, Any] = {
         "schema_version": 1,
         "host": host_name,
@@ -97,20 +169,85 @@ def command(
         "bridge_pps": counts.packet_rate_pps,
         "bridge_in_pps": counts.in_pps,
         "bridge_out_pps": counts.out_pps,
+        "bridge_relay_in_pps": counts.relay_in_pps,
+        "bridge_relay_out_pps": counts.relay_out_pps,
         "bridge_queue_drops": counts.dropped_packets,
     }
     if as_json:
         print_json(answer)
     else:
         delay = offered.delay_ms
-        click.echo(f"intended   {offered.intended_pps:10.0f} pps")
-        click.echo(f"offered    {offered.offered_pps:10.0f} pps")
-        click.echo(f"bridge     {counts.packet_rate_pps:10.0f} pps  (in {counts.in_pps:.0f}, out {counts.out_pps:.0f})")
+        put(f"intended   {offered.intended_pps:10.0f} pps")
+        put(f"offered    {offered.offered_pps:10.0f} pps")
+        ways = f"in {counts.in_pps:.0f}, out {counts.out_pps:.0f}"
+        if counts.relay_pps:
+            ways += f", relayed in {counts.relay_in_pps:.0f} and out {counts.relay_out_pps:.0f}"
+        put(f"bridge     {counts.packet_rate_pps:10.0f} pps  ({ways})")
         lost = offered.expected_packets - offered.received_packets
-        click.echo(f"loss       {offered.loss_ratio:10.2e}      ({lost} of {offered.expected_packets} packets)")
+        put(f"loss       {offered.loss_ratio:10.2e}      ({lost} of {offered.expected_packets} packets)")
         if delay:
-            click.echo(f"delay      p50 {delay['p50']:.1f} ms, p99 {delay['p99']:.1f} ms, max {delay['max']:.1f} ms")
-        click.echo(f"generator  {offered.cpu_ratio:.0%} of a core, {offered.lateness_p99_ms:.1f} ms late (p99)")
+            put(f"delay      p50 {delay['p50']:.1f} ms, p99 {delay['p99']:.1f} ms, max {delay['max']:.1f} ms")
+        for kind, counts in offered.extra["kinds"].items():
+            text = ", ".join(f"{name} {counts[name]}" for name in ("sent", "expected", "received"))
+            put(f"{kind:<10} {text}")
+        put(f"generator  {offered.cpu_ratio:.0%} of a core, {offered.lateness_p99_ms:.1f} ms late (p99)")
     for reason in offered.generator_limited_because:
         say(f"the generator was the limit: {reason}")
     return 1 if offered.generator_limited else 0
+
+
+def _calibrate(
+    context: click.Context,
+    host_name: str | None,
+    inventory: tuple[Path, ...],
+    mix_name: str | None,
+    participants: int,
+    senders: int,
+    as_json: bool,
+) -> int:
+    """Measure and store the limit of this machine's generator."""
+    from jvbtune.load import Mix
+    from jvbtune.load.calibration import Trial, calibrate, keep
+
+    mix = Mix(participants, senders)
+    if mix_name is not None:
+        refuse_with_mix(context, "participants", "senders")
+        mix = read_mix(mix_name).mix()
+    entry = find_host(host_name, inventory) if host_name is not None else None
+
+    def tell(trial: Trial) -> None:
+        kept = "on schedule" if not trial.because else "; ".join(trial.because)
+        if trial.disturbed:
+            kept += f" (other processes used {trial.others_ratio:.0%} of this machine)"
+        say(f"{trial.intended_pps:8.0f} pps  {trial.lateness_p99_ms:5.1f} ms late  {trial.cpu_ratio:4.0%} CPU  {kept}")
+
+    say("jvbtune measures how much load this machine can make. This takes about two minutes, and needs it to be quiet.")
+    limit = calibrate(entry, mix, tell)
+    path = keep(limit)
+    if as_json:
+        print_json({"schema_version": 1, **asdict(limit), "stored_in": str(path)})
+        return 0
+    at_least = "" if limit.limited_by == "generator" else "at least "
+    put(f"limit      {at_least}{limit.limit_pps:.0f} pps of {limit.mix_name}")
+    put(f"sent       {limit.sent_pps:10.0f} packets/s")
+    put(f"received   {limit.received_pps:10.0f} packets/s")
+    put(f"lateness   {limit.lateness_p99_ms:10.1f} ms (p99), at most {limit.max_lateness_p99_ms:g} ms is allowed")
+    put(f"CPU        {limit.cpu_ratio:10.0%} of a core, at most {limit.max_cpu_ratio:.0%} is allowed")
+    put(f"cores      {', '.join(map(str, limit.cores))} of {limit.machine}")
+    why = "; ".join(limit.because) or "no higher packet rate was tried"
+    put(f"above it   {why}")
+    say(f"The limit is stored in {path}")
+    if at_least:
+        say("Something other than the generator was the limit, so no load is refused because of it.")
+    return 0
+
+
+def _corrected(generator: Generator, load: IntendedLoad, packet_rate: float) -> IntendedLoad:
+    """A load of meetings whose number follows from what one of them really causes on this bridge."""
+    offered = generator.offer(load, PILOT_SECONDS, settle_seconds=PILOT_SETTLE_SECONDS)
+    each = offered.offered_pps / load.conferences
+    say(
+        f"a conference was predicted to cause {load.mix.packet_rate_pps():.0f} pps, and causes {each:.0f} pps on this "
+        "bridge"
+    )
+    return replace(load, conferences=max(1, round(packet_rate / each)), seen_pps=each)

@@ -17,6 +17,7 @@ from jvbtune.cli.common import (
     json_option,
     owner,
     print_json,
+    put,
     say,
 )
 
@@ -26,36 +27,56 @@ PAGE = "flamegraph.html"
 @click.command("profile")
 @host_option()
 @click.option(
-    "--seconds", type=click.FloatRange(1, 3600), default=60.0, show_default=True, help="Of all slices together."
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Length of all slices together, in seconds.",
 )
-@click.option("--slices", type=click.IntRange(1, 200), default=6, show_default=True, help="Their spread is the noise.")
+@click.option(
+    "--slices",
+    type=click.IntRange(1, 200),
+    default=6,
+    show_default=True,
+    help="Number of slices. A comparison takes their spread as the noise.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["auto", "async-profiler", "perf", "jfr"]),
     default="auto",
     show_default=True,
-    help="auto: the one that sees most of what this host permits.",
+    help="Profiler. auto: the one that sees most on this host.",
 )
 @click.option(
     "--event",
     "events",
     multiple=True,
     type=click.Choice(["cpu", "ctimer", "wall", "alloc", "lock"]),
-    help="What to sample; default: cpu. Several at once go through JFR, a capture each.",
+    help="What to sample. Repeatable: several events use JFR, and each gets a capture. Default: cpu.",
 )
-@click.option("--interval-ms", type=click.FloatRange(1, 1000), default=10.0, show_default=True, help="Between samples.")
+@click.option(
+    "--interval-ms",
+    type=click.FloatRange(1, 1000),
+    default=10.0,
+    show_default=True,
+    help="Milliseconds between samples.",
+)
 @click.option(
     "--allow-sysctls",
     is_flag=True,
-    help="Change kernel.perf_event_paranoid and kernel.kptr_restrict for the time, where kernel frames need it.",
+    help="If kernel frames need it, change kernel.perf_event_paranoid and kernel.kptr_restrict, and put them back.",
 )
-@click.option("--cost", is_flag=True, help="Measure what profiling costs: a window without before each slice.")
-@click.option("--probe", is_flag=True, help="Only say what could be had on this host.")
+@click.option(
+    "--cost",
+    is_flag=True,
+    help="Measure what profiling costs, in a window without the profiler before each slice. It doubles the time.",
+)
+@click.option("--probe", is_flag=True, help="Only report which profilers work on this host. Nothing is started.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the flamegraph is written; default: with the capture.",
+    help="File of the flamegraph. Default: flamegraph.html in the capture's directory.",
 )
 @click.option("--no-open", is_flag=True, help="Do not open the flamegraph in a browser.")
 @captures_dir_option
@@ -74,21 +95,30 @@ def command(
     output: Path | None,
     no_open: bool,
     captures_dir: Path | None,
-    inventory: Path | None,
+    inventory: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Profile a live bridge without a restart, and write its flamegraph.
 
-    Nothing of the bridge is drained, restarted or left changed; the profiler stops by itself where the link is cut. It
-    says which engine it takes, what that costs and what it cannot see. The paths of the capture and of its page go to
-    stdout.
+    The bridge goes on serving calls: it is not drained, not restarted, and left unchanged. If the link is cut, the
+    profiler stops by itself. jvbtune reports which profiler it takes, what that costs and what it cannot see. The paths
+    of the capture and of the flamegraph go to stdout.
+
+    \b
+    Examples:
+      jvbtune profile --host jvb-eu-1 --probe         which profilers work, and what they cost
+      jvbtune profile --host jvb-eu-1 --seconds 60
     """
     from jvbtune.bridge.client import BridgeClient
+    from jvbtune.capture import Request, capture, captures_directory, choose
     from jvbtune.errors import JvbtuneError
-    from jvbtune.flame.capture import Request, capture, captures_directory, choose
     from jvbtune.hosts import connect
     from jvbtune.hosts.agent_client import AgentClient
-    from jvbtune.sweep.run import bridge_arguments
+    from jvbtune.interrupts import handled
+    from jvbtune.inventory import bridge_arguments
+    from jvbtune.protocol import capture as messages
+    from jvbtune.protocol.agent import OfBridge
+    from jvbtune.protocol.codec import to_json
 
     request = Request(
         engine=engine,
@@ -100,17 +130,17 @@ def command(
         allow_sysctls=allow_sysctls,
     )
     entry = find_host(host_name, inventory)
-    with connect(entry) as host, AgentClient(host) as agent:
+    with handled(say), connect(entry) as host, AgentClient(host) as agent:
         bridge = bridge_arguments(entry)
-        leftover = agent.capabilities.get("leftover_journal")
-        if leftover:
-            say(f"{leftover['owner']} holds this host (run {leftover['run_id']}): a profile disturbs its trials")
+        leftover = agent.capabilities.leftover_journal
+        if leftover is not None:
+            say(f"{leftover.owner} holds this host (run {leftover.run_id}): a profile disturbs its trials")
         if probe:
-            found = agent.call("capture.probe", timeout_seconds=60, **bridge)
+            found = agent.call(messages.PROBE, OfBridge(bridge), timeout_seconds=60)
             choice = choose(request, found)
             _tell_choice(choice)
             if as_json:
-                print_json({"schema_version": 1, "host": host_name, "engine": choice.engine, "probe": found})
+                print_json({"schema_version": 1, "host": host_name, "engine": choice.engine, "probe": to_json(found)})
             return 0
         try:
             version = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port).version()
@@ -133,7 +163,7 @@ def command(
     for index, (path, document) in enumerate(zip(paths, documents, strict=True)):
         _tell(document)
         if not as_json:
-            click.echo(path)
+            put(path)
         page = output if output is not None and index == 0 else path / PAGE
         _draw(path, page, no_open=no_open or as_json or index > 0, echo=not as_json)
     return 0
@@ -141,8 +171,8 @@ def command(
 
 def _draw(path: Path, page: Path, *, no_open: bool, echo: bool) -> None:
     """The capture as a flamegraph."""
+    from jvbtune.capture.stored import load_capture
     from jvbtune.cli.flame_common import reader_of, write_page, write_text
-    from jvbtune.flame.captures import load_capture
     from jvbtune.flame.compare import merge
     from jvbtune.flame.viewer import render_html
 
@@ -163,9 +193,9 @@ def _observe(slices: int) -> Any:
             _tell_choice(data["choice"])
         elif event == "sysctls":
             changed = ", ".join(f"{name} = {value}" for name, value in data["values"].items())
-            say(f"for the time of the capture: {changed}; a guard on the host puts them back")
+            say(f"during the capture: {changed}; a guard on the host puts them back")
         elif event == "reverted":
-            say("the sysctls were put back")
+            say("The sysctls were put back.")
 
     return observe
 
@@ -174,7 +204,7 @@ def _tell_choice(choice: Any) -> None:
     say(f"engine: {choice.engine}, event {choice.native_event}, because {choice.because}")
     say(f"cost: {choice.cost}")
     for text in choice.lost:
-        say(f"lost with it: {text}")
+        say(f"it cannot see: {text}")
 
 
 def _tell(document: Mapping[str, Any]) -> None:
@@ -193,7 +223,7 @@ def _tell(document: Mapping[str, Any]) -> None:
         text += f"; the samples are {document['sampled_ratio']:.0%} of its CPU time"
     say(text)
     if document.get("cost"):
-        from jvbtune.flame.capture.cost import Cost
+        from jvbtune.capture.cost import Cost
 
         say(f"profiling cost {Cost.from_json(document['cost'])}")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from jvbtune.cli.common import on_terminal, say
-
-#: Trials of so many seconds tell how fast a host really goes; before that the estimate stands.
-PACE_SECONDS = 30.0
+from jvbtune.sweep.pace import Pace
+from jvbtune.text import printable
 
 
 class Progress:
@@ -20,10 +18,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._step = ""
-        self._begun = self._finished = time.monotonic()
-        #: Estimated seconds of each trial that is still to be done.
-        self._missing: dict[str, float] = {}
-        self._planned_seconds = 0.0
+        self._pace = Pace({})
 
     def __enter__(self) -> Progress:
         if on_terminal():
@@ -32,7 +27,7 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -55,7 +50,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(printable(text), highlight=False, markup=False)
         else:
             say(text)
 
@@ -67,14 +62,12 @@ class Progress:
             self._say(f"found on arrival: {name} = {value}")
 
     def _on_planned(self, data: Mapping[str, Any]) -> None:
-        self._missing = dict(data["seconds"])
-        self._planned_seconds = sum(self._missing.values())
-        self._begun = self._finished = time.monotonic()
-        self._say(f"{len(self._missing)} trials, about {self._planned_seconds / 60:.1f} min")
+        self._pace = Pace(data["seconds"])
+        self._say(f"{len(self._pace)} trials, about {self._pace.planned_seconds / 60:.1f} min")
         if self._bar is not None:
             total = sum(1 for _ in data["plan"].trials())
             self._task = self._bar.add_task(
-                "starting", total=total, completed=total - len(self._missing), left=self._left()
+                "starting", total=total, completed=total - len(self._pace), left=self._left()
             )
 
     def _on_step_started(self, data: Mapping[str, Any]) -> None:
@@ -86,6 +79,19 @@ class Progress:
         buffers = {socket["rcvbuf_bytes"] for socket in data["sockets"]}
         self._say(f"    socket buffer {', '.join(str(b) for b in sorted(buffers)) or 'unknown'} bytes (sock_diag)")
 
+    def _on_warmed_up(self, data: Mapping[str, Any]) -> None:
+        after = f"after {float(data['seconds']):.0f} s"
+        if data["ended"] == "compiled":
+            spent = data.get("compiler_core_seconds")
+            cost = "" if spent is None else f"; the JVM's compilers used {float(spent):.1f} s of CPU since its start"
+            self._say(f"    warm {after}{cost}")
+        elif data["ended"] == "longest":
+            self._say(
+                f"    still compiling {after} of load: trials that measure the compiler are repeated, or not used"
+            )
+        else:
+            self._say(f"    taken as warm {after} of load: the JVM's threads are unknown")
+
     def _on_trial_started(self, data: Mapping[str, Any]) -> None:
         self._update(f"{float(data['intended_pps']) / 1000:.1f} kpps")
 
@@ -96,11 +102,11 @@ class Progress:
         choice = data["choice"]
         self._say(f"    profiling by {choice.engine} ({choice.native_event}): {choice.because}")
         for text in choice.lost:
-            self._say(f"    lost with it: {text}")
+            self._say(f"    it cannot see: {text}")
 
     def _on_captured(self, data: Mapping[str, Any]) -> None:
         if data["cost"] is not None:
-            from jvbtune.flame.capture.cost import Cost
+            from jvbtune.capture.cost import Cost
 
             self._say(f"    profiling cost {Cost.from_json(data['cost'])}")
 
@@ -108,8 +114,7 @@ class Progress:
         self._say(f"    NOT PROFILED: {data['message']}")
 
     def _on_trial_finished(self, row: Mapping[str, Any]) -> None:
-        done = self._missing.pop(str(row["trial"]), None) is not None
-        self._finished = time.monotonic()
+        done = self._pace.done(str(row["trial"]))
 
         def figure(name: str, text: str) -> str:
             value = row.get(name)
@@ -122,7 +127,7 @@ class Progress:
             figure("socket_drops", "drops {}"),
             figure("delay_p99_ms", "p99 {:.1f} ms"),
             "bursts" if row["kind"] == "burst" else row["kind"] if row["kind"] in ("probe", "profiled") else "",
-            f"left {self._left()}" if self._planned_seconds else "",
+            f"left {self._left()}" if self._pace.planned_seconds else "",
         ]
         note = "" if row["valid"] else "   NOT USED: " + "; ".join(row["invalid_because"])
         self._say("    " + "  ".join(part for part in parts if part) + note)
@@ -137,16 +142,17 @@ class Progress:
         for name, value in report.get("restored", {}).items():
             self._say(f"put back: {name} = {value}")
         for name, values in report.get("foreign", {}).items():
-            self._say(f"left: {name} is {values['found']}, somebody else changed it (it was {values['baseline']})")
+            self._say(
+                f"left as it is: {name} is {values['found']}, somebody else changed it (it was {values['baseline']})"
+            )
+        for note in report.get("notes") or ():
+            self._say(str(note))
 
     def _update(self, what: str) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=f"{self._step}  {what}")
+            self._bar.update(self._task, description=printable(f"{self._step}  {what}"))
 
     def _left(self) -> str:
         """What the missing trials take, at the pace of those that were done."""
-        missing = sum(self._missing.values())
-        done = self._planned_seconds - missing
-        pace = (self._finished - self._begun) / done if done >= PACE_SECONDS else 1.0
-        left = missing * pace
+        left = self._pace.left_seconds()
         return f"{left:.0f} s" if left < 90 else f"{left / 60:.1f} min"

@@ -2,94 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, run_argument, runs_dir_option
-from jvbtune.flame.capture.cost import Cost
-from jvbtune.report.result import result_of
-from jvbtune.store import open_run
-from jvbtune.sweep.profiled import captures_of
+from jvbtune.cli.common import json_option, print_json, put, run_argument, runs_dir_option
 
 
 @click.command("show")
 @run_argument
-@click.option("--trials", "with_trials", is_flag=True, help="Also list every trial.")
+@click.option("-v", "--verbose", is_flag=True, help="Add the reasons, the evidence for each setting, and the profiles.")
+@click.option("--trials", "with_trials", is_flag=True, help="List every trial.")
+@click.option("--refit", is_flag=True, help="Compute the result again from the run's trials.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
 @runs_dir_option
 @json_option
-def command(run: str, with_trials: bool, runs_dir: Path | None, as_json: bool) -> int:
-    """Show what a run found: max packet rate with its interval, a verdict on each setting, the trials.
+def command(
+    run: str, verbose: bool, with_trials: bool, refit: bool, schema: bool, runs_dir: Path | None, as_json: bool
+) -> int:
+    """Show what a run found: what to set, how sure it is, and what to do next.
 
-    RUN is an id, the beginning of one, a path, or latest. Exit code 5 where there is no trustworthy recommendation.
+    RUN is an id, the beginning of one, a path, or latest. Exit code 5 means that the run has no trustworthy
+    recommendation.
+
+    \b
+    Examples:
+      jvbtune show
+      jvbtune show 20260801 -v
+      jvbtune show latest --json
     """
-    opened = open_run(run, runs_dir)
-    result = result_of(opened)
-    captures = captures_of(opened.path)
+    from jvbtune.cli.result_text import details, summary
+    from jvbtune.result.model import RunResult
+    from jvbtune.result.stored import result_of, schema_of, to_json
+    from jvbtune.store import open_run
+
+    if schema:
+        print_json(schema_of(RunResult, "jvbtune show --json"))
+        return 0
+    result = result_of(open_run(run, runs_dir), refit=refit)
     if as_json:
-        keys = ("path", "id", "engine", "event", "step", "settings", "intended_pps", "kernel_frames", "lost", "cost")
-        print_json({**result, "captures": [{key: one.get(key) for key in keys} for one in captures]})
+        print_json(to_json(result))
     else:
-        click.echo(text_of(result, with_trials=with_trials))
-        if captures:
-            click.echo("\nProfiles")
-        for one in captures:
-            price = "" if one["cost"] is None else f"; profiling cost {Cost.from_json(one['cost'])}"
-            click.echo(f"  {one['step']} at {one['intended_pps']:.0f} pps: {one['path']}{price}")
-    return 0 if result["recommendation"] is not None else 5
-
-
-def text_of(result: Mapping[str, Any], *, with_trials: bool = False) -> str:
-    """The result for people."""
-    lines = [f"Run {result['id']} on {result['host']}: {result['status']}", ""]
-    figures = result["recommendation"]
-    if figures is None:
-        lines.append("No recommendation: the data cannot carry one.")
-    else:
-        low, high = figures["interval_pps"]
-        lines.append(
-            f"Max packet rate  {figures['max_packet_rate_pps']:,.0f} pps   "
-            f"(95 % interval {low:,.0f} to {high:,.0f})".replace(",", "\u202f")
-        )
-        behind = f"; next: {figures['next_limit']}" if figures.get("next_limit") else ""
-        lines.append(f"Bound by         {figures['binding_limit']}{behind}")
-        told = result.get("thresholds")
-        if told:
-            lines.append(f"Load threshold   {told['load_threshold_pps']:.0f} pps: what 19 of 20 restarts carry")
-        lines.append(f"Model            {figures['model']}, {figures['restarts']} restarts, {figures['trials']} trials")
-    lines += [f"  - {reason}" for reason in result["reasons"]]
-    if result["settings"]:
-        lines += ["", "Settings"]
-    for setting in result["settings"]:
-        values = ", ".join(str(value) for value in setting["values"])
-        lines.append(f"  {setting['name']}  [{values}]: {setting['verdict']}")
-        if setting["verdict"] == "better":
-            lines.append(f"      recommended: {setting['recommended']}")
-        told = setting["verdict"] in ("better", "worse")  # its reason tells the figures
-        if setting["effect"] is not None and setting["interval"] and not told:
-            low, high = setting["interval"]
-            lines.append(f"      {setting['metric']} {setting['effect']:+.1%} (95 % {low:+.1%} to {high:+.1%})")
-        if setting["reason"]:
-            lines.append(f"      {setting['reason']}")
-    if result.get("receive_buffer"):
-        lines += ["", "Receive buffer", f"  {result['receive_buffer']['sentence']}"]
-    trials = result["trials"]
-    invalid = [trial for trial in trials if not trial["valid"]]
-    lines += ["", f"{len(trials)} trials, {len(invalid)} of them not used"]
-    listed = trials if with_trials else invalid
-    lines += [_trial_line(trial) for trial in listed[: None if with_trials else 10]]
-    return "\n".join(lines)
-
-
-def _trial_line(trial: Mapping[str, Any]) -> str:
-    def number(name: str, form: str) -> str:
-        value = trial.get(name)
-        return "-" if value is None else format(value, form)
-
-    because = "" if trial["valid"] else "  " + "; ".join(trial["invalid_because"] or ())
-    return (
-        f"  {trial['trial']}: {number('bridge_pps', '.0f')} pps, {number('bridge_cpu_cores', '.2f')} cores, "
-        f"loss {number('loss_ratio', '.2g')}, p99 {number('delay_p99_ms', '.1f')} ms{because}"
-    )
+        lines = summary(result)
+        if verbose or with_trials:
+            lines += ["", *details(result, with_trials=with_trials)]
+        put("\n".join(lines))
+    return 0 if result.recommendation is not None else 5

@@ -6,49 +6,100 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, say
+from jvbtune.cli.common import PacketRate, json_option, print_json, put, say
 
 
 @click.command("simulate")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the run.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where the run is written."
+    "--seed",
+    type=click.IntRange(0, 2**31),
+    default=1,
+    show_default=True,
+    help="Seed. The same seed writes the same run.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Same seed, same run.")
-@click.option("--name", default="simulated", show_default=True, help="The host's name.")
+@click.option("--name", default="simulated", show_default=True, help="Name of the host.")
 @click.option(
     "--streams",
     type=click.Choice(["few-fast", "many-slow"]),
     default="few-fast",
     show_default=True,
-    help="A packet of many slow streams costs twice.",
+    help="Kind of load. A packet of many slow streams costs twice as much.",
 )
 @click.option(
-    "--cores", type=click.FloatRange(1, 256), default=1.0, show_default=True, help="A host so many times as large."
+    "--cores", type=click.FloatRange(1, 256), default=1.0, show_default=True, help="Size of the host, in cores."
 )
-@click.option("--curvature", type=click.FloatRange(0, 10), default=0.0, show_default=True, help="Above 0: convex CPU.")
-@click.option("--blocks", type=click.IntRange(1, 100), default=4, show_default=True, help="Restarts of a step.")
-@click.option("--levels", type=click.IntRange(1, 50), default=6, show_default=True, help="Packet rates.")
 @click.option(
-    "--top", type=click.FloatRange(0.05, 2), default=1.1, show_default=True, help="Highest load, of the truth."
+    "--curvature",
+    type=click.FloatRange(0, 10),
+    default=0.0,
+    show_default=True,
+    help="Convexity of CPU against the packet rate. 0: concave, as a real bridge.",
 )
-@click.option("--seconds", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Of a trial.")
-@click.option("--restart-sd", type=click.FloatRange(0, 1), default=0.06, show_default=True, help="Between restarts.")
-@click.option("--outliers", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of the trials.")
-@click.option("--neighbours", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share with steal.")
-@click.option("--drift-per-hour", type=float, default=0.0, show_default=True, help="Of CPU, relative.")
+@click.option("--blocks", type=click.IntRange(1, 100), default=4, show_default=True, help="Restarts of each step.")
+@click.option("--levels", type=click.IntRange(1, 50), default=6, show_default=True, help="Number of packet rates.")
 @click.option(
-    "--warm-up", type=click.FloatRange(0, 5), default=0.0, show_default=True, help="Extra CPU as a trial begins."
+    "--top",
+    type=click.FloatRange(0.05, 2),
+    default=1.1,
+    show_default=True,
+    help="Highest load, relative to the true max packet rate.",
 )
-@click.option("--clock-offset", type=float, default=0.0, show_default=True, help="Host − controller, in seconds.")
 @click.option(
-    "--in-share", type=click.FloatRange(0.01, 0.99), default=0.2, show_default=True, help="Packets in, of all."
+    "--seconds", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Trial length, in seconds."
 )
-@click.option("--relay-share", type=click.FloatRange(0, 0.98), default=0.0, show_default=True, help="Packets relayed.")
 @click.option(
-    "--endpoint-us", type=click.FloatRange(0), default=0.0, show_default=True, help="CPU a second of an endpoint."
+    "--restart-sd",
+    type=click.FloatRange(0, 1),
+    default=0.06,
+    show_default=True,
+    help="Standard deviation between restarts, relative.",
 )
-@click.option("--other-shapes", is_flag=True, help="Also two shapes of conference, to tell the costs apart.")
-@click.option("--generator-pps", type=click.FloatRange(1), default=None, help="Where the generator saturates.")
+@click.option(
+    "--outliers", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of trials that are outliers."
+)
+@click.option(
+    "--neighbours", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of trials with CPU steal."
+)
+@click.option("--drift-per-hour", type=float, default=0.0, show_default=True, help="Drift of CPU per hour, relative.")
+@click.option(
+    "--warm-up",
+    type=click.FloatRange(0, 5),
+    default=0.0,
+    show_default=True,
+    help="Extra CPU at the beginning of a trial, relative.",
+)
+@click.option(
+    "--clock-offset", type=float, default=0.0, show_default=True, help="Host clock minus controller clock, in seconds."
+)
+@click.option(
+    "--in-share",
+    type=click.FloatRange(0.01, 0.99),
+    default=0.2,
+    show_default=True,
+    help="Share of packets in among all packets.",
+)
+@click.option(
+    "--relay-share",
+    type=click.FloatRange(0, 0.98),
+    default=0.0,
+    show_default=True,
+    help="Share of relayed packets among all packets.",
+)
+@click.option(
+    "--endpoint-us",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="CPU of an endpoint, in µs per second.",
+)
+@click.option("--other-shapes", is_flag=True, help="Add two shapes of conference, so that the costs can be separated.")
+@click.option(
+    "--generator-pps",
+    type=PacketRate(1),
+    default=None,
+    help="Packet rate at which the generator saturates. Default: never.",
+)
 @click.option("--buffers", is_flag=True, help="Also sweep rmem_max and two negative controls, with bursts.")
 @json_option
 def command(
@@ -76,18 +127,19 @@ def command(
     buffers: bool,
     as_json: bool,
 ) -> None:
-    """Write a run of a simulated host whose truth is known, in the format of a measured one.
+    """Write a run of a simulated host with known figures, in the format of a measured run.
+
+    Nothing is measured and no host is touched. The curves are those of a real bridge: see docs/method.md.
 
     \b
-        jvbtune simulate --out runs --blocks 6
-        jvbtune fit --runs-dir runs latest
-
-    Nothing is measured and no host is touched. The shapes are a real bridge's; see docs/method.md.
+    Example:
+      jvbtune simulate --out runs --blocks 6
+      jvbtune fit --runs-dir runs latest
     """
     from dataclasses import replace
 
     from jvbtune.fit import Limits
-    from jvbtune.fit.simulator import Design, Disturbance, Mix, SimulatedHost
+    from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, SimulatedMix
     from jvbtune.fit.simulator.host import LISTENERS, SMALL, many_slow_streams
     from jvbtune.fit.simulator.run import write_run
     from jvbtune.fit.simulator.samples import SampleNoise
@@ -97,7 +149,7 @@ def command(
     limits = Limits()
     if in_share + relay_share >= 1:
         raise click.UsageError("--in-share and --relay-share leave nothing for packets out")
-    mix = Mix(in_share, 1 - in_share - relay_share, relay_share)
+    mix = SimulatedMix(in_share, 1 - in_share - relay_share, relay_share)
     truth = host.truth(limits, mix)
     binding = min(truth, key=lambda limit: truth[limit])
     highest = top * truth[binding]
@@ -133,5 +185,5 @@ def command(
             {"schema_version": 1, "run": run.id, "path": str(run.path), "truth_pps": rounded, "binding_limit": binding}
         )
     else:
-        click.echo(run.path)
-        say(f"the truth: {truth[binding]:.0f} pps, bound by {binding}")
+        put(run.path)
+        say(f"true max packet rate: {truth[binding]:.0f} pps, limited by {binding}")

@@ -3,41 +3,91 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jvbtune.errors import NoRecommendation, UsageError
-from jvbtune.export import docker, jvb_conf, sysctl
-from jvbtune.report.result import result_of
-from jvbtune.store import Run
+from jvbtune.export import (
+    ansible,
+    autoscaler,
+    cloud,
+    docker,
+    jicofo,
+    jvb_conf,
+    jvm,
+    kubernetes,
+    prometheus,
+    sysctl,
+    telegraf,
+    terraform,
+)
+from jvbtune.observe.columns import MEASUREMENT
+from jvbtune.result.model import RunResult, Source, Status
+from jvbtune.result.stored import to_json
 from jvbtune.store.atomic import write_bytes
 
-Renderer = Callable[[Mapping[str, Any]], dict[str, str]]
+#: ``pin``: also write the values that the run was measured with.
+Renderer = Callable[[RunResult, bool], dict[str, str]]
 
 
-def _json(result: Mapping[str, Any]) -> dict[str, str]:
-    return {"jvbtune.json": json.dumps(result, indent=2, default=str) + "\n"}
+def _json(result: RunResult, pin: bool) -> dict[str, str]:
+    del pin  # they are in it anyway
+    return {"jvbtune.json": json.dumps(to_json(result), indent=2) + "\n"}
 
 
 RENDERERS: dict[str, Renderer] = {
     "sysctl": sysctl.render,
     "jvb-conf": jvb_conf.render,
     "docker": docker.render,
+    "jicofo": jicofo.render,
+    "ansible": ansible.render,
+    "terraform": terraform.render,
+    "cloud-init": cloud.render_cloud_init,
+    "startup": cloud.render_startup,
+    "jvm": jvm.render,
+    "kubernetes": kubernetes.render,
+    "autoscaler": autoscaler.render,
     "json": _json,
 }
 
 
-def export_run(run: Run, format_name: str) -> dict[str, str]:
-    """The files of one format. Raises NoRecommendation where the run cannot carry them."""
+#: Formats for a fleet: hosts of several machine types in one set of files. ``measurement``: its name in InfluxDB.
+FLEET_RENDERERS: dict[str, Callable[[Sequence[RunResult], str], dict[str, str]]] = {
+    "telegraf": telegraf.render,
+    "prometheus": lambda results, measurement: prometheus.render(results),
+}
+
+
+def export_fleet(results: Sequence[RunResult], format_name: str, measurement: str = MEASUREMENT) -> dict[str, str]:
+    """The files of one format for all hosts. Raises NoRecommendation if a run does not support them."""
+    for result in results:
+        _refuse(result)
+    return FLEET_RENDERERS[format_name](results, measurement)
+
+
+def export(result: RunResult, format_name: str, *, pin: bool = False) -> dict[str, str]:
+    """The files of one format. Raises NoRecommendation if the run does not support them."""
     if format_name not in RENDERERS:
-        raise UsageError(f"unknown format {format_name!r}", hint=f"One of: {', '.join(RENDERERS)}")
-    result = result_of(run)
-    if format_name != "json" and result["status"] != "done":
-        raise NoRecommendation(f"run {run.id} is {result['status']}: an unfinished run is not exported")
-    if format_name != "json" and run.provenance("before").get("simulated"):
-        raise NoRecommendation(f"run {run.id} is simulated: no machine has these figures, and none is to be given them")
-    return RENDERERS[format_name](result)
+        raise UsageError(f"unknown format {format_name!r}", hint=f"One of: {', '.join((*RENDERERS, *FLEET_RENDERERS))}")
+    if format_name != "json":
+        _refuse(result)
+    return RENDERERS[format_name](result, pin)
+
+
+def _refuse(result: RunResult) -> None:
+    if result.status != Status.DONE:
+        raise NoRecommendation(
+            f"run {result.id} is {result.status.value}: an unfinished run is not exported",
+            hint=f"Go on with: jvbtune sweep --host {result.host} --resume {result.id}",
+        )
+    if result.source == Source.SIMULATED:
+        raise NoRecommendation(
+            f"run {result.id} is simulated: its figures belong to no machine, so they are not exported",
+            hint="Measure a host: jvbtune sweep --host HOST",
+        )
+    if result.recommendation is None:
+        reasons = "\n".join(str(reason) for reason in result.reasons)
+        raise NoRecommendation(f"run {result.id} has no trustworthy recommendation", hint=reasons or None)
 
 
 def write_files(files: Mapping[str, str], directory: Path) -> list[Path]:
@@ -45,6 +95,7 @@ def write_files(files: Mapping[str, str], directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(directory / name, text.encode())
         paths.append(directory / name)
     return paths

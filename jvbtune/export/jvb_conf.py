@@ -1,41 +1,36 @@
-"""HOCON for the bridge: the load measurement, its thresholds, and the receive buffer.
+"""HOCON for the bridge: the load measurement, its thresholds, a participant's stress, and the receive buffer.
 
 A threshold of the packet rate alone does nothing since 2024-11: ``load-measurement`` has to choose it (JVB's
-reference.conf). Recovery is 0.8 of the load threshold, the ratio of JVB's own defaults (50000, 40000).
+reference.conf). ``average-participant-stress`` belongs here, not in jicofo.conf: a JVB always reports its own value,
+and Jicofo uses the reported one (Bridge.kt, VideobridgeStatisticsShim.kt).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jvbtune.errors import NoRecommendation
-from jvbtune.export.header import header
-from jvbtune.export.settings import exported, names, reasons
+from jvbtune.export.header import comments, header
+from jvbtune.export.settings import evidence, is_sysctl, lines_of, without_effect
+from jvbtune.fit.reasons import Code
+from jvbtune.fit.thresholds import JICOFO_OVERLOADED_STRESS, Thresholds
+from jvbtune.result.model import RunResult, Traffic
 
 FILE_NAME = "jvbtune.conf"
-RECOVERY_RATIO = 0.8
-JICOFO_OVERLOADED_STRESS = 0.8
 
 
-def thresholds(result: Mapping[str, Any]) -> tuple[int, int]:
-    """(load threshold, recovery threshold) in packets per second. Raises NoRecommendation."""
-    figures = result["recommendation"]
-    if figures is None:
+def thresholds(result: RunResult) -> Thresholds:
+    """Raises NoRecommendation if there are none."""
+    found = result.thresholds
+    if found is None or int(found.load_threshold_pps) <= 0:
         raise NoRecommendation(
-            f"run {result['id']} has no trustworthy max packet rate", hint="\n".join(result["reasons"]) or None
+            f"run {result.id} has no load threshold", hint="\n".join(str(r) for r in result.reasons) or None
         )
-    load = int(figures["export_pps"])
-    if load <= 0:
-        raise NoRecommendation(
-            f"run {result['id']}: nothing that 19 of 20 restarts would carry can be said", hint="Run more blocks."
-        )
-    return load, int(load * RECOVERY_RATIO)
+    return found
 
 
-def hocon(result: Mapping[str, Any]) -> str:
+def hocon(result: RunResult, *, pin: bool = False) -> str:
     """The assignments, without a head."""
-    load, recovery = thresholds(result)
+    found = thresholds(result)
+    load, recovery = int(found.load_threshold_pps), int(found.recovery_threshold_pps)
     text = (
         "videobridge.load-management.load-measurements {\n"
         '  load-measurement = "packet-rate"\n'
@@ -45,52 +40,61 @@ def hocon(result: Mapping[str, Any]) -> str:
         "  }\n"
         "}\n"
     )
-    for name, value in sorted(exported(result).items()):
-        if name in names(result, sysctl=False):
-            text += f"{name} = {value}\n"
+    if found.average_participant_stress is not None:
+        text += f"videobridge.load-management.average-participant-stress = {found.average_participant_stress:.5f}\n"
+    for line in lines_of(result, pin=pin):
+        if not is_sysctl(line.name):
+            text += f"{line.name} = {line.value}\n"
     return text
 
 
-def why(result: Mapping[str, Any]) -> list[str]:
-    """The head's reasons."""
-    load, _ = thresholds(result)
-    figures = result["recommendation"]
-    low, high = figures["interval_pps"]
-    return [
-        f"max packet rate {figures['max_packet_rate_pps']:.0f} pps (in + out), 95 % interval {low:.0f} to {high:.0f}; "
-        f"bound by {figures['binding_limit']}.",
-        f"The load threshold, {load} pps, is what 19 of 20 restarts carry: at the max packet rate half of them break "
-        "the limit.",
-        *_mix(figures.get("mix")),
-        f"Stress 1 is {load} pps. Jicofo takes a bridge at stress {JICOFO_OVERLOADED_STRESS} for overloaded, which is "
-        f"{load * JICOFO_OVERLOADED_STRESS:.0f} pps: do not derate again.",
-        *reasons(result, names(result, sysctl=False)),
+def why(result: RunResult) -> list[str]:
+    """The head's reasons, one for each line that is set."""
+    found, figures = thresholds(result), result.recommendation
+    assert figures is not None
+    low, high = figures.interval_pps
+    load = found.load_threshold_pps
+    lines = [
+        f"load-threshold: 95 % of restarts stay within every limit at {load:.0f} pps. The max packet rate, "
+        f"{figures.max_packet_rate_pps:.0f} pps (95 % interval {low or 0:.0f} to {high or 0:.0f}, limited by "
+        f"{figures.binding_limit}), is where half of them exceed it.",
+        *_mix(result.traffic),
+        *(str(remark) for remark in result.remarks if remark.code in (Code.AUDIO_ONLY, Code.POOLED)),
+        f"Jicofo treats a bridge at stress {JICOFO_OVERLOADED_STRESS} as overloaded, which is "
+        f"{found.overloaded_pps:.0f} pps. Do not lower the threshold for that again.",
     ]
+    if found.average_participant_stress is not None:
+        of = "production" if found.packets_per_participant_source == "history" else "the load that was run"
+        lines.append(
+            f"average-participant-stress: {found.packets_per_participant_pps or 0:.0f} pps per participant (from {of}) "
+            "/ load-threshold. The bridge reports it to Jicofo; in jicofo.conf it has no effect."
+        )
+    lines += [f"{line.name}: {line.why}" for line in lines_of(result) if not is_sysctl(line.name)]
+    return lines
 
 
-def _mix(mix: Mapping[str, Any] | None) -> list[str]:
-    if mix is None:
+def _mix(traffic: Traffic | None) -> list[str]:
+    if traffic is None:
         return []
-    if mix["worst_source"] == "history" and mix["worst_rate_ratio"] < 1:
+    held = f"Traffic mix: {traffic.description}" + (f"; conferences of {traffic.shape}." if traffic.shape else ".")
+    if traffic.worst_source == "history" and traffic.worst_rate_ratio < 1:
         return [
-            f"It was measured with {mix['holds_for']}, and is {mix['worst_rate_ratio']:.0%} of what these carry, so "
-            "that it holds for the dearest packets of the host's own history."
+            held,
+            f"The threshold is {traffic.worst_rate_ratio:.0%} of that, for production's most expensive packets.",
         ]
-    return [f"It holds for packets as they were run: {mix['holds_for']}."]
+    return [held]
 
 
-def participant_stress(result: Mapping[str, Any]) -> str | None:
-    """Jicofo's average-participant-stress, as measured; None where participants were not counted."""
-    stress = (result.get("thresholds") or {}).get("average_participant_stress")
-    return None if stress is None else f"{stress:.5f}"
-
-
-def render(result: Mapping[str, Any]) -> dict[str, str]:
+def render(result: RunResult, pin: bool = False) -> dict[str, str]:
     """{file name: text}: to be included at the end of jvb.conf."""
     undo = [f'remove the line  include "{FILE_NAME}"  from jvb.conf and restart the bridge']
     text = header(result, why=why(result), undo=undo)
-    text += f'# To apply: put it beside jvb.conf, end jvb.conf with the line  include "{FILE_NAME}"  and restart.\n'
-    stress = participant_stress(result)
-    if stress is not None:
-        text += f"# For jicofo.conf, not here: jicofo.bridge.average-participant-stress = {stress}\n"
-    return {FILE_NAME: text + hocon(result)}
+    text += comments(
+        [
+            f'To apply: put it beside jvb.conf, end jvb.conf with the line  include "{FILE_NAME}"  and restart the',
+            "drained bridge. Seen in force by: /colibri/stats (average_participant_stress; stress_level =",
+            "packet rate / load-threshold).",
+            *(evidence(verdict) for verdict in without_effect(result) if not is_sysctl(verdict.name)),
+        ]
+    )
+    return {FILE_NAME: text + hocon(result, pin=pin)}

@@ -1,40 +1,78 @@
-"""Which settings are exported: those whose measured difference is significant and better. All others are named."""
+"""Which settings are exported, with which values, and the evidence for each.
+
+A setting is exported if a value was found better than the one in force, or if it is part of the receive buffer that
+this host needs. What made no difference is a comment. Only catalogued names, and only values in canonical form.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-ICE4J_PREFIX = "ice4j."
-
-
-def exported(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Setting -> recommended value."""
-    return {s["name"]: s["recommended"] for s in result["settings"] if s["verdict"] == "better"}
+from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
+from jvbtune.fit.compare import SettingVerdict, Verdict
+from jvbtune.result.model import RunResult
+from jvbtune.settings.catalogue import CATALOGUE, DEFAULT_ICE4J_BUFFER_BYTES
 
 
-def reasons(result: Mapping[str, Any], names: set[str]) -> Iterator[str]:
-    """A line for each swept setting of ``names``: what was found, whether it is exported."""
-    for setting in result["settings"]:
-        if setting["name"] not in names:
-            continue
-        values = ", ".join(str(value) for value in setting["values"])
-        if setting["verdict"] == "better":
-            yield f"{setting['name']} = {setting['recommended']}: {_evidence(setting)} (swept: {values})"
-        else:
-            why = setting["reason"] or setting["verdict"]
-            yield f"{setting['name']}: not set: {setting['verdict']}; {why} (swept: {values})"
+@dataclass(frozen=True)
+class Line:
+    """One assignment, and why."""
+
+    name: str
+    value: int | str
+    why: str
 
 
-def _evidence(setting: Mapping[str, Any]) -> str:
-    if setting["effect"] is None or setting["interval"] is None:
-        return str(setting["reason"] or "better")
-    low, high = setting["interval"]
-    text = f"{setting['metric']} {setting['effect']:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
-    return f"{text}; {setting['reason']}" if setting["reason"] else text
+def lines_of(result: RunResult, *, pin: bool = False) -> list[Line]:
+    """Every setting to be set, by name. ``pin``: also those that the run was measured with."""
+    pinned = [Line(name, value, "the run was measured with it") for name, value in result.measured_with.items()]
+    better = {
+        verdict.name: Line(verdict.name, _text_or_number(verdict.recommended), f"better: {verdict.reason}")
+        for verdict in result.settings
+        if verdict.verdict == Verdict.BETTER and verdict.recommended is not None
+    }
+    buffer = _buffer(result, better.get(RMEM_MAX))
+    found = {line.name: line for line in (*(pinned if pin else ()), *better.values(), *buffer)}
+    return [_canonical(line) for _, line in sorted(found.items())]
 
 
-def names(result: Mapping[str, Any], *, sysctl: bool) -> set[str]:
-    """The swept settings that are sysctls, or those that are not."""
-    every = {str(setting["name"]) for setting in result["settings"]}
-    return {name for name in every if name.startswith(ICE4J_PREFIX) != sysctl}
+def _buffer(result: RunResult, better: Line | None) -> Iterable[Line]:
+    """The receive buffer that this host needs, unless a larger one was found better."""
+    advice = result.receive_buffer
+    if advice is None:
+        return
+    size = advice.rmem_max_bytes
+    if better is not None and int(better.value) > size:
+        return
+    yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}")
+    if size > DEFAULT_ICE4J_BUFFER_BYTES:
+        yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: its default is {DEFAULT_ICE4J_BUFFER_BYTES}")
+
+
+def without_effect(result: RunResult) -> list[SettingVerdict]:
+    """Swept settings that are not set, for the comments."""
+    set_names = {line.name for line in lines_of(result)}
+    return [verdict for verdict in result.settings if verdict.name not in set_names]
+
+
+def evidence(verdict: SettingVerdict) -> str:
+    """``name: no difference; why (tried: values)``."""
+    values = ", ".join(str(value) for value in verdict.values)
+    return f"{verdict.name}: not set. {verdict.verdict}: {verdict.reason} (tried: {values})"
+
+
+def is_sysctl(name: str) -> bool:
+    return name != ICE4J_BUFFER
+
+
+def _text_or_number(value: int | float | str) -> int | str:
+    return int(value) if isinstance(value, float) else value
+
+
+def _canonical(line: Line) -> Line:
+    """Raises ValueError for what is in no catalogue, or has no canonical form: it would be loaded as root."""
+    if line.name not in CATALOGUE:
+        raise ValueError(f"{line.name!r} is no setting that jvbtune knows")
+    CATALOGUE[line.name].check(line.value)
+    return Line(line.name, CATALOGUE[line.name].normalise(line.value), line.why)

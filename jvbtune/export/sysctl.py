@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from jvbtune.export.header import header
-from jvbtune.export.settings import exported, names, reasons
+from jvbtune.export.header import comments, header
+from jvbtune.export.settings import evidence, is_sysctl, lines_of, without_effect
+from jvbtune.result.model import RunResult
 
 FILE_NAME = "60-jvbtune.conf"
 
 
-def render(result: Mapping[str, Any]) -> dict[str, str]:
-    """{file name: text}. A file of comments alone where no setting made a significant difference: it says so."""
-    mine = names(result, sysctl=True)
-    values = {name: value for name, value in exported(result).items() if name in mine}
-    why = list(reasons(result, mine)) or ["no sysctl was swept"]
+def render(result: RunResult, pin: bool = False) -> dict[str, str]:
+    """{file name: text}. Every host of this kind gets the same values, also one that was installed again."""
+    lines = [line for line in lines_of(result, pin=pin) if is_sysctl(line.name)]
     undo = [
         f"rm /etc/sysctl.d/{FILE_NAME}",
-        "then: sysctl --system, and restart the bridge (buffers are taken at start)",
+        "sysctl --system restores only what other files set: write the old values back, or reboot",
+        "restart the bridge while it is drained: a socket takes its buffer when it is created",
     ]
-    text = header(result, why=why, undo=undo)
-    text += "# To apply: install it as /etc/sysctl.d/" + FILE_NAME + ", run sysctl --system, restart the bridge.\n"
-    text += "# net.core.* are settings of the host, also where the bridge runs in a container.\n"
-    if not values:
-        text += "# No swept sysctl made a significant difference for the better: nothing is set.\n"
-    for name, value in sorted(values.items()):
-        text += f"{name} = {value}\n"
-    return {FILE_NAME: text}
+    text = header(result, why=[f"{line.name} = {line.value}: {line.why}" for line in lines] or ["nothing"], undo=undo)
+    text += comments(
+        [
+            f"To apply: install this file as /etc/sysctl.d/{FILE_NAME}, run sysctl --system, then drain and restart",
+            "the bridge. Seen in force by: sysctl NAME, and ss -uam sport = :10000 (rb = 2 x rmem_max).",
+            "net.core.* are settings of the host, even if the bridge runs in a container.",
+        ]
+    )
+    text += comments([evidence(verdict) for verdict in without_effect(result) if is_sysctl(verdict.name)])
+    if not lines:
+        text += comments(["No sysctl is set: none made a difference, and the receive buffer could not be sized."])
+    return {FILE_NAME: text + "".join(f"{line.name} = {line.value}\n" for line in lines)}

@@ -4,8 +4,8 @@ Pure: data frames in, frozen dataclasses out; no file, no host, nothing printed.
 """
 
 from jvbtune.fit.compare import Comparison, SettingVerdict, compare_settings
+from jvbtune.fit.host_fit import HostFit
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.recommend import recommend
-from jvbtune.fit.recommendation import Recommendation
 
-__all__ = ["Comparison", "Limits", "Recommendation", "SettingVerdict", "compare_settings", "recommend"]
+__all__ = ["Comparison", "HostFit", "Limits", "SettingVerdict", "compare_settings", "recommend"]

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import stats
+import scipy
 
-from jvbtune.fit.columns import of_main_shape
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import least_error, pseudo_values, spread_of_mean
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.scaled import ScaledCurve, fit_crossing
+from jvbtune.trials.frame import of_main_shape
 
 #: A CPU this full no longer grows with load: such trials say that the host is saturated, not what a packet costs.
 SATURATED_RATIO = 0.95
@@ -67,10 +67,12 @@ class Bound:
         return self._back(self.curve.mean(pps)), self._back(low), self._back(high)
 
     def _back(self, values: Floats) -> Floats:
-        if self.transform == "log_us":
-            return np.asarray(np.exp(values) / 1000)
-        if self.transform == "log1p":
-            return np.asarray(np.maximum(np.expm1(values) * self.floor, 0.0))
+        """The quantity itself; an end of a band beyond what a float holds is infinite."""
+        with np.errstate(over="ignore"):
+            if self.transform == "log_us":
+                return np.asarray(np.exp(values) / 1000)
+            if self.transform == "log1p":
+                return np.asarray(np.maximum(np.expm1(values) * self.floor, 0.0))
         return values
 
 
@@ -82,7 +84,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     """One for every limit whose quantity was measured at 3 packet rates or more; ``Unplaced`` where CPU was, but too
     few of them lie below saturation. ``force``: also bounds that lie far beyond the highest packet rate tested.
 
-    ``rows``: steady, valid, of one host and of settings that are alike; columns of ``prepare`` with ``plot`` and
+    ``rows``: steady, valid, of one host and of settings that are alike; columns of ``prepare`` with ``restart`` and
     ``block`` indices, and ``equivalent_pps`` (packets of the mean mix that cost the same). ``scale``: the highest
     packet rate tested.
     """
@@ -106,7 +108,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     loss = _rows(rows, "offered_pps", "loss_ratio", relative=False)
     if loss is not None:
         floor = limits.loss_ratio / 10
-        data = Data(loss.x, np.log1p(np.maximum(loss.y, 0) / floor), loss.plot, loss.block, relative=False)
+        data = Data(loss.x, np.log1p(np.maximum(loss.y, 0) / floor), loss.restart, loss.block, relative=False)
         goal = float(np.log1p(limits.loss_ratio / floor))
         found.append(
             _crossing(
@@ -117,7 +119,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     if delay is not None:
         # in microseconds, so that the logarithm is above 0 as the form needs it
         logs = np.log(np.maximum(delay.y, 1e-3) * 1000)
-        data = Data(delay.x, logs, delay.plot, delay.block, relative=False)
+        data = Data(delay.x, logs, delay.restart, delay.block, relative=False)
         goal = float(np.log(limits.delay_p99_ms * 1000))
         found.append(
             _crossing("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, DELAY_FORMS, scale, "log_us")
@@ -140,7 +142,7 @@ def _below(data: Data, name: str, limit: float, offered: Floats | None = None) -
         return part
     raise Unplaced(
         f"{name}: saturated from {rates[count]:.0f} pps on, and {count} of {rates.size} packet rates lie below it: "
-        f"where it is at {limit:g} cannot be told; run at least 3 packet rates below {rates[count]:.0f} pps"
+        f"the rate at which it is {limit:g} is unknown; run at least 3 packet rates below {rates[count]:.0f} pps"
     )
 
 
@@ -155,8 +157,8 @@ def _refuse_to_reach_into_saturation(bound: Bound, data: Data, below: Data) -> N
     if estimate <= first and float(np.median(data.y[left_out][near])) >= bound.limit:
         return
     raise Unplaced(
-        f"{bound.name}: saturated from {first:.0f} pps on, and what lies below it ends at {highest:.0f} pps, too far "
-        f"from where it would be at {bound.limit:g}; run packet rates between them"
+        f"{bound.name}: saturated from {first:.0f} pps on, and the highest rate below that is {highest:.0f} pps, too "
+        f"far from the rate at which it would be {bound.limit:g}; run packet rates between them"
     )
 
 
@@ -214,8 +216,8 @@ def _medians(data: Data) -> tuple[Floats, Floats]:
 
 
 def _subset(data: Data, keep: npt.NDArray[np.bool_]) -> Data:
-    plot = np.unique(data.plot[keep], return_inverse=True)[1]
-    return Data(data.x[keep], data.y[keep], plot, data.block[keep], data.relative)
+    restart = np.unique(data.restart[keep], return_inverse=True)[1]
+    return Data(data.x[keep], data.y[keep], restart, data.block[keep], data.relative)
 
 
 def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True) -> Data | None:
@@ -223,7 +225,7 @@ def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True
     keep = np.isfinite(x) & np.isfinite(y) & (x > 0) & ((y > 0) if relative else (y >= 0))
     if levels(x[keep]) < MIN_LEVELS:
         return None
-    data = Data(x, y, rows["plot"].to_numpy(), rows["block_index"].to_numpy(), relative)
+    data = Data(x, y, rows["restart"].to_numpy(), rows["block_index"].to_numpy(), relative)
     return _subset(data, keep)
 
 
@@ -233,11 +235,11 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
     top = TOP * scale
     logs = np.log(np.clip(rates, 1e-6 * scale, top))
     low, high, restart = 0.0, np.inf, 0.0
-    if data.plots >= 2:
+    if data.restarts >= 2:
         pseudo = pseudo_values(logs[0], logs[1:])
         spread = spread_of_mean(pseudo, data.block_of_plot())
-        half = float(replace(spread, error=np.maximum(spread.error, least_error(data.plots))).half_width())
-        half = float(np.hypot(half, 1.96 * curve.form_sd(limit)))
+        spread = replace(spread, error=np.maximum(spread.error, least_error(data.restarts)))
+        half = float(spread.with_known(curve.missed_sd(float(rates[0])) ** 2).half_width())
         low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
         restart = min(low, _restart_low(curve, limit, float(logs[0])))
         if high >= top:
@@ -245,18 +247,18 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
     return Bound(name, limit, unit, float(rates[0]), low, high, restart, curve)
 
 
-def next_restart_quantile(plots: int) -> float:
-    """Standard deviations below the mean of ``plots`` restarts above which 19 of 20 further ones lie (prediction
+def next_restart_quantile(restarts: int) -> float:
+    """Standard deviations below the mean of ``restarts`` of them above which 19 of 20 further ones lie (prediction
     bound: Hahn & Meeker, "Statistical Intervals", 1991, section 4.8)."""
-    return float(stats.t.ppf(0.95, plots - 1)) * math.sqrt(1 + 1 / plots)
+    return float(scipy.stats.t.ppf(0.95, restarts - 1)) * math.sqrt(1 + 1 / restarts)
 
 
 def _restart_low(curve: Curve, limit: float, log_estimate: float) -> float:
     """The packet rate that 19 of 20 further restarts carry within the limit."""
-    worse = limit * np.exp(-next_restart_quantile(curve.data.plots) * curve.restart_sd)
+    worse = limit * np.exp(-next_restart_quantile(curve.data.restarts) * curve.restart_sd)
     rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
     distance = max(0.0, log_estimate - np.log(rate))
-    return float(np.exp(log_estimate - np.hypot(distance, 1.96 * curve.form_sd(limit))))
+    return float(np.exp(log_estimate - np.hypot(distance, 1.96 * curve.missed_sd(float(np.exp(log_estimate))))))
 
 
 def _crossing(
@@ -271,18 +273,18 @@ def _crossing(
     floor: float = 0.0,
 ) -> Bound:
     found = fit_crossing(data, forms, goal, scale=scale)
-    some, plots = found.broken
+    some, restarts = found.broken
     note = ""
     if some:
         note = (
-            f"{name}: above its limit of {limit:g} {unit} in some trials, of {some} of {plots} restarts and from "
-            f"{found.broken_from:.0f} pps on, but not so that a packet rate could be told; run more blocks"
+            f"{name}: above its limit of {limit:g} {unit} in some trials, of {some} of {restarts} restarts and from "
+            f"{found.broken_from:.0f} pps on, but no packet rate follows from that; run more blocks"
         )
     if not np.isfinite(found.estimate):
         kept = found.lowest_seen
         return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor, note=note)
-    plots = max(2, found.broken[1])
-    restart = np.exp(min(found.low, found.estimate - next_restart_quantile(plots) * found.curve.restart_sd))
+    restarts = max(2, found.broken[1])
+    restart = np.exp(min(found.low, found.estimate - next_restart_quantile(restarts) * found.curve.restart_sd))
     high = float(np.exp(min(found.high, 700)))
     return Bound(
         name,

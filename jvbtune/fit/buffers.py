@@ -1,160 +1,147 @@
-"""The smallest receive buffer that rides out the stalls that were seen, and what a larger one would cost.
+"""The receive buffer that a host needs in production, and whether the bridge got the one that it asks for.
 
 A stall of the receiving thread leaves packets in the socket, each with its truesize (the kernel's charge, not its
-length). A buffer larger than the stall needs loses nothing more, and when the bridge is too slow for good it only adds
-delay: media that is late is as useless as media that is lost.
+length). The advice does not rest on the packets of the trials, nor on the stalls that a run of minutes happens to see:
+production carries video, and the rare pauses of collections and of the scheduler, and storms of joins, take 100 to 300
+ms. It is never below what the bridge asks for by itself, and comes in powers of two, so that two runs say the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from jvbtune.errors import UsageError
-from jvbtune.fit.recommendation import Recommendation
+from jvbtune.fit.reasons import Code, Reason
 
-#: Kernel 6.18, loopback, payload of at most 160 B (Opus). A NIC's driver may charge more: measure it there.
+#: Kernel 6.18, loopback, payload of 700 to 1400 B (video). A NIC's driver may charge more: measure it there.
+VIDEO_TRUESIZE_BYTES = 2304
+VIDEO_PAYLOAD_BYTES = 1200
+#: Payload of at most 160 B (Opus), likewise.
 OPUS_TRUESIZE_BYTES = 832
 #: Above it a buffer holds media that nobody wants any more.
 MAX_USEFUL_SECONDS = 0.5
-#: A sweep is too short to see the rare pauses of collections and of the scheduler, 100 to 300 ms on busy hosts.
-MIN_STALL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class BufferSize:
-    rcvbuf_bytes: int  #: what sock_diag has to show
-    rmem_max_bytes: int  #: half of it: the kernel doubles what is asked for
-    packets: int
-    holds_seconds: float  #: of stall at the peak packet rate
-
-    def delay_of(self, rmem_max_bytes: int, peak_in_pps: float, truesize_bytes: float) -> float:
-        """Seconds of stale media that a full buffer of another size holds at the same packet rate."""
-        return 2 * rmem_max_bytes / truesize_bytes / peak_in_pps
-
-
-def buffer_size(stall_seconds: float, peak_in_pps: float, truesize_bytes: float = OPUS_TRUESIZE_BYTES) -> BufferSize:
-    """p99.9 of the stalls × peak packets in × truesize, rounded up to a page; stalls count from 0.1 up to 0.5 s."""
-    if min(stall_seconds, peak_in_pps, truesize_bytes) <= 0:
-        raise UsageError("a buffer's size needs a stall, a packet rate and a truesize above 0")
-    seconds = min(max(stall_seconds, MIN_STALL_SECONDS), MAX_USEFUL_SECONDS)
-    packets = -int(-seconds * peak_in_pps // 1)
-    return _of_bytes(packets * truesize_bytes, peak_in_pps, truesize_bytes)
-
-
-def _of_bytes(rcvbuf_bytes: float, peak_in_pps: float, truesize_bytes: float) -> BufferSize:
-    asked = -int(-(rcvbuf_bytes / 2) // 4096) * 4096
-    packets = int(2 * asked / truesize_bytes)
-    return BufferSize(2 * asked, asked, packets, 2 * asked / truesize_bytes / peak_in_pps)
-
-
-#: RTP header and SRTP tag beside the RTP payload of a stream, in UDP payload bytes.
-OVERHEAD_BYTES = 12 + 16
-#: A quantile of 0.999 needs about so many values; of fewer, the largest is taken.
-ENOUGH = 1000
+#: What production's pauses and join storms take at least, whatever a short run saw.
+MIN_STALL_SECONDS = 0.25
+#: What a bridge asks for unless it is configured otherwise (JVB's application.conf).
+DEFAULT_ASKED_BYTES = 10_485_760
+MIB = 2**20
 
 
 @dataclass(frozen=True)
 class BufferAdvice:
-    """The receive buffer that the stalls of a run call for, and what the one found on arrival does beside it."""
+    """``rmem_max_bytes`` is to be set, and asked for by the bridge if that is more than its default.
 
-    size: BufferSize
-    stall_seconds: float
+    The kernel grants twice what is asked for. ``holds_seconds``: of video at the load threshold, by the whole buffer.
+    """
+
+    rmem_max_bytes: int
+    rcvbuf_bytes: int  #: what sock_diag has to show: twice that
+    holds_seconds: float
+    stall_seconds: float  #: that is to be ridden out
     stall_source: str
+    needed_bytes: int  #: of rmem_max, for that stall alone
     peak_in_pps: float
     truesize_bytes: float
     truesize_source: str
+    asked_bytes: int
     dropping_rcvbuf_bytes: int | None  #: the largest buffer that dropped packets in a burst of the run
     found_rcvbuf_bytes: int | None
-    found_holds_seconds: float | None  #: stale media at most, when it is full
 
     @property
-    def verdict(self) -> str:
-        """too small | enough | larger than useful | unknown: of the buffer found on arrival."""
-        if self.found_rcvbuf_bytes is None or self.found_holds_seconds is None:
-            return "unknown"
-        if self.found_rcvbuf_bytes < self.size.rcvbuf_bytes:
-            return "too small"
-        return "larger than useful" if self.found_holds_seconds > 2 * MAX_USEFUL_SECONDS else "enough"
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self.size), **{k: v for k, v in asdict(self).items() if k != "size"}, "verdict": self.verdict}
+    def enough(self) -> bool | None:
+        """Whether the buffer found on arrival does; None if nobody saw it."""
+        return None if self.found_rcvbuf_bytes is None else self.found_rcvbuf_bytes >= self.rcvbuf_bytes
 
     def sentence(self) -> str:
-        """For people, with each number's source."""
-        text = (
-            f"a receive buffer of {self.size.rcvbuf_bytes} bytes (net.core.rmem_max {self.size.rmem_max_bytes}) rides "
-            f"out {self.size.holds_seconds * 1000:.0f} ms, where {self.stall_seconds * 1000:.0f} ms were seen "
-            f"({self.stall_source}), at {self.peak_in_pps:.0f} packets in a "
-            f"second of {self.truesize_bytes:.0f} bytes each ({self.truesize_source})"
-        )
-        if self.stall_seconds < MIN_STALL_SECONDS:
-            text += (
-                f"; a run this short does not see the rare pauses, so that {MIN_STALL_SECONDS * 1000:.0f} ms are "
-                "taken at least"
-            )
+        """The answer first, then why."""
+        size = f"net.core.rmem_max = {self.rmem_max_bytes} ({self.rmem_max_bytes / MIB:g} MiB)"
+        has = {None: "", True: "; this host has it already", False: "; this host has less"}[self.enough]
+        return f"{size} holds {self.holds_seconds * 1000:.0f} ms of video at the load threshold{has}"
+
+    def why(self) -> str:
+        """What the size rests on."""
+        parts = [
+            f"{self.stall_seconds * 1000:.0f} ms ({self.stall_source}) of {self.peak_in_pps:.0f} packets in a second, "
+            f"{self.truesize_bytes:.0f} bytes each ({self.truesize_source}), need {self.needed_bytes / MIB:.1f} MiB"
+        ]
+        if self.rmem_max_bytes == self.asked_bytes:
+            parts.append(f"the bridge asks for {self.asked_bytes / MIB:g} MiB")
         if self.dropping_rcvbuf_bytes is not None:
-            text += f"; bursts overflowed {self.dropping_rcvbuf_bytes} bytes, so it is larger than that"
-        if self.found_holds_seconds is not None:
-            text += (
-                f"; the one found on arrival, {self.found_rcvbuf_bytes} bytes, is {self.verdict}: full, it holds "
-                f"{self.found_holds_seconds * 1000:.0f} ms of stale media"
-            )
-        return text
+            parts.append(f"bursts overflowed a buffer of {self.dropping_rcvbuf_bytes / MIB:.2f} MiB")
+        return "; ".join(parts)
 
 
 def buffer_advice(
-    found: Recommendation,
     trials: pl.DataFrame,
+    load_threshold_pps: float,
     *,
     queued_seconds: Sequence[float] = (),
     truesizes: Mapping[str, float] | None = None,
-    payload_bytes: int = 80,
+    asked_bytes: int = DEFAULT_ASKED_BYTES,
 ) -> BufferAdvice | None:
-    """None where there is no recommendation, or neither delays nor queues were seen.
+    """Of one host's trials; None where no packet rate in is known.
 
-    The stall is the larger of two: p99.9 of what the socket's queue held at each sample (``queued_seconds``: its bytes
-    over truesize × packets in a second), and the spread of delay from its median to its 99.9th percentile in trials up
-    to the load threshold, which is an upper bound: the bridge's own queues are in it. ``truesizes``: UDP payload ->
-    bytes charged, as measured on the host.
+    ``queued_seconds``: how long the receiving thread was behind, at each look at the socket's queue. ``truesizes``: UDP
+    payload -> bytes charged, as measured on the host. ``asked_bytes``: what the bridge asks for.
     """
-    threshold = found.export_pps
-    if threshold is None:
+    if load_threshold_pps <= 0 or asked_bytes <= 0:
+        raise UsageError("a receive buffer's size needs a packet rate and a size asked for above 0")
+    rows = trials.filter(pl.col("valid") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0))
+    share = (rows["in_pps"] / rows["bridge_pps"]).drop_nulls().max() if rows.height else None
+    if share is None:
         return None
-    frame = trials if "delay_p999_ms" in trials.columns else trials.with_columns(delay_p999_ms=None, delay_p50_ms=None)
-    rows = frame.filter(
-        (pl.col("host") == found.host)
-        & pl.col("valid")
-        & (pl.col("kind") == "steady")
-        & (pl.col("bridge_pps") <= threshold)
+    peak = load_threshold_pps * float(share)  # type: ignore[arg-type]
+    truesize, truesize_source = _truesize(truesizes or {})
+    stall, stall_source = _stall(queued_seconds)
+    needed = stall * peak * truesize / 2  # of rmem_max: the kernel doubles it
+    dropping, keeping = _overflown(trials.filter(pl.col("valid")))
+    size = max(asked_bytes, _power_of_two(needed))
+    if dropping is not None and 2 * size <= dropping:
+        size = max(size, _power_of_two((keeping or 2 * dropping) / 2))
+    found = rows.filter(pl.col("step") == "baseline")["socket_rcvbuf_bytes"].drop_nulls()
+    return BufferAdvice(
+        rmem_max_bytes=size,
+        rcvbuf_bytes=2 * size,
+        holds_seconds=2 * size / truesize / peak,
+        stall_seconds=stall,
+        stall_source=stall_source,
+        needed_bytes=round(needed),
+        peak_in_pps=peak,
+        truesize_bytes=truesize,
+        truesize_source=truesize_source,
+        asked_bytes=asked_bytes,
+        dropping_rcvbuf_bytes=dropping,
+        found_rcvbuf_bytes=int(found[0]) if len(found) else None,
     )
-    spreads = (rows["delay_p999_ms"].cast(pl.Float64) - rows["delay_p50_ms"].cast(pl.Float64)).drop_nulls().to_numpy()
-    stalls: list[tuple[float, str]] = []
-    if spreads.size:
-        stalls.append((float(np.median(spreads)) / 1000, "delay from its median to p99.9, the whole path's"))
-    queued = np.asarray(queued_seconds, dtype=np.float64)
-    if queued.size:
-        many = queued.size >= ENOUGH
-        worst = float(np.quantile(queued, 0.999)) if many else float(queued.max())
-        stalls.append((worst, f"{'p99.9' if many else 'the largest'} of {queued.size} looks at the socket's queue"))
-    incoming = (rows["in_pps"] / rows["bridge_pps"]).drop_nulls().max() if rows.height else None
-    stall, source = max(stalls, default=(0.0, ""))
-    if stall <= 0 or incoming is None:
+
+
+def clamped(trials: pl.DataFrame, asked_bytes: int) -> Reason | None:
+    """A finding of every run: at the baseline the bridge asks for a buffer, and the kernel grants less."""
+    rows = trials.filter(pl.col("step") == "baseline")["socket_rcvbuf_bytes"].drop_nulls()
+    if not len(rows) or int(rows[0]) >= 2 * asked_bytes:
         return None
-    peak = threshold * float(incoming)  # type: ignore[arg-type]
-    truesize, truesize_source = _truesize(truesizes or {}, payload_bytes + OVERHEAD_BYTES)
-    arrival = rows.filter(pl.col("step") == "baseline")["socket_rcvbuf_bytes"].drop_nulls()
-    buffer = int(arrival[0]) if len(arrival) else None
-    holds = None if buffer is None else buffer / truesize / peak
-    size = buffer_size(stall, peak, truesize)
-    dropping, keeping = _overflown(frame.filter((pl.col("host") == found.host) & pl.col("valid")))
-    if dropping is not None and size.rcvbuf_bytes <= dropping:
-        size = _of_bytes(keeping or 2 * dropping, peak, truesize)
-    return BufferAdvice(size, stall, source, peak, truesize, truesize_source, dropping, buffer, holds)
+    return Reason(
+        Code.BUFFER_CLAMPED,
+        f"The bridge asks for a receive buffer of {asked_bytes / MIB:g} MiB and gets {int(rows[0]) / 2 / MIB:.2g} MiB: "
+        "net.core.rmem_max is smaller",
+        f"Set net.core.rmem_max to {asked_bytes} or more.",
+    )
+
+
+def _power_of_two(size: float) -> int:
+    return 1 << max(12, int(np.ceil(np.log2(max(size, 1.0)))))
+
+
+def _stall(queued_seconds: Sequence[float]) -> tuple[float, str]:
+    """p99.9 of what was seen, from ``MIN_STALL_SECONDS`` to ``MAX_USEFUL_SECONDS``."""
+    seen = float(np.quantile(np.asarray(queued_seconds), 0.999)) if len(queued_seconds) else 0.0
+    if seen > MIN_STALL_SECONDS:
+        return min(seen, MAX_USEFUL_SECONDS), "seen in the socket's queue"
+    return MIN_STALL_SECONDS, "pauses and join storms of production"
 
 
 def _overflown(trials: pl.DataFrame) -> tuple[int | None, int | None]:
@@ -168,12 +155,12 @@ def _overflown(trials: pl.DataFrame) -> tuple[int | None, int | None]:
     return largest, int(above.min()) if len(above) else None  # type: ignore[arg-type]
 
 
-def _truesize(measured: Mapping[str, float], payload_bytes: int) -> tuple[float, str]:
-    """Of the least payload that was tried and is no smaller."""
+def _truesize(measured: Mapping[str, float]) -> tuple[float, str]:
+    """Of the least payload that was tried and is no smaller than a video packet's."""
     for payload, charged in sorted((int(size), value) for size, value in measured.items()):
-        if payload >= payload_bytes:
-            return charged, f"measured on the host's loopback, {payload} bytes of payload"
-    return OPUS_TRUESIZE_BYTES, "assumed: kernel 6.18, Opus"
+        if payload >= VIDEO_PAYLOAD_BYTES:
+            return float(charged), f"video, measured on the host's loopback with {payload} bytes of payload"
+    return VIDEO_TRUESIZE_BYTES, "video, as on kernel 6.18"
 
 
 def queued_seconds(samples: pl.DataFrame, in_pps: float, truesize_bytes: float) -> list[float]:

@@ -1,8 +1,9 @@
 """One quantity of one host as an increasing curve over packet rate, chosen by the data, with its uncertainty.
 
-The model: quantity = f(packet rate) × (what is special to this restart) × noise. The form of f is chosen by
-leave-one-block-out cross-validation. The restart's part is a random effect: it is estimated, shrunk by what the data
-says of its size, and taken out before the shape is fitted; its spread is what the intervals are made of.
+The model: quantity = f(packet rate) × (what is special to this restart) × noise. f is a form, chosen by
+leave-one-block-out cross-validation, times what the form misses (``discrepancy``). The restart's part is a random
+effect: it is estimated, shrunk by what the data says of its size, and taken out before the shape is fitted. Intervals
+are made of its spread and of how far off f may still be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from jvbtune.fit.forms import FROM_NOTHING, Form, FormFit, fit_form
+from jvbtune.fit.discrepancy import Discrepancy, discrepancy
+from jvbtune.fit.forms import Form, FormFit, fit_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
 
 Floats = npt.NDArray[np.float64]
@@ -22,69 +24,78 @@ Integers = npt.NDArray[np.int64]
 HUBER = 1.345  #: 95 % efficient on normal noise (Huber & Ronchetti 2009, section 4.5)
 #: A later (freer) form is taken only if it lowers the squared prediction error by this share.
 PARSIMONY = 0.02
-#: Forms whose prediction error is within this factor of the best one's cannot be told from it.
-RIVAL = 1.05
 TOP = 3.0  #: curves are followed up to this multiple of the highest packet rate
+GRID = np.concatenate([[1e-6], np.geomspace(0.01, TOP, 220)])
+#: The slope at a packet rate is taken between so much less and so much more, of its logarithm.
+SLOPE_SPAN = 0.1
+LEAST_SLOPE = 0.05  #: of the logarithms
 
 
 @dataclass(frozen=True)
 class Data:
     """Rows of one host that carry a quantity.
 
-    ``x``: packets per second; ``y``: the quantity, positive where ``relative``; ``plot`` and ``block``: indices.
+    ``x``: packets per second; ``y``: the quantity, positive where ``relative``; ``restart`` and ``block``: indices.
     ``relative``: noise and restarts multiply y; otherwise they add to it (a quantity on a log scale already).
     """
 
     x: Floats
     y: Floats
-    plot: Integers
+    restart: Integers
     block: Integers
     relative: bool = True
 
     @property
-    def plots(self) -> int:
-        return int(self.plot.max()) + 1
+    def restarts(self) -> int:
+        return int(self.restart.max()) + 1
 
     def block_of_plot(self) -> Integers:
-        found = np.zeros(self.plots, dtype=np.int64)
-        found[self.plot] = self.block
+        found = np.zeros(self.restarts, dtype=np.int64)
+        found[self.restart] = self.block
         return found
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve: of all data (set 0), and without each plot in turn (sets 1 …)."""
+    """A fitted curve: of all data (set 0), and without each restart in turn (sets 1 …)."""
 
     data: Data
     scale: float  #: packets per second at x = 1
     fitted: FormFit
-    level: Floats  #: (1 + plots,) log factor (relative) or offset of the average restart
-    restart_effect: Floats  #: (plots,) log factor or offset of each plot, about 0
+    missed: Discrepancy | None  #: what the form misses; None with a single restart
+    level: Floats  #: (1 + restarts,) log factor of the average restart
+    restart_effect: Floats  #: (restarts,) log factor of each restart, about 0
     restart_sd: float
     noise_sd: float
     weights: Floats  #: (rows,) robustness, 0..1
-    scores: dict[str, float]  #: form -> root mean squared prediction error, relative or additive
-    rivals: tuple[FormFit, ...] = ()  #: other forms that predict nearly as well, fitted to all data
+    scores: dict[str, float]  #: form -> root mean squared prediction error, relative
 
     @property
     def form(self) -> Form:
         return self.fitted.form
 
+    def _log_sets(self, x: Floats) -> tuple[Floats, Floats]:
+        """x (n,), scaled -> logarithms of the curves (1 + restarts, n), and their variance by what forms miss (n,)."""
+        curves = np.log(np.maximum(self.fitted.predict(x), 1e-300)) + self.level[:, None]
+        if self.missed is None:
+            return curves, np.zeros(x.size)
+        more, variance = self.missed.at(x)
+        return curves + more, variance
+
     def sets(self, pps: Floats) -> Floats:
-        """(1 + plots, len(pps)): the curve of all data, and without each plot."""
-        curves = self.fitted.predict(np.asarray(pps, dtype=np.float64) / self.scale)
-        return np.asarray(curves * np.exp(self.level)[:, None] if self.data.relative else curves + self.level[:, None])
+        """(1 + restarts, len(pps)): the curve of all data, and without each restart."""
+        return np.asarray(np.exp(self._log_sets(np.asarray(pps, dtype=np.float64) / self.scale)[0]))
 
     def mean(self, pps: Floats) -> Floats:
         """The average restart's curve."""
         return np.asarray(self.sets(pps)[0])
 
     def band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
-        """Confidence band of ``mean`` on the same scale; NaN with a single plot."""
+        """Confidence band of ``mean``; NaN with a single restart."""
         return self._band(pps, confidence, 0.0)
 
     def prediction_band(self, pps: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
-        """Where a further trial, of a further restart, lies; on the same scale, NaN with a single plot.
+        """Where a further trial, of a further restart, lies; NaN with a single restart.
 
         The variances of the mean, between restarts and within one add up (Hahn & Meeker, "Statistical Intervals", 1991,
         section 4.8).
@@ -92,31 +103,32 @@ class Curve:
         return self._band(pps, confidence, self.restart_sd**2 + self.noise_sd**2)
 
     def _band(self, pps: Floats, confidence: float, more_variance: float) -> tuple[Floats, Floats]:
-        curves = self.sets(pps)
-        values = np.log(np.maximum(curves, 1e-300)) if self.data.relative else curves
-        if self.data.plots < 2:
+        values, missed = self._log_sets(np.asarray(pps, dtype=np.float64) / self.scale)
+        if self.data.restarts < 2:
             return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
         mean = spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot())
-        half = replace(mean, error=np.sqrt(mean.error**2 + more_variance)).half_width(confidence)
-        low, high = values[0] - half, values[0] + half
-        return (np.exp(low), np.exp(high)) if self.data.relative else (low, high)
+        spread = replace(mean, error=np.sqrt(mean.error**2 + more_variance)).with_known(missed)
+        half = spread.half_width(confidence)
+        return np.exp(values[0] - half), np.exp(values[0] + half)
 
     def inverse_sets(self, target: float) -> Floats:
-        """(1 + plots,) packet rates at which each curve meets the target; 0 or inf where it never does."""
-        goal = target * np.exp(-self.level) if self.data.relative else target - self.level
-        return self.fitted.inverse(goal, TOP) * self.scale
+        """(1 + restarts,) packet rates at which each curve meets the target; 0 or inf where it never does."""
+        goal = np.log(target)
+        curves = np.maximum.accumulate(self._log_sets(GRID)[0], axis=1)
+        return np.array([np.interp(goal, curve, GRID, left=0.0, right=np.inf) for curve in curves]) * self.scale
 
-    def form_sd(self, target: float) -> float:
-        """How far the forms that predict alike disagree on the packet rate at the target: of its logarithm."""
-        if not self.rivals:
+    def missed_sd(self, pps: float) -> float:
+        """Of the logarithm of the packet rate that the curve places at ``pps``, by what the form may still miss."""
+        if self.missed is None or not 0 < pps < np.inf:
             return 0.0
-        goal = target * np.exp(-self.level[0]) if self.data.relative else target - self.level[0]
-        found = [float(self.fitted.inverse(goal, TOP)[0]), *(float(f.inverse(goal, TOP)[0]) for f in self.rivals)]
-        return float(np.std(np.log(np.clip(found, 1e-6, TOP))))
+        x = pps / self.scale * np.exp([-SLOPE_SPAN, 0.0, SLOPE_SPAN])
+        curves, variance = self._log_sets(x)
+        slope = float(curves[0, 2] - curves[0, 0]) / (2 * SLOPE_SPAN)
+        return float(np.sqrt(variance[1]) / max(slope, LEAST_SLOPE))
 
     def residuals(self) -> Floats:
-        """Of each row, with its restart's effect taken out: log ratio (relative) or difference."""
-        return _residual(self.data, self.mean(self.data.x)) - self.restart_effect[self.data.plot]
+        """Of each row, with its restart's effect taken out: log ratio."""
+        return _residual(self.data, self.mean(self.data.x)) - self.restart_effect[self.data.restart]
 
 
 def levels(x: Floats) -> int:
@@ -129,16 +141,13 @@ def levels(x: Floats) -> int:
 
 
 def _residual(data: Data, fitted: Floats) -> Floats:
-    if data.relative:
-        return np.asarray(np.log(data.y / np.maximum(fitted, 1e-300)))
-    return data.y - fitted
+    return np.asarray(np.log(data.y / np.maximum(fitted, 1e-300)))
 
 
 def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) -> Curve:
-    """Choose among ``forms`` and fit. At least 2 rows; deterministic.
+    """Choose among ``forms`` and fit ``data``, which is relative. At least 2 rows; deterministic.
 
-    A form needs more packet rates than it has parameters: three rates carry a line, and nothing that bends. Between
-    two rates the line is a chord; how far a power law from 0 through the same rates lies off it is added to the doubt.
+    A form needs more packet rates than it has parameters: three rates carry a line, and nothing that bends.
     """
     count = levels(data.x)
     forms = [form for form in forms if form.parameters < count] or list(forms[:1])
@@ -150,15 +159,15 @@ def fit_curve(data: Data, forms: Sequence[Form], *, scale: float | None = None) 
     for form in forms[1:]:
         if scores[form.name] ** 2 < scores[chosen.name] ** 2 * (1 - PARSIMONY):
             chosen = form
-    sets = leave_out(data.plot, data.plots)
+    sets = leave_out(data.restart, data.restarts)
     fitted = fit_form(chosen, x, prior.adjusted, sets * prior.row_weights)
+    missed = None
+    if data.restarts > 1:
+        residual = np.log(prior.adjusted / np.maximum(fitted.predict(x), 1e-300))
+        missed = discrepancy(x, residual, sets * prior.robust, data.restart, prior.noise_sd, fitted.terms)
     level = prior.shrink * _mean_without(prior.effect)
-    near = [f for f in forms if f is not chosen and scores[f.name] < RIVAL * scores[chosen.name]]
-    if count == 2 and data.relative:
-        near.append(FROM_NOTHING)
-    rivals = tuple(fit_form(form, x, prior.adjusted, prior.row_weights[None]) for form in near)
     curve = Curve(
-        data, scale, fitted, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores, rivals
+        data, scale, fitted, missed, level, prior.effect, prior.restart_sd, prior.noise_sd, prior.robust, scores
     )
     return replace(curve, restart_effect=plot_means(_residual(data, curve.mean(data.x)), data, prior.robust))
 
@@ -183,40 +192,39 @@ class Preparation:
     @classmethod
     def of(cls, data: Data, x: Floats, form: Form, rounds: int = 4) -> Preparation:
         robust = np.ones_like(x)
-        effect = np.zeros(data.plots)
+        effect = np.zeros(data.restarts)
         shrink = 0.0
         restart_sd = noise_sd = 0.0
-        base = 1 / np.maximum(np.abs(data.y), 1e-12) ** 2 if data.relative else np.ones_like(x)
+        base = 1 / np.maximum(np.abs(data.y), 1e-12) ** 2
         adjusted = data.y.copy()
         for _ in range(rounds):
             fitted = fit_form(form, x, adjusted, (base * robust)[None]).predict(x)[0]
-            if data.relative:
-                base = 1 / np.maximum(fitted, 1e-9 * float(np.max(np.abs(data.y)))) ** 2
+            base = 1 / np.maximum(fitted, 1e-9 * float(np.max(np.abs(data.y)))) ** 2
             residual = _residual(data, fitted)
             effect = plot_means(residual, data, robust)
             restart_sd, noise_sd, shrink = components(residual, effect, data, robust)
             centre = effect if shrink > 0 else np.zeros_like(effect)
-            within = residual - shrink * centre[data.plot]
+            within = residual - shrink * centre[data.restart]
             robust = huber(within)
-            shift = shrink * (effect - effect.mean())[data.plot]
-            adjusted = data.y * np.exp(-shift) if data.relative else data.y - shift
+            shift = shrink * (effect - effect.mean())[data.restart]
+            adjusted = data.y * np.exp(-shift)
         centred = effect - effect.mean()
         return cls(adjusted, base * robust, robust, centred, shrink, restart_sd, noise_sd)
 
 
 def plot_means(residual: Floats, data: Data, robust: Floats) -> Floats:
-    total = np.bincount(data.plot, robust, minlength=data.plots)
-    return np.asarray(np.bincount(data.plot, robust * residual, minlength=data.plots) / np.maximum(total, 1e-9))
+    total = np.bincount(data.restart, robust, minlength=data.restarts)
+    return np.asarray(np.bincount(data.restart, robust * residual, minlength=data.restarts) / np.maximum(total, 1e-9))
 
 
 def components(residual: Floats, effect: Floats, data: Data, robust: Floats) -> tuple[float, float, float]:
     """Standard deviation between restarts and within one, and how far effects are shrunk (0: not separable)."""
-    counts = np.bincount(data.plot, minlength=data.plots)
-    freedom = residual.size - data.plots
-    spread = float(np.var(effect, ddof=1)) if data.plots > 1 else 0.0
-    if freedom < 1 or data.plots < 2:
+    counts = np.bincount(data.restart, minlength=data.restarts)
+    freedom = residual.size - data.restarts
+    spread = float(np.var(effect, ddof=1)) if data.restarts > 1 else 0.0
+    if freedom < 1 or data.restarts < 2:
         return float(np.sqrt(spread)), 0.0, 0.0
-    noise = float(np.sum(robust * (residual - effect[data.plot]) ** 2)) / freedom
+    noise = float(np.sum(robust * (residual - effect[data.restart]) ** 2)) / freedom
     size = 1 / float(np.mean(1 / counts))
     between = max(0.0, spread - noise / size)
     total = between + noise / size
@@ -239,7 +247,7 @@ def leave_out(group: Integers, count: int) -> Floats:
 
 
 def _mean_without(effect: Floats) -> Floats:
-    """(1 + plots,): the mean effect of all plots, then without each."""
+    """(1 + restarts,): the mean effect of all restarts, then without each."""
     if effect.size < 2:
         return np.zeros(1 + effect.size)
     without = (effect.sum() - effect) / (effect.size - 1)
@@ -247,11 +255,11 @@ def _mean_without(effect: Floats) -> Floats:
 
 
 def _folds(data: Data) -> Integers:
-    """Cross-validation folds: blocks where there are at least 3, else plots, else rows by their order in x."""
+    """Cross-validation folds: blocks where there are at least 3, else restarts, else rows by their order in x."""
     if np.unique(data.block).size >= 3:
         return np.asarray(np.unique(data.block, return_inverse=True)[1])
-    if data.plots >= 3:
-        return data.plot
+    if data.restarts >= 3:
+        return data.restart
     return np.asarray(np.argsort(np.argsort(data.x, kind="stable"), kind="stable") % 5)
 
 
@@ -260,8 +268,5 @@ def _score(data: Data, x: Floats, form: Form, prior: Preparation) -> float:
     count = int(folds.max()) + 1
     fit = fit_form(form, x, prior.adjusted, leave_out(folds, count)[1:] * prior.row_weights)
     predicted = fit.predict(x)[folds, np.arange(x.size)]
-    if data.relative:
-        errors = np.log(np.maximum(prior.adjusted, 1e-300) / np.maximum(predicted, 1e-300))
-    else:
-        errors = prior.adjusted - predicted
+    errors = np.log(np.maximum(prior.adjusted, 1e-300) / np.maximum(predicted, 1e-300))
     return float(np.sqrt(np.sum(prior.robust * errors**2) / np.sum(prior.robust)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from jvbtune.fit.bounds import Bound
 
@@ -62,7 +62,7 @@ def _missed_levels(name: str, x: Floats, residual: Floats, size: float) -> list[
 def _uneven_noise(name: str, x: Floats, residual: Floats) -> list[str]:
     if np.ptp(x) == 0 or np.ptp(residual) == 0:
         return []
-    correlation, p_value = stats.spearmanr(x, np.abs(residual))
+    correlation, p_value = scipy.stats.spearmanr(x, np.abs(residual))
     if p_value >= SIGNIFICANT or abs(correlation) < 0.4:
         return []
     way = "grows" if correlation > 0 else "shrinks"
@@ -84,7 +84,7 @@ def _odd_restarts(name: str, effect: Floats) -> list[str]:
     if n < 4 or effect.std(ddof=1) == 0:
         return []
     farthest = float(np.max(np.abs(effect - effect.mean()))) / float(effect.std(ddof=1))
-    t = float(stats.t.ppf(1 - 0.05 / (2 * n), n - 2))
+    t = float(scipy.stats.t.ppf(1 - 0.05 / (2 * n), n - 2))
     critical = (n - 1) / np.sqrt(n) * np.sqrt(t**2 / (n - 2 + t**2))
     if farthest <= critical:
         return []

@@ -1,6 +1,6 @@
 """What a step does to a metric: one value for each restart, contrasts within blocks, an error pooled over steps.
 
-A plot (block × step) is one restart of the bridge; its trials say one thing about the step, however many they are.
+A restart (block × step) is one restart of the bridge; its trials say one thing about the step, however many they are.
 Every metric is on a log scale, taken at equal loads, and lower is better. Steps are compared within their blocks
 (randomised complete blocks; the whole plots of a split-plot design), with the residual of the additive layout
 ``value = block + step`` as the error.
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import stats
+import scipy
 
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION, unsaturated
-from jvbtune.fit.columns import of_main_shape
 from jvbtune.fit.curve import Curve, Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
+from jvbtune.trials.frame import of_main_shape
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ SQRT_LINEAR = tuple(form for form in CPU_FORMS if form.name == "sqrt + linear")
 
 @dataclass(frozen=True)
 class Layout:
-    """One metric: ``values`` (blocks, steps), NaN where a plot is missing. Log scale, lower is better."""
+    """One metric: ``values`` (blocks, steps), NaN where a restart is missing. Log scale, lower is better."""
 
     metric: str
     steps: tuple[str, ...]
@@ -73,7 +73,7 @@ class Contrast:
     within_blocks: tuple[float, ...]
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        half = float(stats.t.ppf(0.5 + confidence / 2, self.degrees)) * self.error
+        half = float(scipy.stats.t.ppf(0.5 + confidence / 2, self.degrees)) * self.error
         return self.difference - half, self.difference + half
 
     @property
@@ -81,7 +81,7 @@ class Contrast:
         """Two-sided: Student's t, and where there are blocks enough the sign-flip permutation test; the larger."""
         if self.error == 0:
             return 1.0 if self.difference == 0 else 2.0 ** (1 - len(self.within_blocks))
-        by_t = float(2 * stats.t.sf(abs(self.difference) / self.error, self.degrees))
+        by_t = float(2 * scipy.stats.t.sf(abs(self.difference) / self.error, self.degrees))
         if len(self.within_blocks) < 11:  # below it the permutation test cannot reach the levels that are asked for
             return by_t
         return max(by_t, sign_flip_p(np.array(self.within_blocks)))
@@ -109,17 +109,17 @@ def layouts(rows: pl.DataFrame) -> list[Layout]:
     )
     found = []
     for metric, source, make in makers:
-        plots = make(source) if source.height else source
-        if plots.height == 0 or plots["value"].max() == plots["value"].min():
+        restarts = make(source) if source.height else source
+        if restarts.height == 0 or restarts["value"].max() == restarts["value"].min():
             continue
-        found.append(_layout(metric, plots, blocks, steps))
+        found.append(_layout(metric, restarts, blocks, steps))
     return found
 
 
-def _layout(metric: str, plots: pl.DataFrame, blocks: Sequence[str], steps: tuple[str, ...]) -> Layout:
-    """``plots``: ``block``, ``step``, ``value``."""
+def _layout(metric: str, restarts: pl.DataFrame, blocks: Sequence[str], steps: tuple[str, ...]) -> Layout:
+    """``restarts``: ``block``, ``step``, ``value``."""
     values = np.full((len(blocks), len(steps)), np.nan)
-    for block, step, value in plots.select("block", "step", "value").iter_rows():
+    for block, step, value in restarts.select("block", "step", "value").iter_rows():
         values[blocks.index(block), steps.index(step)] = value
     return Layout(metric, steps, values)
 
@@ -152,20 +152,22 @@ def rate_layout(rows: pl.DataFrame, cpu_ratio: float) -> Layout | None:
     found = _cpu_and_curve(steady)
     if found is None:
         return None
-    plots, curve = found
+    restarts, curve = found
     grid = np.linspace(0.0, MAX_EXTRAPOLATION * float(curve.data.x.max()), 2000)[1:]
-    rates = np.interp(cpu_ratio / np.exp(plots["value"].to_numpy()), curve.mean(grid), grid, left=np.nan, right=np.nan)
-    steps = tuple(sorted(plots["step"].unique().to_list()))
-    blocks = sorted(plots["block"].unique().to_list())
-    return _layout("max_packet_rate", plots.with_columns(value=-np.log(rates)), blocks, steps)
+    rates = np.interp(
+        cpu_ratio / np.exp(restarts["value"].to_numpy()), curve.mean(grid), grid, left=np.nan, right=np.nan
+    )
+    steps = tuple(sorted(restarts["step"].unique().to_list()))
+    blocks = sorted(restarts["block"].unique().to_list())
+    return _layout("max_packet_rate", restarts.with_columns(value=-np.log(rates)), blocks, steps)
 
 
 def _cpu_and_curve(rows: pl.DataFrame) -> tuple[pl.DataFrame, Curve] | None:
-    rows = rows.filter(pl.col("cpu_cores") > 0).sort("block", "step", "bridge_pps", "cpu_cores")
+    rows = rows.filter(pl.col("net_cpu_cores") > 0).sort("block", "step", "bridge_pps", "net_cpu_cores")
     if rows.height < 3:
         return None
     # all of the fit's caution about restarts is for the interval; here one curve through all rows is enough
-    ratio = pl.col("cpu_cores") / pl.col("cores").fill_null(pl.col("cpu_cores").max() * 2)
+    ratio = pl.col("net_cpu_cores") / pl.col("cores").fill_null(pl.col("net_cpu_cores").max() * 2)
     full = rows.with_columns(ratio=ratio)
     nothing = np.zeros(full.height, dtype=np.int64)
     data = unsaturated(Data(full["bridge_pps"].to_numpy(), full["ratio"].to_numpy(), nothing, nothing))
@@ -189,7 +191,7 @@ def _loss(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _against_level(rows: pl.DataFrame) -> pl.DataFrame:
-    """Take out what the load does: the mean over all plots at the same level (intended load, else within 5 %)."""
+    """Take out what the load does: the mean over all restarts at the same level (intended load, else within 5 %)."""
     level = pl.coalesce("intended_pps", ((pl.col("bridge_pps").log() / np.log(1.05)).round()))
     rows = rows.with_columns(level=level)
     return rows.with_columns(value=pl.col("value") - pl.col("value").mean().over("level"))

@@ -119,15 +119,6 @@ def softplus(x: Floats) -> Floats:
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
-#: Beside the line where only two packet rates are left: both pass through both, what lies between them is the doubt.
-FROM_NOTHING = Form(
-    "power law from 0",
-    "a·x^k",
-    lambda x, k: _stack(np.maximum(x, 0) ** k),
-    _grid((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
-    2,
-)
-
 CAPACITIES = np.geomspace(0.2, 1.6, 72).tolist()
 WIDTHS = (0.003, 0.007, 0.012, 0.02, 0.035, 0.06, 0.1)
 
@@ -237,6 +228,11 @@ class FormFit:
         used, index = np.unique(self.shape, return_inverse=True)
         basis = self.form.columns(x, self.form.shapes[used])
         return np.asarray(np.einsum("snk,sk->sn", basis[index], self.beta))
+
+    def terms(self, x: Floats) -> Floats:
+        """x (n,) -> (n, terms): each term of the first set's curve that is not 0, as a share of the curve."""
+        parts = self.form.columns(x, self.form.shapes[self.shape[:1]])[0] * self.beta[0]
+        return np.asarray(parts[:, self.beta[0] > 0] / np.maximum(parts.sum(axis=1), 1e-300)[:, None])
 
     def inverse(self, target: Floats | float, top: float = 3.0) -> Floats:
         """The least x at which each curve meets its target: (sets,); 0 if it starts above, inf if not by ``top``."""

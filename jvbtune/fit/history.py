@@ -1,44 +1,124 @@
 """What hosts carried in production: the mixes that a max packet rate has to hold for, and packets a participant.
 
-Rows of a CSV file, one a moment (a minute, a scrape): ``in_pps`` and ``out_pps``, and where there are ``relay_pps``,
-``endpoints`` (JVB's participants) and ``host``. JVB tells them as ``packet_rate_download`` and ``packet_rate_upload``
-(``/colibri/stats``), or as ``jitsi_jvb_incoming_packet_rate`` and ``jitsi_jvb_outgoing_packet_rate`` (``/metrics``).
+Rows of a CSV file, one a moment (a minute, a scrape): ``in_pps`` and ``out_pps``, and if they are known ``relay_pps``,
+``endpoints`` (JVB's participants) and ``host``; for a traffic mix ``conferences``, ``audio_senders``,
+``video_senders``, ``in_bps`` and ``out_bps``. The names of JVB and its exporters are known too (``trials.names``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
 from jvbtune.errors import FormatError
-from jvbtune.fit.csvfile import read_csv
+from jvbtune.trials.csvfile import CsvTrials, read_csv, require_packet_rates
 
 #: Of Opus, and of what jvbtune's participants send.
 AUDIO_PPS = 50.0
-HINT = "Columns: in_pps, out_pps, and where known relay_pps, endpoints, host; a row for each moment of production."
+HINT = "Columns: in_pps, out_pps, and if known relay_pps, endpoints, host; a row for each moment of production."
 
 
-def read_history(path: Path) -> pl.DataFrame:
+@dataclass(frozen=True)
+class History:
+    """``rows``: host (null: any), in_pps, out_pps, relay_pps, endpoints, bridge_pps. ``source``: the file as it was."""
+
+    rows: pl.DataFrame
+    source: CsvTrials
+
+
+def read_history(path: Path, columns: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Rows with traffic: ``host`` (null: any), ``in_pps``, ``out_pps``, ``relay_pps``, ``endpoints``, ``bridge_pps``.
 
-    Raises ConfigError where the file cannot be read, FormatError where it is none, or has no row with packets.
+    ``columns``: jvbtune's name -> the file's. Raises ConfigError if the file cannot be read, FormatError if it is no
+    history, or has no row with packets.
     """
-    rows = read_csv(path).trials
-    for name in ("in_pps", "out_pps"):
-        if name not in rows.columns:
-            raise FormatError(f"there is no column {name}", file=path, line=1, hint=HINT)
+    return open_history(path, columns).rows
+
+
+def open_history(path: Path, columns: Mapping[str, str] | None = None) -> History:
+    """As ``read_history``, with what was made of the file's columns."""
+    found = read_csv(path, columns)
+    require_packet_rates(found, path, "in_pps", "out_pps")
+    rows = found.trials
     absent = [name for name in ("relay_pps", "endpoints") if name not in rows.columns]
     rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
     if "host" not in rows.columns:
         rows = rows.with_columns(host=pl.lit(None, pl.String))
-    rows = rows.select("host", "in_pps", "out_pps", "relay_pps", "endpoints").drop_nulls(["in_pps", "out_pps"])
-    rows = rows.with_columns(bridge_pps=pl.col("in_pps") + pl.col("out_pps") + pl.col("relay_pps").fill_null(0.0))
-    rows = rows.filter(pl.col("bridge_pps") > 0)
+    measured = rows.select("host", "in_pps", "out_pps", "relay_pps", "endpoints").drop_nulls(["in_pps", "out_pps"])
+    if measured.height == 0:
+        what = "has no rows" if rows.height == 0 else f"has {rows.height} rows, none with both packet rates"
+        raise FormatError(f"the file {what}: the bridge did not report them", file=path, hint=HINT)
+    measured = measured.with_columns(
+        bridge_pps=pl.col("in_pps") + pl.col("out_pps") + pl.col("relay_pps").fill_null(0.0)
+    )
+    carried = measured.filter(pl.col("bridge_pps") > 0)
+    if carried.height == 0:
+        text = f"no row has packets: all {measured.height} packet rates are 0"
+        raise FormatError(text, file=path, hint="Record while the bridge has calls: jvbtune history --host HOST.")
+    return History(carried, found)
+
+
+#: Of the rows, those with the highest packet rates tell what a busy bridge carries.
+BUSY_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What an average conference of the busy moments carried; None: the file does not say. Rates without relays'."""
+
+    rows: int  #: that were busy
+    participants: float
+    in_pps: float
+    out_pps: float
+    in_bps: float | None
+    out_bps: float | None
+    audio_senders: float | None
+    video_senders: float | None
+    relay_ratio: float  #: of all packets
+
+
+def busy_traffic(history: History, path: Path) -> Carried:
+    """Of the busiest quarter of the moments. Raises FormatError if the file lacks endpoints or conferences."""
+    found = history.source.trials
+    missing = [name for name in ("endpoints", "conferences") if name not in found.columns]
+    if missing:
+        raise FormatError(
+            f"the file has no column {' and no column '.join(missing)}, so the size of a conference is not known",
+            file=path,
+            hint="Record it again: jvbtune history --host HOST -o FILE writes these columns.",
+        )
+    rows = found.with_columns(
+        relay=pl.col("relay_pps").fill_null(0.0) if "relay_pps" in found.columns else pl.lit(0.0)
+    ).drop_nulls(["in_pps", "out_pps", "endpoints", "conferences"])
+    rows = rows.filter((pl.col("in_pps") > 0) & (pl.col("endpoints") > 0) & (pl.col("conferences") > 0))
     if rows.height == 0:
-        raise FormatError("no row has packets in and out", file=path, hint=HINT)
-    return rows
+        raise FormatError("no row has packets, endpoints and conferences", file=path, hint="Record while it has calls.")
+    total = pl.col("in_pps") + pl.col("out_pps") + pl.col("relay")
+    busy = rows.sort(total).tail(max(1, round(BUSY_SHARE * rows.height)))
+    conferences = float(busy["conferences"].sum())
+
+    def mean(name: str) -> float | None:
+        """Over the conferences of the rows that have it."""
+        if name not in busy.columns:
+            return None
+        known = busy.drop_nulls(name)
+        return float(known[name].sum()) / float(known["conferences"].sum()) if known.height else None
+
+    packets = float(busy.select(total.sum()).item())
+    return Carried(
+        rows=busy.height,
+        participants=float(busy["endpoints"].sum()) / conferences,
+        in_pps=float(busy["in_pps"].sum()) / conferences,
+        out_pps=float(busy["out_pps"].sum()) / conferences,
+        in_bps=mean("in_bps"),
+        out_bps=mean("out_bps"),
+        audio_senders=mean("audio_senders"),
+        video_senders=mean("video_senders"),
+        relay_ratio=float(busy["relay"].sum()) / packets,
+    )
 
 
 def of_host(history: pl.DataFrame | None, host: str) -> pl.DataFrame | None:

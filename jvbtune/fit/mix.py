@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import optimize
+import scipy
 
 from jvbtune.fit.bounds import SATURATED_RATIO, unsaturated
-from jvbtune.fit.columns import main_shape
 from jvbtune.fit.curve import Data, Integers, components, huber, leave_out, plot_means
 from jvbtune.fit.forms import CPU_FORMS, Form, fit_form
 from jvbtune.fit.intervals import pseudo_values, spread_of_mean
+from jvbtune.trials.frame import main_shape
 
 Floats = npt.NDArray[np.float64]
 
@@ -154,7 +154,7 @@ def production_in_words(history: pl.DataFrame) -> str:
 
 
 def packet_mix(rows: pl.DataFrame, history: pl.DataFrame | None = None) -> PacketMix | None:
-    """Of the rows of one host (columns of ``prepare``, with ``plot`` and ``block_index``); None where in and out were
+    """Of one host's rows (columns of ``prepare``, with ``restart`` and ``block_index``); None where in and out were
     not measured.
 
     ``history``: what the host carried in production (``fit.history``); the dearest plausible mix is then looked for
@@ -257,7 +257,7 @@ def _condition(rows: pl.DataFrame, names: Sequence[str]) -> float:
 
 def _why_not(names: Sequence[str], condition: float, cpu: Floats) -> str:
     if not np.isfinite(cpu).any():
-        return "without CPU the cost of a packet cannot be told"
+        return "without CPU the cost of a packet is unknown"
     if len(names) < 2:
         return f"all packets go one way ({names[0]})"
     if condition < HARMFUL_CONDITION:
@@ -283,12 +283,12 @@ def _explain(costs: Sequence[Cost], split: _Split) -> str:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Of all data (set 0) and without each plot (sets 1 …): shares of the main mix's cost by column, upper slope."""
+    """Of all data (set 0) and without each restart (sets 1 …): shares of the main mix's cost by column, upper slope."""
 
     columns: tuple[str, ...]
     each: Floats  #: (columns,) how much of it a packet of the main mix has
-    shares: Floats  #: (1 + plots, columns) sums of 1
-    slope: Floats  #: (1 + plots,) CPU ratio a packet of the main mix, over the upper half of the loads
+    shares: Floats  #: (1 + restarts, columns) sums of 1
+    slope: Floats  #: (1 + restarts,) CPU ratio a packet of the main mix, over the upper half of the loads
     rivals: tuple[tuple[Floats, float], ...]  #: (shares, slope) by other curves that fit alike
     block_of_plot: Integers
 
@@ -312,8 +312,8 @@ class _Fitted:
         return float(values[0]), float(values[0] + half)
 
     def _half(self, values: Floats, rivals: Sequence[Floats | float]) -> Floats:
-        """Of the 95 % interval of what was estimated with and without each plot, and by other curves; inf of a single
-        plot."""
+        """Of the 95 % interval of what was estimated with and without each restart and by other curves; inf of a single
+        restart."""
         if values.shape[0] < 3:
             return np.full(values.shape[1:], np.inf)
         pseudo = pseudo_values(values[0], values[1:])
@@ -348,10 +348,10 @@ def _fit(rows: pl.DataFrame, main: pl.DataFrame, columns: tuple[str, ...]) -> _F
         return None
     # a direction that the main shape lacks has a share of next to nothing in it
     each = np.maximum(_each(main, columns), 1e-3 * _each(rows, columns))
-    plot = np.unique(kept["plot"].to_numpy(), return_inverse=True)[1]
+    restart = np.unique(kept["restart"].to_numpy(), return_inverse=True)[1]
     total, cpu, block = (kept[name].to_numpy() for name in ("bridge_pps", "cpu_ratio", "block_index"))
     unit = int(np.argmax(np.where(np.array(columns) == ENDPOINTS, 0.0, each)))
-    return _SingleIndex(_columns(kept, columns) / each, Data(total, cpu, plot, block), unit).fit(columns, each)
+    return _SingleIndex(_columns(kept, columns) / each, Data(total, cpu, restart, block), unit).fit(columns, each)
 
 
 def _below_saturation(rows: pl.DataFrame) -> pl.DataFrame:
@@ -365,7 +365,7 @@ class _SingleIndex:
     """CPU = f(columns · v) × restart × noise: v by robust least squares, f fitted anew at each v (variable projection:
     Golub & Pereyra 1973), the restarts' parts shrunk and taken out as for any curve (``fit.curve``).
 
-    Replicates without a plot are one Newton step of the normal equations from the full solution, in the metric of the
+    Replicates without a restart are one Newton step of the normal equations from the whole solution, in the metric of
     restarts' random effects.
     """
 
@@ -386,12 +386,12 @@ class _SingleIndex:
             effect = plot_means(off, data, self.robust)
             shrink = components(off, effect, data, self.robust)[2]
             shift = shrink * (effect - effect.mean())
-            self.robust = huber(off - shift[data.plot])
-            self.adjusted = data.y * np.exp(-shift[data.plot])
+            self.robust = huber(off - shift[data.restart])
+            self.adjusted = data.y * np.exp(-shift[data.restart])
         sets, keep = value[None], np.ones((1, data.y.size))
-        if data.plots > 1:
+        if data.restarts > 1:
             sets = np.concatenate([sets, self._without(value, form, shrink)])
-            keep = leave_out(data.plot, data.plots)
+            keep = leave_out(data.restart, data.restarts)
         shares = sets / sets.sum(axis=1, keepdims=True)
         slope = np.array([self._slope(share, form, weight) for share, weight in zip(shares, keep, strict=True)])
         return _Fitted(names, each, shares, slope, tuple(self._rivals(value, form)), data.block_of_plot())
@@ -416,7 +416,7 @@ class _SingleIndex:
             whole[self.free] = part
             return whole
 
-        found = optimize.least_squares(
+        found = scipy.optimize.least_squares(
             lambda part: np.sqrt(self.robust) * self._off(at(part), form),
             np.clip(start[self.free], 1e-3, MOST),
             bounds=(0.0, MOST),
@@ -434,7 +434,7 @@ class _SingleIndex:
         return np.asarray(np.log(self.adjusted / np.maximum(fit.predict(x)[0], 1e-9)))
 
     def _without(self, value: Floats, form: Form, shrink: float) -> Floats:
-        """(plots, columns): the solution without each plot."""
+        """(restarts, columns): the solution without each restart."""
         off = self._off(value, form)
         slopes = np.empty((off.size, len(self.free)))
         for column, i in enumerate(self.free):
@@ -443,11 +443,11 @@ class _SingleIndex:
             moved[i] += step
             slopes[:, column] = (self._off(moved, form) - off) / step
         means = np.stack([plot_means(slope, self.data, self.robust) for slope in slopes.T], axis=1)
-        weighted = self.robust[:, None] * (slopes - shrink * means[self.data.plot])
+        weighted = self.robust[:, None] * (slopes - shrink * means[self.data.restart])
         normal = slopes.T @ weighted
-        found = np.tile(value, (self.data.plots, 1))
-        for g in range(self.data.plots):
-            of = self.data.plot == g
+        found = np.tile(value, (self.data.restarts, 1))
+        for g in range(self.data.restarts):
+            of = self.data.restart == g
             rest = normal - slopes[of].T @ weighted[of]
             step = np.linalg.lstsq(rest, slopes[of].T @ (self.robust[of] * off[of]), rcond=None)[0]
             found[g, self.free] = np.clip(value[self.free] + step, 0.0, MOST)

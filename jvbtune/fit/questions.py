@@ -28,7 +28,7 @@ def last_level(looks: int) -> float:
 
 
 def open_questions(
-    trials: pl.DataFrame, limits: Limits, *, looks: int, relative_width: float | None = None, seed: int = 0
+    trials: pl.DataFrame, limits: Limits, *, looks: int, relative_width: float | None = None
 ) -> list[str]:
     """What is not answered yet, in words; empty: more blocks would change nothing that was asked.
 
@@ -36,13 +36,13 @@ def open_questions(
     interval that is wanted; None: any rate that can be recommended will do.
     """
     found: list[str] = []
-    for verdict in compare_settings(trials, seed=seed, level=early_level(looks)):
+    for verdict in compare_settings(trials, level=early_level(looks)):
         if verdict.verdict == "unresolved":
             more = "" if verdict.more_blocks is None else f", about {verdict.more_blocks} more blocks"
             found.append(f"{verdict.name}: unresolved{more}")
-    for host in recommend(trials, limits, seed=seed):
+    for host in recommend(trials, limits):
         if host.max_packet_rate_pps is None or host.interval_pps is None:
-            found.append(f"max packet rate: {host.reasons[0] if host.reasons else 'none'}")
+            found.append(f"max packet rate: {host.reasons[0].text if host.reasons else 'none'}")
             continue
         width = (host.interval_pps[1] - host.interval_pps[0]) / host.max_packet_rate_pps
         if relative_width is not None and width > relative_width:

@@ -10,20 +10,24 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION, MIN_LEVELS, Bound, Unplaced, bounds, unsaturated
-from jvbtune.fit.columns import CONSEQUENCES, Prepared, main_shape, of_main_shape, prepare
 from jvbtune.fit.curve import Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
 from jvbtune.fit.history import nearest_shape, of_host
+from jvbtune.fit.host_fit import HostFit, OwnMeasurement, floored, none
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.mix import ENDPOINTS, PLAUSIBLE_SHARE, PacketMix, packet_mix, production_in_words
-from jvbtune.fit.recommendation import OwnMeasurement, Recommendation, floored, none
+from jvbtune.fit.reasons import Code, Reason
+from jvbtune.trials.columns import CONSEQUENCES
+from jvbtune.trials.frame import Prepared, main_shape, of_main_shape, prepare
 
 #: An interval wider than this (high / low) is no recommendation: nobody buys machines by half or double.
 MAX_INTERVAL_FACTOR = 2.5
+#: Packet rates within this factor are one load.
+SAME_RATE = 1.1
 #: A CPU figure of a shorter trial is a few scheduler ticks.
 MIN_SECONDS = 2.0
 #: A packet of another shape of conference is worth a word from here on.
-DEARER = 1.05
+EXPENSIVE = 1.05
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
 PLAUSIBLE_PPS_PER_CORE = (2_000.0, 60_000.0)
 
@@ -32,19 +36,17 @@ def recommend(
     trials: pl.DataFrame,
     limits: Limits | None = None,
     *,
-    seed: int = 0,
     steps: Sequence[str] | None = None,
     force: bool = False,
     history: pl.DataFrame | None = None,
-) -> list[Recommendation]:
+) -> list[HostFit]:
     """One for each host, in the order of their names.
 
     ``steps``: whose trials to use (None: ``baseline`` and those that are not told apart from it). ``force`` lifts the
     ban on extrapolating beyond 15 %, and says so. ``history``: what was carried in production (``fit.history``); what
     is exported then holds for its dearest plausible mix. Pure: the same rows give the same figures, in any order of
-    rows; ``seed`` is recorded for the resampling that some comparisons use.
+    rows.
     """
-    del seed  # the jackknife is deterministic; kept in the contract for every function of ``fit``
     limits = limits or Limits()
     prepared = prepare(trials)
     hosts = prepared.frame.partition_by("host", as_dict=True, maintain_order=False)
@@ -52,7 +54,7 @@ def recommend(
         _one_host(str(key[0]), rows, prepared, limits, steps, force, of_host(history, str(key[0])))
         for key, rows in sorted(hosts.items(), key=lambda item: str(item[0][0]))
     ]
-    return found or [none("host", limits, ["there are no trials at all"], missing=prepared.missing)]
+    return found or [none("host", limits, [Reason(Code.NO_TRIALS, "There are no trials")], missing=prepared.missing)]
 
 
 def _one_host(
@@ -63,30 +65,37 @@ def _one_host(
     steps: Sequence[str] | None,
     force: bool,
     history: pl.DataFrame | None,
-) -> Recommendation:
+) -> HostFit:
     missing = prepared.missing
-    notes = [f"column {name} is missing: {CONSEQUENCES[name]}" for name in missing if name not in ("host", "step")]
+    notes = [
+        Reason(Code.MISSING_COLUMN, f"Column {name} is missing: {CONSEQUENCES[name]}")
+        for name in missing
+        if name not in ("host", "step")
+    ]
     usable = usable_rows(rows)
     if usable.height == 0:
-        return none(host, limits, [*_why_none_usable(rows), *notes], missing=missing)
+        return none(host, limits, _why_none_usable(rows), remarks=notes, missing=missing)
+    misused = _misused_step(usable)
+    if misused is not None:
+        return none(host, limits, [misused], remarks=notes, missing=missing)
     chosen = _choose_steps(rows.filter(pl.col("valid")), usable, steps)
     usable = usable.filter(pl.col("step").is_in(chosen))
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
-    indexed = with_plots(usable)
+    indexed = with_restarts(usable)
     mix = packet_mix(indexed, history)
     if mix is None or mix.weights is None:  # other shapes of conference cannot be brought to the main one
-        indexed = with_plots(of_main_shape(usable))
+        indexed = with_restarts(of_main_shape(usable))
     equivalent = indexed["bridge_pps"].to_numpy() if mix is None else mix.equivalent(indexed)
     indexed = indexed.with_columns(equivalent_pps=pl.Series(equivalent))
-    unplaced: list[str] = []
+    unplaced: list[Reason] = []
     try:
         found = bounds(indexed, limits, scale, force=force)
     except Unplaced as why:
-        found, unplaced = [], [str(why)]
+        found, unplaced = [], [Reason(Code.UNPLACED, str(why))]
     facts = {
         "highest_tested_pps": scale,
         "steps": tuple(chosen),
-        "plots": int(indexed["plot"].n_unique()),
+        "restarts": int(indexed["restart"].n_unique()),
         "trials": indexed.height,
         "bounds": tuple(found),
         "mix": mix,
@@ -95,16 +104,16 @@ def _one_host(
     }
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
-        return none(host, limits, [*problems, *notes], missing=missing, **facts)
+        return none(host, limits, problems, remarks=notes, missing=missing, **facts)
     ordered = sorted(found, key=lambda bound: bound.estimate_pps)
     binding = ordered[0]
     problems = _untrustworthy(binding, ordered, scale, force)
     if problems:
-        return none(host, limits, [*problems, *notes], missing=missing, **facts)
+        return none(host, limits, problems, remarks=notes, missing=missing, **facts)
     behind = min(ordered[1:], key=_distance, default=None)
     rate = floored(binding.estimate_pps)
     low, high = _interval(ordered)
-    return Recommendation(
+    return HostFit(
         host,
         limits,
         max_packet_rate_pps=rate,
@@ -115,10 +124,31 @@ def _one_host(
         model=binding.curve.form.name,
         restart_low_pps=round(min(rate, *(_restart_low(bound, mix) for bound in ordered)), 1),
         extrapolated=binding.estimate_pps > scale,
-        reasons=(*_remarks(binding, ordered, scale, indexed, mix), *_of_production(mix, history), *notes),
+        remarks=(*_remarks(binding, ordered, scale, indexed, mix), *_of_production(mix, history), *notes),
         missing_columns=missing,
         **facts,
     )
+
+
+def _misused_step(usable: pl.DataFrame) -> Reason | None:
+    """One packet rate in each step, and another in the next: what was meant by step is the load."""
+    rates = usable.group_by("step").agg(
+        low=pl.col("bridge_pps").min(), high=pl.col("bridge_pps").max(), rate=pl.col("bridge_pps").median()
+    )
+    ordered = rates["rate"].sort()
+    differ = (ordered[1:] > SAME_RATE * ordered[:-1]).any()
+    if not differ or rates.filter(pl.col("high") > SAME_RATE * pl.col("low")).height:
+        return None
+    first, *_, last = rates.sort("rate").iter_rows(named=True)
+    text = (
+        f"Each of the {rates.height} steps has one packet rate only ({first['step']}: {first['rate']:.0f} pps, "
+        f"{last['step']}: {last['rate']:.0f} pps), so the column step seems to name the load"
+    )
+    advice = (
+        "Leave the column step out: jvbtune takes the load from in_pps and out_pps. "
+        "A step is a combination of settings, measured at several packet rates."
+    )
+    return Reason(Code.STEP_MISUSED, text, advice)
 
 
 def _distance(bound: Bound) -> tuple[float, float]:
@@ -155,10 +185,12 @@ def _own_measurement(rows: pl.DataFrame) -> OwnMeasurement | None:
     if len(scopes) != 1 or not scopes[0]:
         return None
     measured = rows["jvb_cpu_ratio"].null_count() == 0
-    share = pl.col("jvb_cpu_ratio") if measured else pl.col("cpu_cores") / pl.col("jvb_scope_cores")
+    compiler = pl.col("compiler_cores").fill_null(0.0)  # is in what a JVB reads, and is gone when its code is compiled
+    read = pl.col("jvb_cpu_ratio") - (compiler / pl.col("jvb_scope_cores")).fill_null(0.0)
+    share = read if measured else pl.col("net_cpu_cores") / pl.col("jvb_scope_cores")
     kept = rows.with_columns(share=share).filter(pl.col("share") > 0)
-    x, y, plots, block = (kept[name].to_numpy() for name in ("bridge_pps", "share", "plot", "block_index"))
-    data = unsaturated(Data(x, y, plots, block))
+    x, y, restarts, block = (kept[name].to_numpy() for name in ("bridge_pps", "share", "restart", "block_index"))
+    data = unsaturated(Data(x, y, restarts, block))
     if levels(data.x) < MIN_LEVELS:
         return None
     return OwnMeasurement(scopes[0], fit_curve(data, CPU_FORMS), measured)
@@ -170,10 +202,10 @@ def usable_rows(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("valid") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") > 0) & long_enough)
 
 
-def with_plots(rows: pl.DataFrame) -> pl.DataFrame:
-    """``plot`` (a restart: block × step) and ``block_index`` beside the rows, in an order that rows do not change."""
+def with_restarts(rows: pl.DataFrame) -> pl.DataFrame:
+    """``restart`` (of block × step) and ``block_index`` beside the rows, in an order that rows do not change."""
     return rows.sort("block", "step", "bridge_pps", "cpu_cores", "offered_pps").with_columns(
-        plot=(pl.struct("block", "step").rank("dense") - 1).cast(pl.Int64),
+        restart=(pl.struct("block", "step").rank("dense") - 1).cast(pl.Int64),
         block_index=(pl.col("block").rank("dense") - 1).cast(pl.Int64),
     )
 
@@ -194,116 +226,137 @@ def common_reasons(invalid: pl.DataFrame) -> list[str]:
     return [f"{count} × {reason}" for reason, count in counts.most_common(3)]
 
 
-def _why_none_usable(rows: pl.DataFrame) -> list[str]:
+def _why_none_usable(rows: pl.DataFrame) -> list[Reason]:
     if rows.height == 0:
-        return ["there are no trials"]
+        return [Reason(Code.NO_TRIALS, "There are no trials")]
     invalid = rows.filter(~pl.col("valid"))
     if invalid.height == rows.height:
-        return [f"all {rows.height} trials are invalid", *common_reasons(invalid)]
+        why = "; ".join(common_reasons(invalid))
+        return [Reason(Code.ALL_INVALID, f"All {rows.height} trials are invalid" + (f": {why}" if why else ""))]
     steady = rows.filter(pl.col("kind") == "steady")
     if steady.height == 0:
-        return ["there is no steady trial: a curve needs steady loads"]
+        return [Reason(Code.NO_STEADY_TRIALS, "There is no steady trial", "Run steady loads: a curve needs them.")]
     if steady.filter(pl.col("bridge_pps") > 0).height:
-        return [f"all steady trials with a packet rate are invalid or shorter than {MIN_SECONDS:.0f} s"]
-    return [f"none of {steady.height} steady trials has a packet rate: bridge_pps, or in_pps and out_pps, is needed"]
+        text = f"All steady trials with a packet rate are invalid or shorter than {MIN_SECONDS:.0f} s"
+        return [Reason(Code.ALL_INVALID, text)]
+    text = f"None of the {steady.height} steady trials has a packet rate"
+    return [Reason(Code.NO_PACKET_RATE, text, "Give bridge_pps, or in_pps and out_pps.")]
 
 
-def _problems(rows: pl.DataFrame, found: Sequence[Bound], no_blocks: bool) -> list[str]:
-    problems: list[str] = []
+def _problems(rows: pl.DataFrame, found: Sequence[Bound], no_blocks: bool) -> list[Reason]:
+    problems: list[Reason] = []
     if not found:
         problems.append(
-            "no limit can be placed: fewer than 3 packet rates with CPU, loss or delay; "
-            "run at least 3 load levels, better 5, up to the limit"
+            Reason(
+                Code.TOO_FEW_RATES,
+                "No limit can be placed: fewer than 3 packet rates have CPU, loss or delay",
+                "Run at least 3 loads, better 5, up to the limit.",
+            )
         )
-    if rows["plot"].n_unique() < 2:
-        what = "without a block column" if no_blocks else "there is one block"
+    if rows["restart"].n_unique() < 2:
+        what = "There is no block column" if no_blocks else "There is only one block"
         problems.append(
-            f"{what}: the variation between restarts (up to 20 %) cannot be seen; "
-            "run at least 3 blocks, with a restart of the bridge before each"
+            Reason(
+                Code.ONE_RESTART,
+                f"{what}, so the variation between restarts of the bridge is not known",
+                "Run at least 3 blocks, and restart the bridge before each.",
+            )
         )
     return problems
 
 
-def _untrustworthy(binding: Bound, ordered: Sequence[Bound], scale: float, force: bool) -> list[str]:
+def _untrustworthy(binding: Bound, ordered: Sequence[Bound], scale: float, force: bool) -> list[Reason]:
     if binding.estimate_pps <= 0:
-        return [f"{binding.name}: above its limit of {binding.limit:g} {binding.unit} even at the least load"]
+        text = f"{binding.name}: above its limit of {binding.limit:g} {binding.unit} even at the lowest load"
+        return [Reason(Code.ABOVE_LIMIT, text)]
     if not np.isfinite(binding.estimate_pps) or (binding.estimate_pps > MAX_EXTRAPOLATION * scale and not force):
         nearest = min(ordered, key=_distance)
         at = nearest.estimate_pps if np.isfinite(nearest.estimate_pps) else nearest.beyond_pps
-        first = f"; {nearest.name} would be first, at perhaps {at:.0f} pps"
+        first = f"; {nearest.name} would be first, at about {at:.0f} pps" if np.isfinite(at) else ""
         return [
-            f"no limit was reached: all of them held at the highest steady load, {scale:.0f} pps"
-            + (first if np.isfinite(at) else ""),
-            f"run loads above {scale:.0f} pps until a limit is met",
+            Reason(
+                Code.NO_LIMIT_REACHED,
+                f"No limit was reached, even at the highest steady load, {scale:.0f} pps{first}",
+                f"Run loads above {scale:.0f} pps until a limit is reached.",
+            )
         ]
     low, high = _interval(ordered)
     if high > MAX_INTERVAL_FACTOR * low:
         widest = min(ordered, key=lambda bound: bound.low_pps)
-        end = f"{high:.0f}" if np.isfinite(high) else "no upper end"
+        end = f"{high:.0f} pps" if np.isfinite(high) else "no upper end"
         return [
-            f"the interval is too wide to mean anything: {low:.0f} ({widest.name}) to {end} pps ({binding.name} would "
-            f"bind, at perhaps {binding.estimate_pps:.0f} pps)",
-            "run more blocks, and longer trials on a quiet host",
+            Reason(
+                Code.TOO_WIDE,
+                f"The interval is too wide: {low:.0f} pps ({widest.name}) to {end} "
+                f"({binding.name} would bind, at about {binding.estimate_pps:.0f} pps)",
+                "Run more blocks, and longer trials, on a quiet host.",
+            )
         ]
     return []
 
 
-def _of_production(mix: PacketMix | None, history: pl.DataFrame | None) -> list[str]:
+def _of_production(mix: PacketMix | None, history: pl.DataFrame | None) -> list[Reason]:
     """What production carried beside what was run, and what that means for the threshold."""
+    return [Reason(Code.PRODUCTION_MIX, text) for text in _production_in_words(mix, history)]
+
+
+def _production_in_words(mix: PacketMix | None, history: pl.DataFrame | None) -> list[str]:
     if mix is None or history is None:
         return []
     relayed = float(history["relay_pps"].fill_null(0.0).sum()) / float(history["bridge_pps"].sum())
     unknown = []
     if relayed > 0.01 and "relay" not in mix.shares:
-        unknown.append(f"{relayed:.0%} of what production carried was relayed; what that costs was not measured")
+        unknown.append(f"{relayed:.0%} of production's packets were relayed; their cost was not measured")
     if mix.weights is not None:
         if ENDPOINTS in mix.weights and history["endpoints"].null_count():
-            unknown.append("production's endpoints are not known: taken to be as many a packet as were run")
+            unknown.append("Production's endpoints are not known: as many per packet as in the trials are assumed")
         if mix.worst_rate_ratio > 0.995:
-            return [
-                f"{PLAUSIBLE_SHARE:.0%} of what production carried costs no more a packet than what was run",
-                *unknown,
-            ]
+            return [f"{PLAUSIBLE_SHARE:.0%} of production's packets cost no more than those of the trials", *unknown]
         return [
             *unknown,
-            f"the dearest mix that production carries costs up to {mix.worst_cost_ratio:.2f} times as much a packet: "
-            f"what is exported is {mix.worst_rate_ratio:.0%} of what it would be for the mix that was run",
+            f"Production's most expensive mix costs up to {mix.worst_cost_ratio:.2f} times as much per packet: "
+            f"the load threshold is {mix.worst_rate_ratio:.0%} of what it would be for the mix of the trials",
         ]
-    carried, run = production_in_words(history), mix.in_words()
+    production, run = production_in_words(history), mix.in_words()
     if mix.is_like(history):
-        return [f"production carried {carried}, much as was run", *unknown]
+        return [f"Production's mix, {production}, is much like that of the trials", *unknown]
     shape = nearest_shape(history)
-    advice = "" if shape is None else f"; run [load.mix] {shape}, or that as one of [[load.other_mixes]]"
-    return [f"production carried {carried}, but {run} was run, and what the other costs is not known{advice}", *unknown]
+    advice = "" if shape is None else f"; run [load.mix] {shape}, or add it as one of [[load.other_mixes]]"
+    return [
+        f"Production's mix is {production}; the trials had {run}, and the other's cost is not known{advice}",
+        *unknown,
+    ]
 
 
 def _remarks(
     binding: Bound, ordered: Sequence[Bound], scale: float, rows: pl.DataFrame, mix: PacketMix | None
-) -> list[str]:
-    remarks = [bound.note for bound in ordered if bound.note]
+) -> list[Reason]:
+    remarks = [Reason(Code.LIMIT_NOTE, bound.note) for bound in ordered if bound.note]
     if mix is not None and mix.weights is None and len(mix.shares) > 1:
-        remarks.append(mix.explanation)
+        remarks.append(Reason(Code.COSTS_UNKNOWN, mix.explanation))
     if mix is not None and mix.worst_source == "trials":
         remarks += [
-            f"a packet of the shape {shape} costs {ratio:.2f} times as much, so that a bridge of such conferences "
-            f"carries {1 / ratio:.0%}: what is exported is for {main_shape(rows)}; "
-            "give what production carried (jvbtune fit --history)"
+            Reason(
+                Code.OTHER_SHAPE,
+                f"A packet of the shape {shape} costs {ratio:.2f} times as much: a bridge with only such conferences "
+                f"sustains {1 / ratio:.0%} of this rate. The load threshold is for {main_shape(rows)}",
+                "Give jvbtune production's traffic: jvbtune fit --history.",
+            )
             for shape, ratio in mix.shape_cost_ratios.items()
-            if ratio > DEARER
+            if ratio > EXPENSIVE
         ]
     if binding.estimate_pps > scale:
         beyond = binding.estimate_pps / scale - 1
-        remarks.append(
-            f"the max packet rate lies {beyond:.0%} above the highest tested load, {scale:.0f} pps: "
-            "exports stay at the tested load"
+        text = (
+            f"The max packet rate is {beyond:.0%} above the highest tested load, {scale:.0f} pps; "
+            "the load threshold stays at the tested load"
         )
+        remarks.append(Reason(Code.EXTRAPOLATED, text))
     cores = rows["cores"].drop_nulls().median()
     if cores and binding.estimate_pps > 0:
         per_core = binding.estimate_pps / float(cores)  # type: ignore[arg-type]
         low, high = PLAUSIBLE_PPS_PER_CORE
         if not low <= per_core <= high:
-            remarks.append(
-                f"{per_core:.0f} pps a core is outside of what bridges carry elsewhere "
-                f"({low:.0f} to {high:.0f}): check the columns' units"
-            )
+            text = f"{per_core:.0f} pps per core is outside the range seen on other bridges ({low:.0f} to {high:.0f})"
+            remarks.append(Reason(Code.IMPLAUSIBLE, text, "Check the units of the columns."))
     return remarks

@@ -1,9 +1,9 @@
 """Loss and delay over packet rate: one shape for all restarts, a capacity for each.
 
 Both are flat until the bridge saturates and then rise by orders of magnitude, so a dearer restart does not lift the
-curve, it moves it to the left: quantity = D(packet rate × e^u) with one shape D, and a shift u for each plot. Shape
-and shifts are fitted in turn. What a plot says of the limit is then the packet rate at which its own curve meets it;
-the estimate is the mean of their logarithms, its interval Student's t. A plot that never came near the limit says
+curve, it moves it to the left: quantity = D(packet rate × e^u) with one shape D, and a shift u for each restart. Shape
+and shifts are fitted in turn. What a restart says of the limit is then the packet rate at which its own curve meets it;
+the estimate is the mean of their logarithms, its interval Student's t. A restart that never came near the limit says
 only "more than its highest load": a censored value (EM for a normal sample, Wolynetz, Appl. Stat. 28, 1979).
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from jvbtune.fit.curve import HUBER, TOP, Data
 from jvbtune.fit.forms import Form, FormFit, fit_form
@@ -43,10 +43,10 @@ class ScaledCurve:
     scale: float
     fitted: FormFit
     table: Floats  #: D on GRID
-    shift: Floats  #: (plots,) u of each, raw
-    shift_sd: Floats  #: (plots,) how well each is known
+    shift: Floats  #: (restarts,) u of each, raw
+    shift_sd: Floats  #: (restarts,) how well each is known
     centre: float  #: log capacity of the average restart against D
-    half_width: float  #: of the 95 % interval of ``centre``; inf with fewer than 2 telling plots
+    half_width: float  #: of the 95 % interval of ``centre``; inf with fewer than 2 telling restarts
     restart_sd: float
     noise_sd: float
     scores: dict[str, float]
@@ -68,7 +68,7 @@ class ScaledCurve:
         return self._at(pps, self.centre + self.half_width), self._at(pps, self.centre - self.half_width)
 
     def residuals(self) -> Floats:
-        x = self.data.x / self.scale * np.exp(self.shift[self.data.plot])
+        x = self.data.x / self.scale * np.exp(self.shift[self.data.restart])
         return self.data.y - np.interp(x, GRID, self.table)
 
     @property
@@ -94,22 +94,22 @@ class Crossing:
 
 
 def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float) -> Crossing:
-    """Fit, choose among forms by how well they predict plots left out, and find where ``goal`` is met."""
+    """Fit, choose among forms by how well they predict restarts left out, and find where ``goal`` is met."""
     x = data.x / scale
     fits = [_fit(data, x, form) for form in forms]
     best = min(fits, key=lambda fit: fit.score)
     scores = {fit.fitted.form.name: fit.score for fit in fits}
     place = _inverse(best.table, goal)
-    top = np.full(data.plots, 0.0)
-    np.maximum.at(top, data.plot, x)
-    reached = np.zeros(data.plots, dtype=bool)
-    np.logical_or.at(reached, data.plot, data.y >= goal)
+    top = np.full(data.restarts, 0.0)
+    np.maximum.at(top, data.restart, x)
+    reached = np.zeros(data.restarts, dtype=bool)
+    np.logical_or.at(reached, data.restart, data.y >= goal)
     known = reached | (best.shift_sd < UNKNOWN_SD) & (np.log(place) - best.shift < np.log(top) + np.log(1.15))
     values = np.where(known, np.log(np.clip(place, 1e-6, TOP)) - best.shift, np.log(top))
-    enough = known.sum() >= max(2, data.plots / 3) and reached.any() if data.plots > 1 else bool(reached.any())
+    enough = known.sum() >= max(2, data.restarts / 3) and reached.any() if data.restarts > 1 else bool(reached.any())
     kept = float(np.max(top) if not reached.any() else np.min(top[~reached], initial=np.inf)) * scale
     kept = kept if np.isfinite(kept) else 0.0
-    broken = (int(reached.sum()), data.plots)
+    broken = (int(reached.sum()), data.restarts)
     broken_from = float(data.x[data.y >= goal].min()) if reached.any() else np.inf
     if not enough:
         curve = _curve(data, scale, best, 0.0, np.inf, 0.0, scores)
@@ -121,7 +121,7 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
     drawn = own * PRIOR_SD**2 / (own + PRIOR_SD**2)
     error = float(np.hypot(error, np.sqrt(np.mean(own + drawn) / known.sum()))) if known.any() else error
     error = max(error, least_error(int(known.sum())))
-    half = error * float(stats.t.ppf(0.975, degrees)) if data.plots > 1 else np.inf
+    half = error * float(scipy.stats.t.ppf(0.975, degrees)) if data.restarts > 1 else np.inf
     others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
     if len(others) > 1:
         half = float(np.hypot(half, 1.96 * np.std(np.log(np.clip(others, 1e-6, TOP)))))
@@ -174,23 +174,23 @@ def _curve(
 
 
 def _fit(data: Data, x: Floats, form: Form) -> _Fit:
-    shift = np.zeros(data.plots)
-    sd = np.full(data.plots, np.inf)
+    shift = np.zeros(data.restarts)
+    sd = np.full(data.restarts, np.inf)
     weights = np.ones_like(x)
     noise = 0.0
-    rounds = ROUNDS if data.plots > 1 else 1
+    rounds = ROUNDS if data.restarts > 1 else 1
     for left in reversed(range(rounds + FINE_ROUNDS)):
-        fitted = fit_form(form, x * np.exp(shift[data.plot]), data.y, weights[None])
+        fitted = fit_form(form, x * np.exp(shift[data.restart]), data.y, weights[None])
         table = fitted.predict(GRID)[0]
-        residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
+        residual = data.y - np.interp(x * np.exp(shift[data.restart]), GRID, table)
         noise = max(1.4826 * float(np.median(np.abs(residual))), NOISE_FLOOR)
         weights = np.minimum(1.0, HUBER * noise / np.maximum(np.abs(residual), 1e-12))
-        if data.plots > 1:
+        if data.restarts > 1:
             shift, sd = _shifts(data, x, table, noise)
             shift = shift - _centre(shift, sd)
         if 0 < left <= FINE_ROUNDS:
             form = replace(form, shapes=_nearby(form.shapes, form.shapes[fitted.shape[0]]))
-    residual = data.y - np.interp(x * np.exp(shift[data.plot]), GRID, table)
+    residual = data.y - np.interp(x * np.exp(shift[data.restart]), GRID, table)
     score = float(np.sqrt(np.mean(np.minimum(np.abs(residual), 3 * HUBER * noise) ** 2)))
     return _Fit(fitted, table, shift, sd, noise, score)
 
@@ -212,12 +212,12 @@ def _centre(shift: Floats, sd: Floats) -> float:
 
 
 def _shifts(data: Data, x: Floats, table: Floats, noise: float) -> tuple[Floats, Floats]:
-    """Each plot's shift, and how well it is known, from its rows' likelihood on a grid of shifts."""
+    """Each restart's shift, and how well it is known, from its rows' likelihood on a grid of shifts."""
     predicted = np.interp(x[:, None] * np.exp(SHIFTS), GRID, table)
     standardised = np.abs(data.y[:, None] - predicted) / noise
     loss = np.where(standardised < HUBER, standardised**2 / 2, HUBER * (standardised - HUBER / 2))
-    total = np.zeros((data.plots, SHIFTS.size))
-    np.add.at(total, data.plot, loss)
+    total = np.zeros((data.restarts, SHIFTS.size))
+    np.add.at(total, data.restart, loss)
     chance = np.exp(-(total - total.min(axis=1, keepdims=True)))
     known = np.sqrt(np.maximum(_variance(chance), (SHIFTS[1] - SHIFTS[0]) ** 2 / 12))
     posterior = chance * np.exp(-(SHIFTS**2) / (2 * PRIOR_SD**2))
@@ -251,7 +251,7 @@ def censored_mean(values: Floats, known: npt.NDArray[np.bool_]) -> tuple[float, 
         for _ in range(60):
             sigma = max(np.sqrt(spread), 1e-6)
             a = (values[~known] - mean) / sigma
-            hazard = np.exp(stats.norm.logpdf(a) - stats.norm.logsf(a))
+            hazard = np.exp(scipy.stats.norm.logpdf(a) - scipy.stats.norm.logsf(a))
             expected = mean + sigma * hazard
             extra = spread * np.clip(1 + a * hazard - hazard**2, 0, 1)
             mean = float((values[known].sum() + expected.sum()) / count)

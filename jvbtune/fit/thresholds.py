@@ -7,12 +7,11 @@ that would waste the fifth that Jicofo already keeps free.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from jvbtune.fit.recommendation import Recommendation
+from jvbtune.fit.host_fit import HostFit
 
 #: Of JVB's own defaults: packet-rate 40000 of 50000, cpu-usage 0.72 of 0.9.
 RECOVERY_RATIO = 0.8
@@ -47,10 +46,6 @@ class Thresholds:
     cpu_at_threshold: float | None
     bigger_machine: BiggerMachine | None  #: None where CPU does not bind: more cores would change nothing
 
-    def to_json(self) -> dict[str, Any]:
-        told = asdict(self) | {"bigger_machine": self.bigger_machine and asdict(self.bigger_machine)}
-        return {name: round(v, 6) if isinstance(v, float) else v for name, v in told.items()}
-
 
 @dataclass(frozen=True)
 class BiggerMachine:
@@ -61,9 +56,9 @@ class BiggerMachine:
     next_limit: str | None
 
 
-def thresholds(found: Recommendation) -> Thresholds | None:
+def thresholds(found: HostFit) -> Thresholds | None:
     """None where there is no recommendation."""
-    threshold = found.export_pps
+    threshold = found.load_threshold_pps
     if threshold is None or found.max_packet_rate_pps is None:
         return None
     each = found.packets_per_participant_pps
@@ -90,7 +85,7 @@ def thresholds(found: Recommendation) -> Thresholds | None:
     )
 
 
-def _bigger(found: Recommendation) -> BiggerMachine | None:
+def _bigger(found: HostFit) -> BiggerMachine | None:
     """Of the limits that cores do not move only the receiving thread is sure to stay: loss and delay come of CPU."""
     if found.binding_limit != "cpu" or not found.max_packet_rate_pps:
         return None
@@ -100,9 +95,3 @@ def _bigger(found: Recommendation) -> BiggerMachine | None:
     met = bool(np.isfinite(thread.estimate_pps))
     rate = thread.estimate_pps if met else thread.low_pps
     return BiggerMachine(round(max(1.0, rate / found.max_packet_rate_pps), 3), not met, "rx_thread" if met else None)
-
-
-def complete(found: Recommendation) -> dict[str, Any]:
-    """One entry of ``hosts[]`` of ``jvbtune fit --json``: the recommendation, and what to configure for it."""
-    told = thresholds(found)
-    return {**found.to_json(), "thresholds": None if told is None else told.to_json()}

@@ -123,6 +123,7 @@ class Profile:
     thread: Int32
     threads: tuple[str, ...] = ()
     meta: Meta = field(default_factory=Meta)
+    samples: Float64 | None = None  # of each row, where counts are weights; None: the file does not hold them
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -139,6 +140,7 @@ class Side:
     meta: Meta
     slices: tuple[Meta, ...]  # at least one
     slice_totals: tuple[float, ...]  # of the counts of each slice, in meta.unit
+    per_sample: float | None = None  # counts that one effective sample adds (compare/samples.py); None: not known
 
     @property
     def total(self) -> float:
@@ -174,10 +176,14 @@ class Significance:
 class TestInfo:
     """How significance was judged, for the head of a picture."""
 
-    method: str  # "welch" (moderated: compare/significance.py) or "poisson"
+    method: str  # "welch" (moderated: compare/significance.py), "poisson", or "none": nothing was tested
     level: float  # false-discovery rate
     normalisation: str  # the one that was tested
-    note: str  # one sentence for people, e.g. that a Poisson interval is a lower bound on the noise
+    note: str  # for people, e.g. that a Poisson interval is a lower bound on the noise, or why nothing was tested
+    # Relative differences that unlike captures may show without a difference of the program (compare/likeness.py):
+    # of the whole, and of a frame. Only what goes beyond them is significant.
+    allowed_whole: float = 0.0
+    allowed_frame: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,7 @@ class Tree:
     slice_self: tuple[
         Float64, ...
     ]  # for each side (slices, len(self_nodes)); sums over slices are self_[side, self_nodes]
+    moments: tuple[Float64, ...] = ()  # Σ w² by self node, for each side; (): every sample of a side weighs the same
     significance: Significance | None = None  # by node
     test: TestInfo | None = None
     columns: Mapping[str, Float64] = field(default_factory=dict)  # further values by node, e.g. "elasticity"; NaN: none

@@ -8,10 +8,25 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 #: So that the bytes depend on the sources alone (zip's earliest date).
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
-_MAIN = "import sys\n\nfrom jvbtune.agent.main import main\n\nsys.exit(main())\n"
+#: All that is sent to a host: the agent imports nothing else of jvbtune.
+PACKAGES = ("agent", "protocol")
+#: Words of an agent that a too old Python ends with; the controller knows them.
+TOO_OLD = "jvbtune needs 3.9 or newer"
+#: Any Python parses it: the version is looked at before a module is imported that an old one does not parse.
+_MAIN = f"""import sys
+
+if sys.version_info < (3, 9):
+    sys.stderr.write("python3 on the host is %d.%d, and {TOO_OLD}\\n" % tuple(sys.version_info[:2]))
+    sys.exit(3)
+
+from jvbtune.agent.main import main
+
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -26,11 +41,10 @@ class Archive:
 
 @cache
 def agent_archive() -> Archive:
-    """A zip that ``python3`` runs: ``jvbtune/agent`` and an empty ``jvbtune`` around it."""
+    """A zip that ``python3`` runs: the packages of ``PACKAGES`` and an empty ``jvbtune`` around them."""
     files = {"__main__.py": _MAIN.encode(), "jvbtune/__init__.py": b""}
-    for entry in resources.files("jvbtune.agent").iterdir():
-        if entry.name.endswith(".py"):
-            files[f"jvbtune/agent/{entry.name}"] = entry.read_bytes()
+    for package in PACKAGES:
+        files.update(_sources(resources.files(f"jvbtune.{package}"), f"jvbtune/{package}"))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -40,3 +54,14 @@ def agent_archive() -> Archive:
             archive.writestr(info, files[name])
     content = buffer.getvalue()
     return Archive(content, hashlib.sha256(content).hexdigest())
+
+
+def _sources(package: Traversable, prefix: str) -> dict[str, bytes]:
+    """Every Python file of a package and of the packages in it, by its name in the archive."""
+    found: dict[str, bytes] = {}
+    for entry in package.iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            found.update(_sources(entry, f"{prefix}/{entry.name}"))
+        elif entry.name.endswith(".py"):
+            found[f"{prefix}/{entry.name}"] = entry.read_bytes()
+    return found

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from jvbtune.protocol.http import TcpConnection
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -24,7 +26,7 @@ class Stream(Protocol):
         """Send to the command's standard input; raises HostError when the command or the link is gone."""
 
     def read_line(self, timeout_seconds: float | None = None) -> bytes | None:
-        """The next line of standard output with its newline, or None at its end. Raises TimeoutError."""
+        """The next line of standard output without its newline, or None at its end. Raises TimeoutError."""
 
     def close_stdin(self) -> None: ...
 
@@ -36,18 +38,6 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """End the command: close its input, and drop the channel. Safe to call twice."""
-
-
-class TcpConnection(Protocol):
-    """The part of ``socket.socket`` that ``http.client`` uses."""
-
-    def sendall(self, data: bytes, /) -> None: ...
-    def recv(self, size: int, /) -> bytes: ...
-
-    makefile: Any
-
-    def settimeout(self, seconds: float | None, /) -> None: ...
-    def close(self) -> None: ...
 
 
 class Host(Protocol):

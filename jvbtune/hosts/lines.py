@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections import deque
+
+from jvbtune.protocol.codec import ProtocolError, Splitter
 
 STDERR_TAIL_BYTES = 65536
 
 
 class LineBuffer:
-    """Filled by one thread, read by another. Unbounded: the reader decides how far it lags."""
+    """Filled by one thread, read by another. A line is bounded; how far the reader lags is its own affair."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._splitter = Splitter()
+        self._lines: deque[bytes] = deque()
+        self._fault: ProtocolError | None = None
         self._ended = False
         self._changed = threading.Condition()
 
     def feed(self, data: bytes) -> None:
         with self._changed:
-            self._bytes += data
+            if self._fault is None:
+                try:
+                    self._lines.extend(self._splitter.feed(data))
+                except ProtocolError as error:
+                    self._fault = error
             self._changed.notify_all()
 
     def end(self) -> None:
         with self._changed:
+            if not self._ended:
+                rest = self._splitter.rest()
+                self._lines.extend([rest] if rest else [])
             self._ended = True
             self._changed.notify_all()
 
     def read_line(self, timeout_seconds: float | None) -> bytes | None:
-        """The next line with its newline (the last one may lack it), None at the end. Raises TimeoutError."""
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        searched = 0
-        with self._changed:
-            while True:
-                end = self._bytes.find(b"\n", searched)
-                if end >= 0:
-                    return self._take(end + 1)
-                if self._ended:
-                    return self._take(len(self._bytes)) if self._bytes else None
-                searched = len(self._bytes)
-                remaining = None if deadline is None else deadline - time.monotonic()
-                if remaining is not None and remaining <= 0:
-                    raise TimeoutError(f"no line within {timeout_seconds:g} s")
-                self._changed.wait(remaining)
+        """The next line without its newline (the last one may have had none), None at the end.
 
-    def _take(self, length: int) -> bytes:
-        line = bytes(self._bytes[:length])
-        del self._bytes[:length]
-        return line
+        Raises TimeoutError, and ProtocolError for a line without end.
+        """
+        with self._changed:
+            there = self._changed.wait_for(lambda: self._lines or self._fault or self._ended, timeout_seconds)
+            if self._lines:
+                return self._lines.popleft()
+            if self._fault is not None:
+                raise self._fault
+            if not there:
+                raise TimeoutError(f"no line within {timeout_seconds:g} s")
+            return None
 
 
 class Tail:
@@ -66,3 +70,9 @@ class Tail:
     def get(self) -> bytes:
         with self._lock:
             return bytes(self._bytes)
+
+
+def after_mark(stdout: bytes, mark: str) -> str:
+    """The rest of the last line that begins with the mark; empty if there is none."""
+    lines = stdout.decode("utf-8", "replace").splitlines()
+    return next((line[len(mark) :] for line in reversed(lines) if line.startswith(mark)), "")

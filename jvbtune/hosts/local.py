@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
-from jvbtune.errors import HostError
-from jvbtune.hosts.base import Completed, Stream, TcpConnection
+from jvbtune.errors import HostError, HostTimeoutError
+from jvbtune.hosts.base import Completed, Stream
 from jvbtune.hosts.lines import LineBuffer, Tail
 from jvbtune.hosts.sudo import check_sudo, with_sudo
+from jvbtune.protocol.http import TcpConnection
 
 
 class LocalHost:
@@ -32,7 +33,7 @@ class LocalHost:
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_seconds, check=False)
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{self.name}: {argv[0]} did not end within {timeout_seconds:g} s") from error
+            raise HostTimeoutError(f"{self.name}: {argv[0]} did not end within {timeout_seconds:g} s") from error
         except OSError as error:
             text = f"{argv[0]}: {error.strerror}".encode()
             return Completed(command, 126 if isinstance(error, PermissionError) else 127, b"", text)
@@ -46,8 +47,7 @@ class LocalHost:
 
     def connect_tcp(self, address: str, port: int, *, timeout_seconds: float = 10.0) -> TcpConnection:
         try:
-            connection: TcpConnection = socket.create_connection((address, port), timeout_seconds)  # type: ignore[assignment]
-            return connection
+            return socket.create_connection((address, port), timeout_seconds)
         except OSError as error:
             raise HostError(f"{self.name}: cannot connect to {address}:{port}: {error.strerror or error}") from error
 
@@ -117,7 +117,7 @@ class LocalStream:
         try:
             status = self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{self._argv[0]} did not end within {timeout_seconds} s") from error
+            raise HostTimeoutError(f"{self._argv[0]} did not end within {timeout_seconds} s") from error
         for reader in self._readers:
             reader.join(1)  # its last words are read; a child of its own may hold the pipe open for longer
         return status

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from jvbtune.errors import HostError, UsageError
+from jvbtune.text import clean
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Resolved:
     proxy_command: tuple[str, ...] | None  #: argv; ProxyJump becomes ``ssh -W``
     connect_timeout_seconds: float
     keepalive_seconds: float
+    certificate_files: tuple[Path, ...] = ()
+    revoked_host_keys: tuple[Path, ...] = ()
+    known_hosts_command: str | None = None  #: with its tokens
 
     @property
     def known_hosts_name(self) -> str:
@@ -56,7 +62,7 @@ def resolve(alias: str, config: Path | None = None) -> Resolved:
 def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolved:
     """Read the answer of ``ssh -G``: a keyword in lower case and its value on each line, some several times."""
     values: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text.replace("\0", "").splitlines():  # no name of a host or a file has one
         key, _, value = line.partition(" ")
         values.setdefault(key.lower(), []).append(value.strip())
 
@@ -65,10 +71,15 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
 
     def files(key: str) -> tuple[Path, ...]:
         names = [name for value in values.get(key, []) for name in _split(value)]
-        return tuple(Path(name).expanduser() for name in names if name != "none")
+        return tuple(Path(os.path.expanduser(name)) for name in names if name != "none")
 
-    hostname, port, user = one("hostname", alias), int(one("port", "22")), one("user")
-    timeout, alive = one("connecttimeout", "none"), one("serveraliveinterval", "0")
+    def number(key: str, default: str) -> int:
+        value = one(key, default)
+        if re.fullmatch("[0-9]{1,9}", value) is None:
+            raise UsageError(f"{alias}: ssh -G gives {clean(value)!r} as {key}, which is not a number")
+        return int(value)
+
+    hostname, port, user = one("hostname", alias), number("port", "22"), one("user")
     agent = one("identityagent")
     alias_key = one("hostkeyalias", "none")
     return Resolved(
@@ -85,8 +96,15 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
         proxy_command=_proxy(
             one("proxyjump", "none"), one("proxycommand", "none"), hostname, port, user, alias, config
         ),
-        connect_timeout_seconds=DEFAULT_CONNECT_TIMEOUT_SECONDS if timeout == "none" else float(timeout),
-        keepalive_seconds=float(alive) or DEFAULT_KEEPALIVE_SECONDS,
+        connect_timeout_seconds=(
+            DEFAULT_CONNECT_TIMEOUT_SECONDS
+            if one("connecttimeout", "none") == "none"
+            else float(number("connecttimeout", ""))
+        ),
+        keepalive_seconds=float(number("serveraliveinterval", "0")) or DEFAULT_KEEPALIVE_SECONDS,
+        certificate_files=files("certificatefile"),
+        revoked_host_keys=files("revokedhostkeys"),
+        known_hosts_command=command if (command := one("knownhostscommand", "none")) not in ("", "none") else None,
     )
 
 
@@ -103,7 +121,8 @@ def _proxy(
 ) -> tuple[str, ...] | None:
     if jump not in ("", "none"):
         *through, last = jump.split(",")
-        argv = ["ssh", *(["-F", str(config)] if config is not None else [])]
+        # BatchMode: what ssh would ask for on the terminal (an unknown key, a password) is an error instead.
+        argv = ["ssh", "-o", "BatchMode=yes", *(["-F", str(config)] if config is not None else [])]
         if through:
             argv += ["-J", ",".join(through)]
         target, _, jump_port = last.rpartition(":")

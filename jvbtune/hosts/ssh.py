@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 import socket
@@ -16,14 +17,21 @@ from typing import Any
 
 import paramiko
 
-from jvbtune.errors import HostError
-from jvbtune.hosts.base import Completed, Stream, TcpConnection
+from jvbtune.errors import HostError, HostTimeoutError
+from jvbtune.hosts.base import Completed, Stream
 from jvbtune.hosts.host_keys import KnownHosts
-from jvbtune.hosts.lines import LineBuffer, Tail
+from jvbtune.hosts.lines import LineBuffer, Tail, after_mark
 from jvbtune.hosts.openssh import Resolved, resolve
+from jvbtune.hosts.ssh_login import log_in
 from jvbtune.hosts.sudo import check_sudo, with_sudo
+from jvbtune.protocol.http import TcpConnection
+from jvbtune.text import clean
 
 CHUNK_BYTES = 65536
+
+# What goes wrong is in the errors below; paramiko's own lines, with texts of the server, belong on no terminal.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 
 class SshHost:
@@ -50,12 +58,16 @@ class SshHost:
             _prefer_known_types(transport, known.types())
             transport.start_client(timeout=resolved.connect_timeout_seconds)
             known.check(transport.get_remote_server_key())
-            _log_in(transport, resolved)
+            log_in(transport, resolved)
             transport.set_keepalive(int(resolved.keepalive_seconds))
         except BaseException as error:
             if transport is not None:
                 transport.close()
             sock.close()
+            if proxy is not None:
+                proxy.close()
+            if proxy is not None and isinstance(error, paramiko.SSHException | EOFError | OSError):
+                raise proxy.refused(name) from error
             if isinstance(error, paramiko.SSHException | EOFError | OSError):
                 raise HostError(f"{name}: ssh to {where} failed: {error or type(error).__name__}") from error
             raise
@@ -103,10 +115,15 @@ class SshHost:
     def uid(self) -> int:
         """The login's uid on the host."""
         if self._uid is None:
-            answer = self._run(("id", "-u"), b"", 15.0)
-            text = answer.stdout.strip()
-            if answer.status != 0 or not text.isdigit():
-                raise HostError(f"{self.name}: id -u answered {answer.stdout!r} {answer.stderr[:200]!r}")
+            # Behind a mark: a login may print a greeting on standard output.
+            answer = self._run(("sh", "-c", 'printf "\\n%s%s\\n" jvbtune-uid: "$(id -u)"'), b"", 15.0)
+            text = after_mark(answer.stdout, "jvbtune-uid:")
+            if not text.isdigit():
+                said = clean((answer.stderr or answer.stdout).decode("utf-8", "replace"))
+                raise HostError(
+                    f"{self.name}: the login does not run commands: id -u answered {said!r}",
+                    hint=f"Does `ssh {self.resolved.alias} id -u` print a number?",
+                )
             self._uid = int(text)
         return self._uid
 
@@ -207,10 +224,10 @@ class _SshStream:
     def wait(self, timeout_seconds: float | None = None) -> int:
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         if not self._ended.wait(timeout_seconds):
-            raise TimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
+            raise HostTimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
         remaining = None if deadline is None else max(1.0, deadline - time.monotonic())
         if not self._channel.status_event.wait(remaining):
-            raise TimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
+            raise HostTimeoutError(f"{self._host_name}: {self._argv[0]} did not end within {timeout_seconds:g} s")
         if not self._channel.exit_status_ready() or self._channel.exit_status < 0:
             raise HostError(f"{self._host_name}: the ssh connection broke under {self._argv[0]}")
         return int(self._channel.exit_status)
@@ -222,19 +239,49 @@ class _SshStream:
 
 
 class _ProxySocket:
-    """Standard input and output of a proxy command as a socket, by a socket pair: paramiko needs no more."""
+    """Standard input and output of a proxy command as a socket, by a socket pair: paramiko needs no more.
+
+    What it says goes into an error, and never to the terminal.
+    """
 
     def __init__(self, argv: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    list(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+                    list(argv),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
                 )
             except OSError as error:
                 ours.close()
                 raise HostError(f"{argv[0]} cannot be started as the way to the host: {error.strerror}") from error
         self.socket = ours
+        self._argv, self._tail = tuple(argv), Tail()
+        self._reader = threading.Thread(target=self._read, name="proxy", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            while data := os.read(stream.fileno(), CHUNK_BYTES):
+                self._tail.feed(data)
+
+    def refused(self, name: str) -> HostError:
+        """Why there was no way, once it is closed."""
+        self._reader.join(1)
+        lines = self._tail.get().decode("utf-8", "replace").strip().splitlines()
+        said = clean("; ".join(line.strip() for line in lines[-3:] if line.strip())) or "it ended"
+        jump = self._argv[-1] if self._argv[0] == "ssh" else None
+        if jump is None:
+            return HostError(f"{name}: its ProxyCommand failed: {said}")
+        hint = f"Compare the fingerprint with its administrator's, then accept it once with: ssh {jump}"
+        return HostError(
+            f"{name}: no way through its jump host {jump}: {said}",
+            hint=hint if "host key" in said.lower() else f"Does `ssh {jump} true` work without a password?",
+        )
 
     def close(self) -> None:
         self.socket.close()
@@ -253,10 +300,22 @@ def _open_socket(resolved: Resolved) -> tuple[socket.socket, _ProxySocket | None
         sock = socket.create_connection((resolved.hostname, resolved.port), resolved.connect_timeout_seconds)
     except OSError as error:
         raise HostError(
-            f"{resolved.alias}: cannot connect to {resolved.hostname}:{resolved.port}: {error.strerror or error}"
+            f"{resolved.alias}: cannot connect to {resolved.hostname}:{resolved.port}"
+            f"{_addresses(resolved)}: {error.strerror or error}"
         ) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock, None
+
+
+def _addresses(resolved: Resolved) -> str:
+    """`` (203.0.113.7)``: what a name stands for here; nothing for an address."""
+    try:
+        found = {
+            str(one[4][0]) for one in socket.getaddrinfo(resolved.hostname, resolved.port, type=socket.SOCK_STREAM)
+        }
+    except OSError:
+        return ""
+    return "" if found == {resolved.hostname} else f" ({', '.join(sorted(found))})"
 
 
 def _prefer_known_types(transport: paramiko.Transport, types: list[str]) -> None:
@@ -265,61 +324,3 @@ def _prefer_known_types(transport: paramiko.Transport, types: list[str]) -> None
     rsa = ["rsa-sha2-512", "rsa-sha2-256"] if "ssh-rsa" in types else []
     wanted = [kind for kind in (*types, *rsa) if kind in options.key_types]
     options.key_types = [*wanted, *(kind for kind in options.key_types if kind not in wanted)]
-
-
-def _log_in(transport: paramiko.Transport, resolved: Resolved) -> None:
-    """By the identity files of the configuration and the agent's keys. Passwords are not asked for."""
-    tried: list[str] = []
-    for key, origin in _keys(resolved):
-        try:
-            transport.auth_publickey(resolved.user, key)
-            return
-        except paramiko.BadAuthenticationType as error:
-            tried.append(f"{origin} (the server takes {', '.join(error.allowed_types)})")
-        except paramiko.AuthenticationException:
-            tried.append(origin)
-    raise HostError(
-        f"{resolved.alias}: {resolved.user}@{resolved.hostname} accepts none of the keys",
-        hint="Tried: "
-        + (", ".join(tried) or "none was found")
-        + f"\nDoes `ssh {resolved.alias} true` work without a password?",
-    )
-
-
-def _keys(resolved: Resolved) -> list[tuple[paramiko.PKey, str]]:
-    keys: list[tuple[paramiko.PKey, str]] = []
-    from_agent = _agent_keys(resolved)
-    files: list[tuple[paramiko.PKey, str]] = []
-    public: set[bytes] = set()
-    for path in resolved.identity_files:
-        with contextlib.suppress(OSError, paramiko.SSHException, ValueError):
-            public.add(paramiko.PublicBlob.from_file(f"{path}.pub").key_blob)
-        if not path.is_file():
-            continue
-        try:
-            files.append((paramiko.PKey.from_path(path), str(path)))
-        except (paramiko.SSHException, ValueError, TypeError, OSError, paramiko.UnknownKeyType):
-            continue  # a key with a passphrase: the agent has it, or it cannot be used here
-    if resolved.identities_only:
-        from_agent = [(key, origin) for key, origin in from_agent if key.asbytes() in public]
-    keys.extend(from_agent)
-    known = {key.asbytes() for key, _ in keys}
-    keys.extend((key, origin) for key, origin in files if key.asbytes() not in known)
-    return keys
-
-
-def _agent_keys(resolved: Resolved) -> list[tuple[paramiko.PKey, str]]:
-    if resolved.identity_agent == "none":
-        return []
-    before = os.environ.get("SSH_AUTH_SOCK")
-    if resolved.identity_agent is not None and resolved.identity_agent != before:
-        os.environ["SSH_AUTH_SOCK"] = os.path.expanduser(resolved.identity_agent)
-    try:
-        return [(key, "ssh-agent") for key in paramiko.Agent().get_keys()]
-    except (paramiko.SSHException, OSError):
-        return []
-    finally:
-        if before is None:
-            os.environ.pop("SSH_AUTH_SOCK", None)
-        else:
-            os.environ["SSH_AUTH_SOCK"] = before

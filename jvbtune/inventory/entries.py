@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jvbtune.protocol import agent as protocol
+from jvbtune.protocol.agent import BridgeQuery
+from jvbtune.protocol.codec import build
+
 
 @dataclass(frozen=True)
 class Control:
@@ -60,6 +64,26 @@ class HostEntry:
     ssh: str | None
     ssh_config: Path | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()  #: of Ansible, an autoscaled group, jvbtune.toml: sorted, without duplicates
     bridge: BridgeEntry = BridgeEntry()
     generator: GeneratorEntry = GeneratorEntry()
     source: str = "OpenSSH alias"  #: where the entry came from, for messages
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether OpenSSH is given the name itself."""
+        return self.ssh == self.name
+
+
+def bridge_arguments(entry: HostEntry) -> BridgeQuery:
+    """What the agent has to know of the bridge."""
+    bridge = entry.bridge
+    return BridgeQuery(
+        http_address=bridge.http_address,
+        http_port=bridge.http_port,
+        control=build(protocol.Control, bridge.control.to_json()) if bridge.control else None,
+        config_file=bridge.config_file,
+        pid_file=bridge.pid_file,
+        match=bridge.match,
+        media_port=bridge.media_port,
+    )

@@ -1,4 +1,4 @@
-"""``jvbtune.toml``.
+"""``jvbtune.toml`` as it is written: its keys, what each may be.
 
     [hosts.jvb-eu-1]
     ssh = "jvb-eu-1.example.org"          # an alias of the OpenSSH configuration; default: the entry's name
@@ -10,22 +10,23 @@
     [hosts.jvb-eu-1.labels]
     region = "eu-central-1"
 
-What stands under ``[defaults]`` holds for every host that does not say otherwise, also for bare OpenSSH aliases.
+    [[source]]
+    command = ["terraform", "output", "-json"]
+    format = "terraform-output"
+
+What is under ``[defaults]`` holds for every host that does not say otherwise, also for bare OpenSSH aliases.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from jvbtune.errors import ConfigError, UsageError
-from jvbtune.inventory.entries import BridgeEntry, Control, GeneratorEntry, HostEntry
-from jvbtune.toml import load_toml
+from jvbtune.inventory.destination import destination_fault, name_fault
+from jvbtune.inventory.entries import Control
 
 FILE_NAME = "jvbtune.toml"
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -101,13 +102,27 @@ class _Generator(_Strict):
     bind_address: str | None = None
 
 
+def _host_name(value: str) -> str:
+    if (fault := name_fault(value)) is not None:
+        raise ValueError(f"is not the name of a host: it {fault}")
+    return value
+
+
 class _Host(_Strict):
     ssh: str | None = None
     local: bool = False  #: the bridge runs on this machine: no ssh
     ssh_config: Path | None = None
     labels: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
     bridge: _Bridge = _Bridge()
     generator: _Generator = _Generator()
+
+    @field_validator("ssh")
+    @classmethod
+    def _destination(cls, value: str | None) -> str | None:
+        if value is not None and (fault := destination_fault(value)) is not None:
+            raise ValueError(f"is not what OpenSSH takes for a host: it {fault}")
+        return value
 
     @model_validator(mode="after")
     def _ssh_or_local(self) -> _Host:
@@ -116,89 +131,41 @@ class _Host(_Strict):
         return self
 
 
+Preferred = Literal["public", "private"]
+
+
+class _Source(_Strict):
+    file: Path | None = None
+    command: Argv | None = None
+    format: Literal["ansible", "terraform-output", "terraform-show", "gce", "aws", "kubernetes", "hosts"] | None = None
+    directory: Path | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    outputs: tuple[str, ...] = ("jvbtune_hosts",)
+    only: dict[str, str | tuple[str, ...]] = {}
+    take: tuple[str, ...] = ()
+    rename: dict[str, str] = {}
+    ssh: str | None = None
+    ssh_address: Preferred = "public"
+    media_address: Preferred | Literal["none"] = "public"
+    ssh_config: Path | None = None
+    labels: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
+    bridge: _Bridge = _Bridge()
+    generator: _Generator = _Generator()
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> _Source:
+        if (self.file is None) == (self.command is None):
+            raise ValueError("give exactly one of file and command")
+        if self.command is not None and self.format is None:
+            raise ValueError("command needs format: what the command prints")
+        if self.bridge.media_address is not None or self.bridge.allowed_media_addresses is not None:
+            raise ValueError("an address in bridge is one host's: give it in [hosts.NAME.bridge]")
+        return self
+
+
 class _File(_Strict):
     defaults: _Host = _Host()
-    hosts: dict[str, _Host] = {}
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """The hosts that are known by name; any other name is taken for an OpenSSH alias."""
-
-    hosts: dict[str, HostEntry]
-    defaults: HostEntry
-    path: Path | None
-
-    def host(self, name: str) -> HostEntry:
-        """The entry of that name, or one for a bare OpenSSH alias. Raises UsageError for what is no host name."""
-        if name in self.hosts:
-            return self.hosts[name]
-        if not name or name.startswith("-") or any(c.isspace() for c in name):
-            raise UsageError(f"{name!r} is not the name of a host")
-        base = self.defaults
-        return HostEntry(name, name, base.ssh_config, dict(base.labels), base.bridge, base.generator)
-
-
-def find_inventory() -> Path | None:
-    """``$JVBTUNE_INVENTORY``, else ``jvbtune.toml`` here, else in ``~/.config/jvbtune``; None: there is none."""
-    if from_environment := os.environ.get("JVBTUNE_INVENTORY"):
-        return Path(from_environment)
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    for candidate in (Path(FILE_NAME), config_home / "jvbtune" / FILE_NAME):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def load_inventory(path: Path | None = None) -> Inventory:
-    """Read the inventory. Raises ConfigError with file, line and key."""
-    path = path or find_inventory()
-    if path is None:
-        return Inventory({}, _entry("defaults", _Host(), _Host(), Path(), "built in"), None)
-    if not path.is_file():
-        raise ConfigError("there is no such inventory", file=path)
-    parsed = load_toml(path, _File)
-    base = path.parent
-    hosts = {name: _entry(name, host, parsed.defaults, base, str(path)) for name, host in parsed.hosts.items()}
-    return Inventory(hosts, _entry("defaults", _Host(), parsed.defaults, base, str(path)), path)
-
-
-def _entry(name: str, host: _Host, defaults: _Host, base: Path, source: str) -> HostEntry:
-    def pick(section: str, key: str, fallback: Any = None) -> Any:
-        for one in (host, defaults):
-            value = getattr(getattr(one, section), key)
-            if value is not None:
-                return value
-        return fallback
-
-    control = pick("bridge", "control")
-    media_address = pick("bridge", "media_address")
-    allowed = pick("bridge", "allowed_media_addresses", ())
-    bridge = BridgeEntry(
-        media_address=media_address,
-        media_port=pick("bridge", "media_port"),
-        allowed_media_addresses=tuple(allowed) or ((media_address,) if media_address else ()),
-        http_address=pick("bridge", "http_address", "127.0.0.1"),
-        http_port=pick("bridge", "http_port", 8080),
-        control=control.entry() if control is not None else None,
-        config_file=pick("bridge", "config_file"),
-        pid_file=pick("bridge", "pid_file"),
-        match=pick("bridge", "match"),
-    )
-    generator = GeneratorEntry(
-        netns=pick("generator", "netns"),
-        cpus=pick("generator", "cpus"),
-        bind_address=pick("generator", "bind_address"),
-    )
-    ssh_config = host.ssh_config or defaults.ssh_config
-    if ssh_config is not None:
-        ssh_config = (base / ssh_config.expanduser()).absolute()
-    return HostEntry(
-        name=name,
-        ssh=None if host.local else host.ssh or name,
-        ssh_config=ssh_config,
-        labels={**defaults.labels, **host.labels},
-        bridge=bridge,
-        generator=generator,
-        source=source,
-    )
+    hosts: dict[Annotated[str, AfterValidator(_host_name)], _Host] = {}
+    source: tuple[_Source, ...] = ()
+    prices: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}

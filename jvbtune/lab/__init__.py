@@ -1,5 +1,5 @@
-"""The embedded host: a real sshd and a real JVM bridge in a box, started and stopped by jvbtune."""
+"""Embedded hosts: a real sshd and a real JVM bridge on this machine, started and stopped by jvbtune."""
 
-from jvbtune.lab.lab import Lab, lab_directory, running_labs
+from jvbtune.lab.lab import KINDS, Lab, lab_directory, running_labs
 
-__all__ = ["Lab", "lab_directory", "running_labs"]
+__all__ = ["KINDS", "Lab", "lab_directory", "running_labs"]

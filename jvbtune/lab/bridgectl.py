@@ -64,6 +64,8 @@ def start(config: dict[str, Any]) -> int:
     argv = list(config["argv"])
     if config.get("netns"):
         argv = ["nsenter", "--net=/run/netns/" + config["netns"], "--", *argv]
+    if config.get("cpus"):
+        argv = ["taskset", "--cpu-list", ",".join(str(cpu) for cpu in config["cpus"]), *argv]
     with open(config["log_file"], "ab") as log:
         process = subprocess.Popen(
             argv,
@@ -72,7 +74,6 @@ def start(config: dict[str, Any]) -> int:
             stderr=log,
             cwd="/",
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, config["cpus"]) if config.get("cpus") else None,
         )
     write(config["pid_file"] + ".start", str(start_ticks(process.pid)))
     write(config["pid_file"], str(process.pid))

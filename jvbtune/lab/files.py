@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from jvbtune.lab.home import JAR, REAL_MAIN_CLASS, main_class
+from jvbtune.lab.home import JAR, main_class
 
 
 def jvb_conf(address: str, media_port: int, http_port: int) -> str:
@@ -19,7 +19,23 @@ videobridge {{
       host = "127.0.0.1"
       port = {http_port}
     }}
-    public.port = -1
+    # For the bridge channel, on the lab's own address.
+    public {{
+      host = "{address}"
+      port = {media_port}
+    }}
+  }}
+  websockets {{
+    enabled = true
+    server-id = "lab"
+    domains = ["{address}:{media_port}"]
+    tls = false
+  }}
+  # For conferences that go on behind a relay.
+  relay {{
+    enabled = true
+    region = "lab"
+    relay-id = "lab"
   }}
   ice.udp.port = {media_port}
   # The lab's address is not one that the internet reaches.
@@ -38,17 +54,16 @@ ice4j.harvest {{
 def bridge_argv(java: str, home: Path, directory: Path, heap_mib: int) -> list[str]:
     """The command line of the Debian package's jvb.sh, and what profilers want of a JVM.
 
-    The lab's own bridge is compiled by C1 alone. C2 on the bridge's one core takes a third of it for a minute, and a
-    lab's windows are seconds; its capacity is no JVB's either way. A real bridge keeps the JVM's defaults.
+    The compilers are the JVM's defaults, as in production: what a lab measures has to wait for them as well.
     """
     entry = main_class(home)
     return [
         java,
-        *([] if entry == REAL_MAIN_CLASS else ["-XX:TieredStopAtLevel=1"]),
         f"-Xmx{heap_mib}m",
         "-XX:+UseG1GC",
         "-XX:+HeapDumpOnOutOfMemoryError",
         f"-XX:HeapDumpPath={directory}",
+        "-Djdk.tls.ephemeralDHKeySize=2048",
         "-XX:+PreserveFramePointer",
         "-XX:+UnlockDiagnosticVMOptions",
         "-XX:+DebugNonSafepoints",
@@ -133,3 +148,35 @@ status = {json.dumps([*control, "status"])}
 
 [hosts.{json.dumps(name)}.generator]
 {generator}"""
+
+
+def host_inventory(
+    directory: Path,
+    name: str,
+    *,
+    kind: str,
+    address: str,
+    media_port: int,
+    http_port: int,
+    generator_netns: str,
+    generator_cpus: Sequence[int],
+) -> str:
+    """A booted host as an entry of a jvbtune.toml: what an operator knows of it, and no more."""
+    key = json.dumps(name)
+    return f"""\
+[hosts.{key}]
+ssh_config = {json.dumps(str(directory / "ssh_config"))}
+
+[hosts.{key}.labels]
+lab = {json.dumps(kind)}
+
+[hosts.{key}.bridge]
+media_address = {json.dumps(address)}
+media_port = {media_port}
+allowed_media_addresses = [{json.dumps(address)}]
+http_port = {http_port}
+
+[hosts.{key}.generator]
+netns = {json.dumps(generator_netns)}
+cpus = {json.dumps(list(generator_cpus))}
+"""

@@ -1,4 +1,4 @@
-"""Up, down and status of a lab.
+"""Up, down and status of a lab: what all kinds share, and the kind ``process``.
 
 Everything that ``up`` makes is written into ``state.json`` before it is made, so that ``down`` finds it whatever
 happened in between; nothing is found by name, processes are known by pid and start time.
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.journal import STATE_DIRECTORY, Journal, own_directory
@@ -39,6 +39,7 @@ HEAP_MIB = 1024
 #: First ports of the labs; each lab's number is added.
 SSH_PORT, HTTP_PORT, MEDIA_PORT = 22100, 18080, 12000
 _LOCK = Path("/run/jvbtune-lab.lock")
+LABS_DIRECTORY = "/var/lib/jvbtune-labs"
 
 
 #: A guard sees its agent end at once, puts back what was written and restarts the bridge.
@@ -46,17 +47,17 @@ GUARD_SECONDS = 30.0
 
 
 def lab_directory() -> Path:
-    """Where labs are kept: ``$JVBTUNE_LAB_DIR``, else ``.lab`` here."""
-    return Path(os.environ.get("JVBTUNE_LAB_DIR") or ".lab").absolute()
+    """Where labs are kept: ``$JVBTUNE_LAB_DIR``, else one place for the machine, whose labs they are."""
+    return Path(os.environ.get("JVBTUNE_LAB_DIR") or LABS_DIRECTORY).absolute()
 
 
 def running_labs() -> dict[str, Path]:
-    """The inventories of the labs that are up, by their names."""
+    """The inventories of the labs that are up, by the names of their hosts: a lab may be reached as several users."""
     found = {}
     for state in sorted(lab_directory().glob("*/state.json")):
         inventory = state.with_name("jvbtune.toml")
         if inventory.is_file():
-            found[state.parent.name] = inventory
+            found.update(dict.fromkeys(load_inventory(inventory).hosts, inventory))
     return found
 
 
@@ -67,6 +68,7 @@ class Lab:
     name: str
     directory: Path
     state: dict[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str] = "process"
 
     # -- what callers use ---------------------------------------------------------------------------------------
 
@@ -108,35 +110,48 @@ class Lab:
         """The lab of that name, whatever state it is in; None: there is none."""
         directory = lab_directory() / name
         try:
-            return cls(name, directory, json.loads((directory / "state.json").read_text()))
+            state = json.loads((directory / "state.json").read_text())
+            return _kind(state.get("kind", "process"))(name, directory, state)
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise JvbtuneError(f"{directory / 'state.json'} is damaged", hint="Delete the directory.") from error
 
     @classmethod
-    def up(cls, name: str = "lab", *, bridge_home: Path | None = None, own_namespace: bool = False) -> Lab:
-        """Make the lab, all of it or nothing. Raises JvbtuneError with the end of the log that tells why."""
+    def up(
+        cls,
+        name: str = "lab",
+        *,
+        kind: str = "process",
+        bridge_home: Path | None = None,
+        own_namespace: bool = False,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Lab:
+        """Make the lab, all of it or nothing. Raises JvbtuneError with the end of the log that tells why.
+
+        ``kind``: one of KINDS. ``say`` takes a line of progress where something takes minutes.
+        """
         _check_name(name)
-        check_requirements()
+        made = _kind(kind)
+        made.check_requirements()
         home = check_home(bridge_home) if bridge_home is not None else lab_home()
         existing = cls.named(name)
         if existing is not None:
             if existing.status()["running"]:
                 raise JvbtuneError(f"the lab {name!r} is up already", hint=f"jvbtune lab down {name}")
             existing.down()
-        lab = cls(name, lab_directory() / name)
+        lab = made(name, lab_directory() / name)
+        lab._fetch(say)
         lab.directory.mkdir(parents=True, mode=0o755)
         try:
             with _machine_lock():
                 network = free_network(own_namespace)
-                lab._note(number=network.number, own_namespace=own_namespace, boot_id=_boot_id(), home=str(home))
+                facts = {"number": network.number, "own_namespace": own_namespace, "boot_id": _boot_id()}
+                lab._note(kind=kind, home=str(home), **facts)
                 if not Path(STATE_DIRECTORY).exists():
                     lab._note(made_state_directory=True)
                 network.up()
-            lab._write_files(home)
-            lab._start_sshd()
-            lab._start_bridge()
+            lab._start(home)
         except BaseException as error:
             tail = lab._log_tail()
             lab.down()
@@ -149,15 +164,7 @@ class Lab:
         """Take away all that ``up`` made. May be called again, after any crash, and after a reboot."""
         if self.state.get("boot_id") == _boot_id():
             self._let_go()
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                subprocess.run(
-                    [sys.executable, "-I", "-B", str(self.directory / "bridgectl.py"), "stop"],
-                    capture_output=True,
-                    timeout=30,
-                    check=False,
-                )
-            for pid, started in self.state.get("sshd") or ():
-                stop_with_children(pid, started)
+            self._stop()
             if (directory := self._own_state_directory()) is not None:
                 shutil.rmtree(directory, ignore_errors=True)
             if "number" in self.state:
@@ -227,6 +234,32 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
+    # -- what kinds differ in --------------------------------------------------------------------------------------
+
+    @classmethod
+    def check_requirements(cls) -> None:
+        """Raises JvbtuneError where this machine cannot have such a lab."""
+        check_requirements()
+
+    def _fetch(self, say: Callable[[str], None]) -> None:
+        """What has to be there before anything of the lab is made."""
+
+    def _start(self, home: Path) -> None:
+        self._write_files(home)
+        self._start_sshd()
+        self._start_bridge()
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [sys.executable, "-I", "-B", str(self.directory / "bridgectl.py"), "stop"],
+                capture_output=True,
+                timeout=30,
+                check=False,
+            )
+        for pid, started in self.state.get("sshd") or ():
+            stop_with_children(pid, started)
+
     # -- the steps of up ----------------------------------------------------------------------------------------
 
     def _note(self, **facts: Any) -> None:
@@ -236,21 +269,13 @@ class Lab:
     def _write_files(self, home: Path) -> None:
         network, directory = self.network, self.directory
         (directory / "tmp").mkdir()
-        cores = sorted(os.sched_getaffinity(0))
-        bridge_cores = cores[-1:] if len(cores) > 1 else cores
-        other_cores = cores[:-1] if len(cores) > 1 else cores
+        bridge_cores, other_cores = split_cores()
         self._note(other_cores=other_cores)
         java = shutil.which("java")
         assert java is not None
-        for key in ("host_key", "user_key"):
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"jvbtune-{self.name}", "-f", directory / key],
-                check=True,
-            )
+        self._make_keys()
         shutil.copyfile(directory / "user_key.pub", directory / "authorized_keys")
-        host_key = " ".join((directory / "host_key.pub").read_text().split()[:2])
         texts = {
-            "known_hosts": f"[{network.ssh_address}]:{self.ssh_port} {host_key}\n",
             "sshd_config": files.sshd_config(directory, network.ssh_address, self.ssh_port),
             "ssh_config": files.ssh_config(directory, self.name, network.ssh_address, self.ssh_port, getpass.getuser()),
             "jvb.conf": files.jvb_conf(network.bridge_address, self.media_port, self.http_port),
@@ -282,6 +307,16 @@ class Lab:
             )
         )
 
+    def _make_keys(self) -> None:
+        """The host's and the user's, and the client's known_hosts."""
+        for key in ("host_key", "user_key"):
+            comment, path = f"jvbtune-{self.name}", self.directory / key
+            argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+            subprocess.run(argv, check=True)
+        host_key = " ".join((self.directory / "host_key.pub").read_text().split()[:2])
+        known = f"[{self.network.ssh_address}]:{self.ssh_port} {host_key}\n"
+        (self.directory / "known_hosts").write_text(known)
+
     def _start_sshd(self) -> None:
         if not PRIVILEGE_SEPARATION.exists():
             self._note(made_privilege_separation=True)
@@ -289,23 +324,23 @@ class Lab:
         argv = [SSHD, "-f", str(self.directory / "sshd_config"), "-E", str(self.directory / "sshd.log")]
         if self.network.host_netns:
             argv = ["nsenter", f"--net=/run/netns/{self.network.host_netns}", "--", *argv]
-        cores = self.state["other_cores"]
+        cores = ",".join(str(core) for core in self.state["other_cores"])
         done = subprocess.run(
-            argv,
+            ["taskset", "--cpu-list", cores, *argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             cwd="/",
             timeout=30,
             check=False,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         if done.returncode != 0:
             raise JvbtuneError(f"the lab's sshd did not start: {done.stderr.strip()}")
-        self._wait(lambda: (self.directory / "sshd.pid").exists(), 10, "sshd")
-        pid = int((self.directory / "sshd.pid").read_text())
+        path = self.directory / "sshd.pid"
+        self._wait(lambda: path.exists() and path.read_text().endswith("\n"), 10, "sshd")  # there before it is filled
+        pid = int(path.read_text())
         self._note(sshd=[[pid, start_ticks(pid) or 0]])
-        self._wait(lambda: _listens(self.network.ssh_address, self.ssh_port), 10, "sshd")
+        self._wait(lambda: listens(self.network.ssh_address, self.ssh_port), 10, "sshd")
 
     def _start_bridge(self) -> None:
         argv = [_system_python(), "-I", "-B", str(self.directory / "bridgectl.py"), "start"]
@@ -336,7 +371,7 @@ class Lab:
 
     def _log_tail(self) -> str:
         tails = []
-        for log in ("sshd.log", "bridge.log"):
+        for log in ("boot.log", "sshd.log", "bridge.log"):
             with contextlib.suppress(OSError):
                 text = (self.directory / log).read_text(errors="replace").strip()
                 if text:
@@ -344,7 +379,26 @@ class Lab:
         return "\n".join(tails)
 
 
-def check_requirements() -> None:
+#: Kinds of lab, the default first: how the bridge runs on the host.
+KINDS = ("process", "systemd", "container")
+
+
+def _kind(name: str) -> type[Lab]:
+    from jvbtune.lab.hosts import ContainerLab, SystemdLab  # they build on this module
+
+    kinds: dict[str, type[Lab]] = {one.kind: one for one in (Lab, SystemdLab, ContainerLab)}
+    if name not in kinds:
+        raise UsageError(f"{name!r} is no kind of lab: {', '.join(KINDS)} are")
+    return kinds[name]
+
+
+def split_cores() -> tuple[list[int], list[int]]:
+    """The bridge's core, and those of everything else; the same one where there is no other."""
+    cores = sorted(os.sched_getaffinity(0))
+    return (cores[-1:], cores[:-1]) if len(cores) > 1 else (cores, cores)
+
+
+def check_requirements(java: bool = True) -> None:
     """Raise JvbtuneError with the line to run where something is missing."""
     if os.getuid() != 0:
         raise JvbtuneError(
@@ -352,13 +406,13 @@ def check_requirements() -> None:
             hint="sudo " + " ".join(sys.argv),
         )
     packages = {
-        "ip": "iproute2",
         "nsenter": "util-linux",
+        "taskset": "util-linux",
         "ssh-keygen": "openssh-client",
-        "java": "openjdk-17-jdk-headless",
+        **({"java": "openjdk-17-jdk-headless"} if java else {"debootstrap": "debootstrap"}),
     }
-    missing = [package for program, package in packages.items() if shutil.which(program) is None]
-    if not Path(SSHD).exists():
+    missing = list(dict.fromkeys(package for name, package in packages.items() if shutil.which(name) is None))
+    if java and not Path(SSHD).exists():
         missing.append("openssh-server")
     if missing:
         raise JvbtuneError("the lab needs more of this machine", hint=f"apt-get install -y {' '.join(missing)}")
@@ -376,7 +430,7 @@ def _pid_file(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _listens(address: str, port: int) -> bool:
+def listens(address: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
         return True
     return False

@@ -7,9 +7,15 @@ Addresses are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544, RFC
 
 from __future__ import annotations
 
-import subprocess
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_INET
+
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2 import netns as namespaces
 
 from jvbtune.errors import JvbtuneError
 
@@ -53,32 +59,31 @@ class Network:
 
     def up(self) -> None:
         """Make it. What is there already is an error."""
+        there = [name for name in self.namespaces() if (NETNS_DIRECTORY / name).exists()]
+        if there:
+            raise JvbtuneError(
+                f"the network namespace {there[0]} exists already",
+                hint=f"If no lab uses it: ip netns delete {there[0]}",
+            )
         media, peer = f"jvbt{self.number}b", f"jvbt{self.number}g"
         for name in self.namespaces():
-            _ip("netns", "add", name)
-            _ip("-n", name, "link", "set", "lo", "up")
-        bridge_side = ["-n", self.host_netns] if self.host_netns else []
-        _ip(*bridge_side, "link", "add", media, "type", "veth", "peer", "name", peer, "netns", self.generator_netns)
-        _ip(*bridge_side, "address", "add", f"{self.bridge_address}/30", "dev", media)
-        _ip(*bridge_side, "link", "set", media, "up")
-        _ip("-n", self.generator_netns, "address", "add", f"{self.generator_address}/30", "dev", peer)
-        _ip("-n", self.generator_netns, "link", "set", peer, "up")
+            namespaces.create(name)
+            with _netlink(name) as there_in:
+                _set_up(there_in, "lo")
+        _join(self.host_netns, media, self.bridge_address, self.generator_netns, peer, self.generator_address)
         if self.host_netns:
             outer, inner = f"jvbt{self.number}m", f"jvbt{self.number}n"
-            _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.host_netns)
-            _ip("address", "add", f"198.18.{self.number}.5/30", "dev", outer)
-            _ip("link", "set", outer, "up")
-            _ip("-n", self.host_netns, "address", "add", f"{self.ssh_address}/30", "dev", inner)
-            _ip("-n", self.host_netns, "link", "set", inner, "up")
+            _join(None, outer, f"198.18.{self.number}.5", self.host_netns, inner, self.ssh_address)
 
     def down(self) -> None:
         """Take away whatever of it is there. The veth first: with its namespace it would go some time later."""
-        for link in self.links:
-            if Path("/sys/class/net", link).exists():
-                _ip("link", "delete", link)
+        with _netlink(None) as here:
+            for link in self.links:
+                for index in here.link_lookup(ifname=link):
+                    here.link("del", index=index)
         for name in self.namespaces():
             if (NETNS_DIRECTORY / name).exists():
-                _ip("netns", "delete", name)
+                namespaces.remove(name)
 
     def exists(self) -> bool:
         return any((NETNS_DIRECTORY / name).exists() for name in self.namespaces()) or any(
@@ -88,16 +93,39 @@ class Network:
 
 def free_network(own_namespace: bool, *, first: int = 0) -> Network:
     """The first number that nothing of this machine uses."""
-    addresses = _ip("-o", "-4", "address", "show")
+    with _netlink(None) as here:
+        used = {str(found.get("address")).rpartition(".")[0] for found in here.get_addr(family=AF_INET)}
     for number in range(first, 250):
         both = (Network(number, False), Network(number, True))
-        if not any(network.exists() for network in both) and f" 198.18.{number}." not in addresses:
+        if not any(network.exists() for network in both) and f"198.18.{number}" not in used:
             return both[own_namespace]
-    raise JvbtuneError("250 labs are up on this machine")
+    raise JvbtuneError("250 labs are up on this machine", hint="jvbtune lab down NAME")
 
 
-def _ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode != 0:
-        raise JvbtuneError(f"ip {' '.join(arguments)} failed: {done.stderr.strip()}")
-    return done.stdout
+def _join(netns: str | None, name: str, address: str, peer_netns: str, peer: str, peer_address: str) -> None:
+    """A veth pair: one end in ``netns`` (None: the caller's), the other in ``peer_netns``, both up, with addresses."""
+    with _netlink(netns) as ours:
+        ours.link("add", ifname=name, kind="veth", peer={"ifname": peer, "net_ns_fd": peer_netns})
+        _set_up(ours, name, address)
+    with _netlink(peer_netns) as theirs:
+        _set_up(theirs, peer, peer_address)
+
+
+def _set_up(netlink: IPRoute, name: str, address: str | None = None) -> None:
+    (index,) = netlink.link_lookup(ifname=name)
+    if address is not None:
+        netlink.addr("add", index=index, address=address, prefixlen=30)
+    netlink.link("set", index=index, state="up")
+
+
+@contextmanager
+def _netlink(netns: str | None) -> Iterator[IPRoute]:
+    """rtnetlink(7) in a namespace. Raises JvbtuneError for what the kernel refuses."""
+    where = f"in the network namespace {netns}" if netns else "on this machine"
+    try:
+        with IPRoute(netns=netns, flags=0) if netns else IPRoute() as opened:
+            yield opened
+    except NetlinkError as error:
+        raise JvbtuneError(f"the lab's network cannot be set up {where}: {os.strerror(error.code).lower()}") from error
+    except OSError as error:
+        raise JvbtuneError(f"the lab's network cannot be reached {where}: {error.strerror or error}") from error

@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Sequence
-from pathlib import Path
+
+import psutil
 
 from jvbtune.agent.procfs import start_ticks
 
 __all__ = ["alive", "children", "start_ticks", "stop", "stop_with_children"]
 
+KILL_SECONDS = 10.0
+
 
 def alive(pid: int, started: int) -> bool:
-    """Whether exactly that process runs."""
+    """Whether exactly that process runs. ``started``: its start ticks, which a state file can hold."""
     return bool(started) and start_ticks(pid) == started
 
 
-def children(pid: int) -> list[int]:
-    """The processes that any thread of ``pid`` started."""
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in path.read_text().split()]
-    return found
+def children(pid: int, *, recursive: bool = False) -> list[int]:
+    """The processes that ``pid`` started; with all of theirs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children(recursive=recursive)]
+    return []
 
 
 def stop(pid: int, started: int, *, grace_seconds: float = 5.0) -> None:
     """SIGTERM, then SIGKILL; returns when it is gone."""
-    for number, grace in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
-        if not alive(pid, started):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if not alive(pid, started):  # looked at after: psutil refuses to signal another one that gets the pid later
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + grace
-        while alive(pid, started) and time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # where it is our own child, it stays a zombie until we ask
-            time.sleep(0.02)
+        for send, grace in ((process.terminate, grace_seconds), (process.kill, KILL_SECONDS)):
+            send()
+            if _ended(process, started, grace):
+                return
+
+
+def _ended(process: psutil.Process, started: int, seconds: float) -> bool:
+    """A zombie that somebody else has to ask after has ended, too."""
+    deadline = time.monotonic() + seconds
+    while alive(process.pid, started):
+        if time.monotonic() > deadline:
+            return False
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(0.02)
+    return True
 
 
 def stop_with_children(pid: int, started: int) -> None:
     """The sessions of an sshd too: they outlive their listener."""
     if not alive(pid, started):
         return
-    below: Sequence[tuple[int, int]] = [(child, start_ticks(child) or 0) for child in _descendants(pid)]
+    below = [(child, start_ticks(child) or 0) for child in children(pid, recursive=True)]
     stop(pid, started)
     for child, ticks in below:
         stop(child, ticks)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for child in children(pid):
-        found += [child, *_descendants(child)]
-    return found

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
-from jvbtune.load.target import media_target
+from jvbtune.load.target import media_target, refuse_without_relays
 
-__all__ = ["Generator", "IntendedLoad", "Mix", "Offered", "expire_leftover", "media_target", "open_generator"]
+__all__ = [
+    "Generator",
+    "IntendedLoad",
+    "Mix",
+    "Offered",
+    "expire_leftover",
+    "media_target",
+    "open_generator",
+    "refuse_without_relays",
+]
 
 
 def expire_leftover(client: BridgeClient, prefix: str) -> int:
@@ -21,7 +31,9 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
 
 
 def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:
-    """The generator for a host: at present that of this machine. ``options``: ``max_pps``."""
+    """The generator for a host: at present that of this machine. It refuses loads above its calibrated limit.
+    ``options``: ``max_pps``."""
+    from jvbtune.load.calibration import refuse_above
     from jvbtune.load.generator import LocalGenerator
 
-    return LocalGenerator(entry, host, **options)
+    return LocalGenerator(entry, host, refuse=partial(refuse_above, entry), **options)

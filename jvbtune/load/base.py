@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from jvbtune.errors import JvbtuneError
+from jvbtune.load.mix import Mix
 
-@dataclass(frozen=True)
-class Mix:
-    """The shape of a conference. Load grows by adding conferences of this shape, never by sending faster.
-
-    In packets per second of one conference: in = senders × stream_pps; out = senders × (participants − 1) × stream_pps.
-    """
-
-    participants: int = 5
-    senders: int = 3
-    stream_pps: float = 50.0  #: Opus with 20 ms frames (RFC 7587 section 4.2)
-    payload_bytes: int = 80  #: RTP payload; 32 kbit/s Opus
-    burst_packets: int = 1  #: > 1: all senders send that many packets back to back, aligned, at the same mean rate
-
-    def __str__(self) -> str:
-        """``10 with 6 senders of 50 pps, 80 B``."""
-        return f"{self.participants} with {self.senders} senders of {self.stream_pps:g} pps, {self.payload_bytes} B"
-
-    def in_pps(self) -> float:
-        return self.senders * self.stream_pps
-
-    def out_pps(self) -> float:
-        return self.senders * (self.participants - 1) * self.stream_pps
-
-    def packet_rate_pps(self) -> float:
-        """RTP in + out of one conference."""
-        return self.in_pps() + self.out_pps()
+__all__ = ["Edge", "Generator", "IntendedLoad", "Mix", "Offered"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +19,18 @@ class IntendedLoad:
 
     conferences: int
     mix: Mix = field(default_factory=Mix)
+    seen_pps: float | None = None  #: what one conference was seen to cause, where a mix can only predict it
 
     @property
     def packet_rate_pps(self) -> float:
-        return self.conferences * self.mix.packet_rate_pps()
+        return self.conferences * (self.seen_pps or self.mix.packet_rate_pps())
 
     @classmethod
-    def for_packet_rate(cls, packet_rate_pps: float, mix: Mix) -> IntendedLoad:
-        """The nearest whole number of conferences, at least 1."""
-        return cls(max(1, round(packet_rate_pps / mix.packet_rate_pps())), mix)
+    def for_packet_rate(cls, packet_rate_pps: float, mix: Mix, at_most_pps: float = math.inf) -> IntendedLoad:
+        """The nearest whole number of conferences that does not exceed ``at_most_pps``, at least 1."""
+        nearest = round(packet_rate_pps / mix.packet_rate_pps())
+        most = at_most_pps / mix.packet_rate_pps()
+        return cls(max(1, nearest if nearest <= most else math.floor(most)), mix)
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,9 @@ class Offered:
     received_packets: int
     loss_ratio: float
     reordered_packets: int
-    delay_ms: dict[str, float]  #: keys p50, p90, p95, p99, p999, max; of sampled packets; empty if none was sampled
+    #: Keys p50, p90, p95, p99, p999, p9999, max; of sampled packets; empty if none was sampled. Of fewer than 1,000 or
+    #: 10,000 of them, p999 and p9999 are the largest.
+    delay_ms: dict[str, float]
     delayed_50ms_ratio: float | None  #: share of sampled packets later than 50 ms
     duration_seconds: float
     lateness_p99_ms: float  #: how late the sender was against its own schedule
@@ -78,6 +61,11 @@ class Offered:
     generator_limited_because: tuple[str, ...] = ()
     started_unix: float = 0.0  #: controller's clock; the window is [started_unix, started_unix + duration_seconds]
     extra: dict[str, Any] = field(default_factory=dict)  #: whatever else is worth keeping raw
+
+    @property
+    def relayed_in(self) -> int:
+        """Packets that came to the bridge by relays, RTCP included."""
+        return int((self.extra.get("meetings") or {}).get("relayed_in", 0))
 
 
 #: See ``Generator.offer``.
@@ -112,6 +100,12 @@ class Generator(Protocol):
 
     def stop(self) -> None:
         """Expire all conferences and stop sending (before a restart of the bridge; ``offer`` may follow)."""
+
+    def keep_alive(self, seconds: float) -> None:
+        """It may make load for so long from now, and stops by itself when nobody says so again. Any thread."""
+
+    def abort(self, error: JvbtuneError) -> None:
+        """Stop all load at once; what is under way, and each later offer, raises ``error``. Any thread."""
 
     def close(self) -> None: ...
     def __enter__(self) -> Generator: ...

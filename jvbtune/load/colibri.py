@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
-from jvbtune.load.endpoint import Remote
 from jvbtune.load.media import AUDIO_LEVEL_ID, OPUS_PAYLOAD_TYPE
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, RTX, TRANSPORT_CC_ID, VP8
+from jvbtune.protocol.worker import Remote
 
 PATH = "/colibri/v2/conferences/"
+STATS_ID = "jvbtune"
 ICE_NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 AUDIO_LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-MEDIA = [
-    {
+TRANSPORT_CC_URI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+
+
+def medias(*, video: bool, transport_cc: bool) -> list[dict[str, Any]]:
+    """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration)."""
+    congestion = [{"type": "transport-cc"}] if transport_cc else []
+    tagged = [{"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC_ID}] if transport_cc else []
+    audio = {
         "type": "audio",
         "payload-types": [
             {
@@ -24,13 +33,59 @@ MEDIA = [
                 "channels": "2",
                 "clockrate": "48000",
                 "parameters": {"minptime": "10"},
-                "rtcp-fbs": [],
+                "rtcp-fbs": congestion,
             }
         ],
-        "rtp-hdrexts": [{"uri": AUDIO_LEVEL_URI, "id": AUDIO_LEVEL_ID}],
+        "rtp-hdrexts": [{"uri": AUDIO_LEVEL_URI, "id": AUDIO_LEVEL_ID}, *tagged],
         "extmap-allow-mixed": True,
     }
-]
+    if not video:
+        return [audio]
+    feedback = [{"type": "ccm", "subtype": "fir"}, {"type": "nack"}, {"type": "nack", "subtype": "pli"}, *congestion]
+    vp8 = {"name": "VP8", "id": str(VP8), "clockrate": "90000", "parameters": {}, "rtcp-fbs": feedback}
+    rtx = {"name": "rtx", "id": str(RTX), "clockrate": "90000", "parameters": {"apt": str(VP8)}, "rtcp-fbs": []}
+    return [
+        audio,
+        {
+            "type": "video",
+            "payload-types": [vp8, rtx],
+            "rtp-hdrexts": [{"uri": ABS_SEND_TIME_URI, "id": ABS_SEND_TIME_ID}, *tagged],
+            "extmap-allow-mixed": True,
+        },
+    ]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an endpoint will send. ``layers``: (SSRC, SSRC of its RTX), lowest first."""
+
+    audio: int | None = None
+    layers: tuple[tuple[int, int], ...] = ()
+    desktop: bool = False
+    clients: bool = False  #: negotiates video, to send or to receive it
+    transport_cc: bool = False
+
+    def to_json(self, name: str) -> list[dict[str, Any]]:
+        """As Jicofo signals them to a bridge."""
+        found: list[dict[str, Any]] = []
+        if self.audio is not None:
+            found.append({"type": "audio", "id": f"{name}-a0", "sources": [{"ssrc": self.audio, "name": f"{name}-a0"}]})
+        if self.layers:
+            source = f"{name}-v0"
+            groups = [{"semantics": "FID", "sources": list(layer)} for layer in self.layers]
+            if len(self.layers) > 1:
+                groups.insert(0, {"semantics": "SIM", "sources": [primary for primary, _ in self.layers]})
+            kind = {"videoType": "DESKTOP"} if self.desktop else {}
+            ssrcs = [ssrc for layer in self.layers for ssrc in layer]
+            found.append(
+                {
+                    "type": "video",
+                    "id": source,
+                    "sources": [{"ssrc": ssrc, "name": source, **kind} for ssrc in ssrcs],
+                    "ssrc-groups": groups,
+                }
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -50,43 +105,63 @@ class Answer:
 
     remote: Remote
     candidates: tuple[tuple[str, int], ...]
+    channels: tuple[str, ...] = ()  #: URLs of its bridge channel, as the bridge advertises them
 
 
-def endpoint_json(name: str, transport: LocalTransport, ssrcs: Sequence[int]) -> dict[str, Any]:
+def endpoint_json(name: str, transport: LocalTransport, sources: Sources) -> dict[str, Any]:
     """An endpoint to be created; the client's transport goes with it, so that one round trip is enough."""
     return {
         "create": True,
         "id": name,
-        "stats-id": "jvbtune",
+        "stats-id": STATS_ID,
         "capabilities": ["source-names", "private-address-connectivity"],
-        "medias": MEDIA,
-        "transport": {
-            "ice-controlling": False,
-            "transport": {
-                "xmlns": ICE_NAMESPACE,
-                "ufrag": transport.ufrag,
-                "pwd": transport.password,
-                "rtcp-mux": True,
-                "candidates": [
-                    {
-                        "generation": "0",
-                        "component": "1",
-                        "protocol": "udp",
-                        "port": str(transport.port),
-                        "ip": transport.ip,
-                        "foundation": "1",
-                        "id": name,
-                        "priority": "2130706431",
-                        "type": "host",
-                        "network": "0",
-                    }
-                ],
-                "fingerprints": [{"fingerprint": transport.fingerprint, "hash": "sha-256", "setup": "active"}],
-            },
-        },
-        "sources": [
-            {"type": "audio", "id": f"{name}-a0", "sources": [{"ssrc": ssrc, "name": f"{name}-a0"}]} for ssrc in ssrcs
+        "medias": medias(video=sources.clients, transport_cc=sources.transport_cc),
+        "transport": _transport_json(name, transport),
+        "sources": sources.to_json(name),
+    }
+
+
+def relay_json(name: str, transport: LocalTransport, endpoints: Mapping[str, Sources]) -> dict[str, Any]:
+    """A relay to be created on the bridge that answers, as Jicofo signals it: ``endpoints`` are on the other bridge,
+    the one that begins ICE and DTLS and connects the channel."""
+    transport_cc = any(sources.transport_cc for sources in endpoints.values())
+    return {
+        "create": True,
+        "id": name,
+        "mesh-id": "0",
+        "medias": medias(video=True, transport_cc=transport_cc),
+        "transport": {**_transport_json(name, transport), "use-unique-port": False},
+        "endpoints": [
+            {"create": True, "id": one, "stats-id": STATS_ID, "sources": sources.to_json(one)}
+            for one, sources in endpoints.items()
         ],
+    }
+
+
+def _transport_json(name: str, transport: LocalTransport) -> dict[str, Any]:
+    return {
+        "ice-controlling": False,
+        "transport": {
+            "xmlns": ICE_NAMESPACE,
+            "ufrag": transport.ufrag,
+            "pwd": transport.password,
+            "rtcp-mux": True,
+            "candidates": [
+                {
+                    "generation": "0",
+                    "component": "1",
+                    "protocol": "udp",
+                    "port": str(transport.port),
+                    "ip": transport.ip,
+                    "foundation": "1",
+                    "id": name,
+                    "priority": "2130706431",
+                    "type": "host",
+                    "network": "0",
+                }
+            ],
+            "fingerprints": [{"fingerprint": transport.fingerprint, "hash": "sha-256", "setup": "active"}],
+        },
     }
 
 
@@ -97,9 +172,9 @@ class Conference:
         self._client, self.meeting_id = client, meeting_id
         self.created = False
 
-    def add(self, name: str, transport: LocalTransport, ssrcs: Sequence[int]) -> Answer:
+    def add(self, name: str, transport: LocalTransport, sources: Sources) -> Answer:
         """Create one endpoint: a bridge takes one a request. Raises BridgeError, LoadError."""
-        endpoint = endpoint_json(name, transport, ssrcs)
+        endpoint = endpoint_json(name, transport, sources)
         if self.created:
             answer = self._client.request("PATCH", PATH + self.meeting_id, {"endpoints": [endpoint]})
         else:
@@ -113,22 +188,39 @@ class Conference:
             self.created = True
         return parse_answer(answer)
 
+    def add_relay(self, name: str, transport: LocalTransport, endpoints: Mapping[str, Sources]) -> Answer:
+        """Create the relay to the bridge ``name``, with the endpoints there; the conference has an endpoint already.
+        Raises BridgeError, LoadError."""
+        relay = relay_json(name, transport, endpoints)
+        answer = self._client.request("PATCH", PATH + self.meeting_id, {"relays": [relay]})
+        return parse_answer(answer, "relays")
+
     def expire(self) -> None:
         if self.created:
             self._client.request("PATCH", PATH + self.meeting_id, {"expire": True})
             self.created = False
 
 
-def parse_answer(answer: Any) -> Answer:
-    """The bridge's transport of the one endpoint in an answer. Raises LoadError."""
+def parse_answer(answer: Any, of: str = "endpoints") -> Answer:
+    """The bridge's transport of the one endpoint (or of ``relays``) in an answer. Raises LoadError."""
     try:
-        transport = answer["endpoints"][0]["transport"]["transport"]
+        transport = answer[of][0]["transport"]["transport"]
         fingerprint = next(f["fingerprint"] for f in transport["fingerprints"] if f["hash"].lower() == "sha-256")
         candidates = tuple(
             (str(c["ip"]), int(c["port"]))
             for c in transport["candidates"]
             if str(c["protocol"]).lower() == "udp" and str(c["component"]) == "1"
         )
-        return Answer(Remote(transport["ufrag"], transport["pwd"], fingerprint), candidates)
+        channels = tuple(str(url) for url in transport.get("web-sockets") or ())
+        return Answer(Remote(transport["ufrag"], transport["pwd"], fingerprint), candidates, channels)
     except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
         raise LoadError(f"the bridge's COLIBRI answer has no transport: {str(answer)[:300]}") from error
+
+
+class Signalling(Protocol):
+    """How a conference is set up: on a bridge, or on the sink of a calibration."""
+
+    def add(self, name: str, transport: LocalTransport, sources: Sources) -> Answer:
+        """Create one endpoint. Raises JvbtuneError."""
+
+    def expire(self) -> None: ...

@@ -1,4 +1,4 @@
-"""DTLS-SRTP of a client (RFC 5764): a handshake through memory, and the SRTP keys that come out of it."""
+"""DTLS-SRTP (RFC 5764): a handshake through memory, and the SRTP keys that come out of it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PROFILES: dict[bytes, tuple[int, int, int]] = {
     b"SRTP_AES128_CM_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 16, 14),
 }
 MTU = 1200
+#: Packets of a stream, of which one may be sent once more under its number.
+REPEAT_WINDOW = 1024
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,17 @@ def _context() -> SSL.Context:
 
 
 class Handshake:
-    """One client's handshake. Feed it datagrams, send what it gives; ``keys`` are there when it is done."""
+    """One handshake, a client's or a server's. Feed it datagrams, send what it gives; ``keys`` are there when it is
+    done."""
 
-    def __init__(self, remote_fingerprint: str) -> None:
+    def __init__(self, remote_fingerprint: str, *, server: bool = False) -> None:
         self._wanted = remote_fingerprint.upper()
+        self._server = server
         self._connection = SSL.Connection(_context(), None)
-        self._connection.set_connect_state()
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
         self._connection.set_ciphertext_mtu(MTU)
         self.done = False
         self.keys: SrtpKeys | None = None
@@ -112,10 +119,10 @@ class Handshake:
         except SSL.WantReadError:
             return self._take()
         except SSL.Error as error:
-            raise LoadError(f"DTLS with the bridge failed: {error.args}") from error
+            raise LoadError(f"DTLS failed: {error.args}") from error
         peer: Any = self._connection.get_peer_certificate(as_cryptography=True)
         if peer is None or fingerprint(peer) != self._wanted:
-            raise LoadError("the bridge's certificate has not the fingerprint that was signalled")
+            raise LoadError("the certificate of the other end does not have the fingerprint that was signalled")
         self.keys = self._export()
         self.done = True
         return self._take()
@@ -131,12 +138,13 @@ class Handshake:
     def _export(self) -> SrtpKeys:
         name = self._connection.get_selected_srtp_profile()
         if name not in PROFILES:
-            raise LoadError(f"the bridge chose no SRTP profile of ours: {name!r}")
+            raise LoadError(f"the other end chose no SRTP profile of ours: {name!r}")
         profile, key, salt = PROFILES[name]
         exported = self._connection.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (key + salt))
         client, server = exported[:key], exported[key : 2 * key]
         client_salt, server_salt = exported[2 * key : 2 * key + salt], exported[2 * key + salt :]
-        return SrtpKeys(profile, client + client_salt, server + server_salt)
+        ends = (client + client_salt, server + server_salt)
+        return SrtpKeys(profile, *(reversed(ends) if self._server else ends))
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,9 @@ class SrtpKeys:
     remote: bytes
 
     def outbound(self) -> Session:
-        return Session(Policy(key=self.local, ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=self.profile))
+        policy = Policy(key=self.local, ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=self.profile)
+        policy.allow_repeat_tx, policy.window_size = True, REPEAT_WINDOW
+        return Session(policy)
 
     def inbound(self) -> Session:
         return Session(Policy(key=self.remote, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=self.profile))

@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import dataclass
 
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
@@ -16,35 +15,31 @@ from jvbtune.load import stun
 from jvbtune.load.dtls import Handshake
 from jvbtune.load.media import sent_ns
 from jvbtune.load.sockets import SO_TIMESTAMPNS, open_socket, rejected_packets
+from jvbtune.protocol.worker import Remote
 
 #: RFC 8445, 14.2: at least 5 ms; the first answers of a cold bridge take longer.
 CHECK_INTERVAL_SECONDS = 0.1
 #: RFC 7675, 5.1.
 CONSENT_INTERVAL_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Remote:
-    """The bridge's side of the transport, as it was signalled."""
-
-    ufrag: str
-    password: str
-    fingerprint: str
+#: The steps of connecting by the state that waits for each.
+STEPS = {"checking": "ICE", "handshaking": "DTLS", "joining": "channel"}
 
 
 class Endpoint:
-    """States: ``new`` → ``checking`` → ``handshaking`` → ``connected``, or ``failed`` with ``why``."""
+    """States: ``new``, ``checking``, ``handshaking``, ``connected``; or ``failed``: step and reason are in ``why``."""
 
-    def __init__(self, name: str, bind_address: str | None, remote_address: tuple[str, int]) -> None:
+    def __init__(
+        self, name: str, bind_address: str | None, remote_address: tuple[str, int], *, headers: bool = False
+    ) -> None:
         self.name = name
-        self.socket = open_socket(bind_address, remote_address)
+        self.socket = open_socket(bind_address, remote_address, headers=headers)
         self.address: tuple[str, int] = self.socket.getsockname()[:2]
         self.ufrag = secrets.token_hex(4)
         self.password = secrets.token_hex(12)
         self.state = "new"
         self.why = ""
         self.outbound: Session | None = None
-        self._inbound: Session | None = None
+        self.inbound: Session | None = None
         self._remote: Remote | None = None
         self._handshake: Handshake | None = None
         self._tie_breaker = int.from_bytes(os.urandom(8), "big")
@@ -65,16 +60,20 @@ class Endpoint:
         """Begin the checks."""
         self._remote = remote
         self.state = "checking"
-        self._deadline = time.monotonic() + timeout_seconds
+        self.allow(timeout_seconds)
         self._check()
+
+    def allow(self, seconds: float) -> None:
+        """It fails if it is not connected so long from now."""
+        self._deadline = time.monotonic() + seconds
 
     def tick(self, now: float) -> None:
         """What is due: checks, retransmissions, consent."""
-        if self.state in ("checking", "handshaking") and now > self._deadline:
-            self._fail(f"no answer of the bridge while {self.state}")
+        if self.state in STEPS and now > self._deadline:
+            self._fail(f"{STEPS[self.state]}: no answer of the bridge")
         elif self.state == "handshaking" and self._handshake is not None:
             self._send_all(self._handshake.tick())
-        elif self.state in ("checking", "connected") and now >= self._next_check:
+        elif self.state in ("checking", "joining", "connected") and now >= self._next_check:
             self._check()
 
     def _check(self) -> None:
@@ -83,7 +82,7 @@ class Endpoint:
         if len(self._transactions) > 64:
             self._transactions.clear()
         self._transactions.add(transaction)
-        interval = CONSENT_INTERVAL_SECONDS if self.state == "connected" else CHECK_INTERVAL_SECONDS
+        interval = CHECK_INTERVAL_SECONDS if self.state == "checking" else CONSENT_INTERVAL_SECONDS
         self._next_check = time.monotonic() + interval
         request = stun.binding_request(
             transaction,
@@ -114,13 +113,17 @@ class Endpoint:
         try:
             self._send_all(self._handshake.feed(data))
         except LoadError as error:
-            self._fail(error.message)
+            self._fail(f"DTLS: {error.message}")
             return
         keys = self._handshake.keys
         if self.state == "handshaking" and keys is not None:
-            self.outbound, self._inbound = keys.outbound(), keys.inbound()
-            self.state = "connected"
+            self.outbound, self.inbound = keys.outbound(), keys.inbound()
             self._next_check = time.monotonic() + CONSENT_INTERVAL_SECONDS
+            self._secured()
+
+    def _secured(self) -> None:
+        """What comes after DTLS."""
+        self.state = "connected"
 
     def _fail(self, why: str) -> None:
         self.state, self.why = "failed", why
@@ -145,22 +148,29 @@ class Endpoint:
                 continue  # an ICMP error of a restarting bridge: reported once, then gone
             if not data:
                 continue
-            first = data[0]
-            if first >= 128:
-                if 64 <= data[1] & 0x7F < 96:
-                    continue  # RTCP: needs no answer of a generator
+            if data[0] < 128:
+                self.on_control(data)
+            elif len(data) > 1 and 64 <= data[1] & 0x7F < 96:
+                self.on_rtcp(data)
+            else:
                 self._on_media(data, ancillary)
-            elif stun.is_stun(data):
-                self._on_stun(data)
-            elif 20 <= first < 64:
-                self._on_dtls(data)
+
+    def on_control(self, data: bytes) -> None:
+        """STUN and DTLS (RFC 7983)."""
+        if stun.is_stun(data):
+            self._on_stun(data)
+        elif 20 <= data[0] < 64:
+            self._on_dtls(data)
+
+    def on_rtcp(self, data: bytes) -> None:
+        """Needs no answer of a generator of audio."""
 
     def _on_media(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
         self.sampled += 1
-        if self._inbound is None:
+        if self.inbound is None:
             return
         try:
-            plain = self._inbound.unprotect(data)
+            plain = self.inbound.unprotect(data)
         except SrtpError:
             return
         found = sent_ns(plain)

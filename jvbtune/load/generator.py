@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeError, JvbtuneError, LoadError
 from jvbtune.hosts.base import Host
+from jvbtune.interrupts import results
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
-from jvbtune.load.colibri import Answer, Conference, LocalTransport
-from jvbtune.load.process import WorkerProcess
-from jvbtune.load.target import media_target
-from jvbtune.load.windows import merge_windows
+from jvbtune.load.colibri import Answer, Conference, LocalTransport, Signalling, Sources
+from jvbtune.load.participants import Behind, hear_nothing, participants, peer, sources_behind, sources_of
+from jvbtune.load.process import DEFAULT_LEASE_SECONDS, WorkerProcess
+from jvbtune.load.target import channel_target, media_target
+from jvbtune.load.windows import Windows, merge_windows
+from jvbtune.protocol import worker as messages
+from jvbtune.protocol.messages import Nothing, Operation
 
-DEFAULT_MAX_PPS = 250_000.0
+A = TypeVar("A")
+R = TypeVar("R")
+
+#: No generator of this kind makes more: a bound where the caller sets none.
+DEFAULT_MAX_PPS = 10_000_000.0
 #: A bridge that was just started needs seconds for its first DTLS handshakes.
 CONNECT_TIMEOUT_SECONDS = 25.0
 SIGNALLING_TIMEOUT_SECONDS = 20.0
@@ -53,9 +63,20 @@ class _Group:
     """A conference with its endpoints' names; the first ones send. One worker has all of it."""
 
     worker: WorkerProcess
-    conference: Conference
+    number: int
+    conference: Signalling
     endpoints: tuple[str, ...]
-    ssrcs: tuple[int, ...]
+    sources: tuple[Sources, ...]
+    behind: Behind | None = None  #: a relay, and who is at its other end
+
+    @property
+    def relays(self) -> list[str]:
+        return [self.behind.relay] if self.behind is not None else []
+
+    @property
+    def ends(self) -> list[str]:
+        """What the worker has of it: the endpoints, and the bridge at the other end of the relay."""
+        return [*self.endpoints, *self.relays]
 
 
 class LocalGenerator:
@@ -68,8 +89,15 @@ class LocalGenerator:
         *,
         max_pps: float = DEFAULT_MAX_PPS,
         sent_pps_per_worker: float = SENT_PPS_PER_WORKER,
+        leased: bool = False,
+        refuse: Callable[[IntendedLoad], None] | None = None,
+        sink: Callable[[Mix], Signalling] | None = None,
     ) -> None:
-        self._entry, self._host, self._max_pps = entry, host, max_pps
+        """``leased``: somebody else calls ``keep_alive``, as long as the host is theirs; else the generator does.
+        ``refuse`` raises LoadError for a load that must not be offered. ``sink``: makes the conferences that take the
+        bridge's place when this machine is calibrated; it has no bridge channel."""
+        self._refuse, self._sink = refuse, sink
+        self._entry, self._max_pps = entry, max_pps
         self._sent_pps_per_worker = sent_pps_per_worker
         cpus = entry.generator.cpus
         self._max_workers = min(MAX_WORKERS, len(cpus) if cpus else max(1, (os.cpu_count() or 2) - 1))
@@ -81,6 +109,25 @@ class LocalGenerator:
         self._groups: list[_Group] = []
         self._mix: Mix | None = None
         self._workers: list[WorkerProcess] = []
+        self._lease_ends = time.monotonic() + DEFAULT_LEASE_SECONDS
+        self._closed = threading.Event()
+        if not leased:
+            threading.Thread(target=self._keep_itself_alive, name="generator-alive", daemon=True).start()
+        self._aborted: JvbtuneError | None = None
+
+    def _keep_itself_alive(self) -> None:
+        while not self._closed.wait(DEFAULT_LEASE_SECONDS / 4):
+            self.keep_alive(DEFAULT_LEASE_SECONDS)
+
+    def keep_alive(self, seconds: float) -> None:
+        self._lease_ends = time.monotonic() + seconds
+        for worker in list(self._workers):
+            worker.keep_alive(seconds)
+
+    def abort(self, error: JvbtuneError) -> None:
+        self._aborted = self._aborted or error
+        for worker in list(self._workers):
+            worker.abort(error)
 
     @property
     def prefix(self) -> str:
@@ -100,37 +147,41 @@ class LocalGenerator:
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:
         if load.packet_rate_pps > self._max_pps:
-            raise LoadError(f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that are allowed")
-        shape = (load.mix.participants, load.mix.senders, load.mix.payload_bytes, load.mix.stream_pps)
-        if self._mix is not None and shape != (
-            self._mix.participants,
-            self._mix.senders,
-            self._mix.payload_bytes,
-            self._mix.stream_pps,
-        ):
+            raise LoadError(
+                f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that this run allows"
+            )
+        if self._refuse is not None:
+            self._refuse(load)
+        if self._mix is not None and _endpoints_of(load.mix) != _endpoints_of(self._mix):
             self._expire(len(self._groups))
         self._mix = load.mix
         begun = time.monotonic()
         self._expire(len(self._groups) - load.conferences)
         self._add(load.conferences - len(self._groups), load.mix)
         set_up_seconds = time.monotonic() - begun
-        self._all("start", stream_pps=load.mix.stream_pps, burst_packets=load.mix.burst_packets)
+        self._all(messages.START, messages.Start(load.mix.stream_pps, load.mix.burst_packets))
         for number, worker in enumerate(self._workers):
             worker.check_alive(settle_seconds if number == 0 else 0.0)
-        self._all("quiet")
+        self._all(messages.QUIET, Nothing())
         edges = [edge()] if edge is not None else []
         begin = time.monotonic() + START_TOGETHER_SECONDS
-        windows = self._all("window", timeout_seconds=duration_seconds + 30, seconds=duration_seconds, begin_mono=begin)
+        windows = self._all(messages.WINDOW, messages.Hold(duration_seconds, begin), duration_seconds + 30)
         edges += [edge()] if edge is not None else []
-        self._all("resume")
-        return self._offered(load, {**merge_windows(windows), "edges": edges}, set_up_seconds)
+        self._all(messages.RESUME, Nothing())
+        return self._offered(load, merge_windows(windows), edges, set_up_seconds)
+
+    def streams(self) -> list[messages.Streams]:
+        """What each worker's endpoints sent and received since they were opened, stream by stream. For ``edge``: it is
+        exact while nothing is sent or in flight."""
+        return self._all(messages.STREAMS, Nothing())
 
     def stop(self) -> None:
         """Expire all conferences; the workers stay for the next offer."""
         self._expire(len(self._groups))
-        self._all("pause")
+        self._all(messages.PAUSE, Nothing())
 
     def close(self) -> None:
+        self._closed.set()
         try:
             self._expire(len(self._groups), best_effort=True)
         finally:
@@ -149,10 +200,16 @@ class LocalGenerator:
     # -- conferences --------------------------------------------------------------------------------------------
 
     def _add(self, count: int, mix: Mix) -> None:
+        """As fast as the bridge takes them, or a conference at a time at the mix's mean rate of joins."""
+        begun, joined = time.monotonic(), 0
         while count > 0:
-            batch = min(count, BATCH_CONFERENCES)
-            self._add_batch(batch, mix, self._worker_for(batch * mix.in_pps()))
+            batch = min(count, BATCH_CONFERENCES) if not mix.joins_per_second else 1
+            worker = self._worker_for(batch * mix.sent_pps())
+            self._add_batch(batch, mix, worker)
             count -= batch
+            joined += batch * mix.participants
+            if mix.joins_per_second:
+                worker.check_alive(max(0.0, begun + joined / mix.joins_per_second - time.monotonic()))
 
     def _add_batch(self, count: int, mix: Mix, worker: WorkerProcess) -> None:
         """Set up whole conferences; one that fails is expired and tried anew."""
@@ -160,7 +217,11 @@ class LocalGenerator:
         missing = count
         for _ in range(ATTEMPTS):
             groups = [self._new_group(mix, worker) for _ in range(missing)]
-            failures = self._connect(groups, mix, worker)
+            try:
+                failures = self._connect(groups, mix, worker)
+            except BaseException:
+                self._forget(groups)
+                raise
             if not failures:
                 return
             missing = count - sum(group in self._groups for group in groups)
@@ -172,90 +233,105 @@ class LocalGenerator:
 
     def _new_group(self, mix: Mix, worker: WorkerProcess) -> _Group:
         number = next(self._numbers)
-        names = tuple(f"{secrets.randbits(32):08x}" for _ in range(mix.participants))
-        ssrcs = tuple(secrets.randbelow(1 << 31) + 1 for _ in range(mix.senders))
-        return _Group(worker, Conference(self._client, f"{self._prefix}-{number}"), names, ssrcs)
+        sources, remote = sources_of(mix), sources_behind(mix)
+        behind = Behind(f"jvbtune-{_name()}", tuple(_name() for _ in remote), remote) if remote else None
+        conference: Signalling = Conference(self._client, f"{self._prefix}-{number}")
+        if self._sink is not None:
+            conference = self._sink(mix)
+        return _Group(worker, number, conference, tuple(_name() for _ in sources), sources, behind)
 
     def _connect(self, groups: Sequence[_Group], mix: Mix, worker: WorkerProcess) -> list[str]:
         """Open, signal, connect. Groups of which all endpoints are connected are kept; why others are not."""
         failures: list[str] = []
-        answers: dict[str, Answer] = {}
-        self._signal(groups, worker, answers, failures)
-        if not answers:
+        signalled = self._signal(groups, worker, failures)
+        if not signalled:
             return failures or ["no endpoint was signalled"]
-        remotes = {
-            name: {
-                "ufrag": answer.remote.ufrag,
-                "password": answer.remote.password,
-                "fingerprint": answer.remote.fingerprint,
-            }
-            for name, answer in answers.items()
-        }
-        done = worker.call(
-            "connect",
-            timeout_seconds=CONNECT_TIMEOUT_SECONDS + 10,
-            endpoints=remotes,
-            within_seconds=CONNECT_TIMEOUT_SECONDS,
-        )
-        failed = dict(done["failed"])
+        connect = messages.Connect(sorted(signalled), CONNECT_TIMEOUT_SECONDS)
+        failed = worker.call(messages.CONNECT, connect, CONNECT_TIMEOUT_SECONDS + 10).failed
         for group in groups:
-            bad = [name for name in group.endpoints if name not in answers or name in failed]
+            bad = [name for name in group.ends if name not in signalled or name in failed]
             if bad:
                 failures += [f"{name}: {failed.get(name, 'not signalled')}" for name in bad]
                 self._drop(group)
                 continue
             self._groups.append(group)
+            if mix.meeting:
+                members, seed, behind = (group.endpoints, group.sources), group.number, group.behind
+                asked = participants(mix, *members, seed=seed, behind=behind, channel=self._sink is None)
+                peers = [peer(mix, *members, behind, seed=seed)] if behind is not None else []
+                worker.call(messages.JOIN, messages.Participants(asked, mix.packet_rate_pps(), peers))
+                continue
             receivers = len(group.endpoints) - 1
-            worker.call(
-                "senders",
-                senders=[
-                    {
-                        "endpoint": name,
-                        "ssrc": ssrc,
-                        "stream_pps": mix.stream_pps,
-                        "payload_bytes": mix.payload_bytes,
-                        "receivers": receivers,
-                    }
-                    for name, ssrc in zip(group.endpoints, group.ssrcs, strict=False)
-                ],
-            )
+            senders = [
+                messages.SenderOf(name, sources.audio, mix.stream_pps, mix.payload_bytes, receivers)
+                for name, sources in zip(group.endpoints, group.sources, strict=True)
+                if sources.audio is not None
+            ]
+            worker.call(messages.SENDERS, messages.Senders(senders))
         return failures
 
-    def _signal(
-        self, groups: Sequence[_Group], worker: WorkerProcess, answers: dict[str, Answer], failures: list[str]
-    ) -> None:
-        """Signal all endpoints; where the bridge takes media is checked against what the inventory allows."""
-        names = [name for group in groups for name in group.endpoints]
-        opened = worker.call("open", endpoints=names)
-        fingerprint = opened["fingerprint"]
+    def _signal(self, groups: Sequence[_Group], worker: WorkerProcess, failures: list[str]) -> set[str]:
+        """Signal all endpoints, and begin to connect each at once; those that were signalled."""
+        names = [name for group in groups for name in group.ends]
+        clients = any(sources.clients for group in groups for sources in group.sources)
+        relays = [name for group in groups for name in group.relays]
+        opened = worker.call(messages.OPEN, messages.Open(names, clients, relays))
+        signalled: set[str] = set()
 
         def signal(group: _Group) -> None:
-            for index, name in enumerate(group.endpoints):
-                own = opened["endpoints"][name]
-                transport = LocalTransport(own["ufrag"], own["password"], own["ip"], own["port"], fingerprint)
+            for index, name in enumerate(group.ends):
+                own = opened.endpoints[name]
+                transport = LocalTransport(own.ufrag, own.password, own.ip, own.port, opened.fingerprint)
                 try:
-                    answers[name] = group.conference.add(name, transport, group.ssrcs[index : index + 1])
+                    answer = self._introduce(group, index, transport)
                 except JvbtuneError as error:
-                    failures.append(f"{name}: {error.message}")
+                    failures.append(f"{name}: signalling: {error.message}")
                     return
+                remote = self._allowed(answer, worker, clients)
+                worker.call(messages.BEGIN, messages.Begin({name: remote}, CONNECT_TIMEOUT_SECONDS))
+                signalled.add(name)
 
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             list(pool.map(signal, groups))
-        for answer in answers.values():
-            if worker.remote not in answer.candidates:
-                offered = ", ".join(f"{ip}:{port}" for ip, port in answer.candidates) or "nothing"
-                raise LoadError(
-                    f"{self._entry.name}: the bridge offers {offered} for media, load may go to "
-                    f"{worker.remote[0]}:{worker.remote[1]} only",
-                    hint="Set bridge.media_address and bridge.media_port in jvbtune.toml.",
-                )
+        return signalled
+
+    def _introduce(self, group: _Group, index: int, transport: LocalTransport) -> Answer:
+        """One of the conference's ends, the relay as the last."""
+        if index < len(group.endpoints):
+            return group.conference.add(group.endpoints[index], transport, group.sources[index])
+        behind = group.behind
+        assert behind is not None
+        assert isinstance(group.conference, Conference), "a sink takes no relays"
+        remote = dict(zip(behind.endpoints, behind.sources, strict=True))
+        return group.conference.add_relay(behind.relay, transport, remote)
+
+    def _allowed(self, answer: Answer, worker: WorkerProcess, clients: bool) -> messages.Remote:
+        """The bridge's end, if the inventory allows load where it takes media. Raises LoadError."""
+        if worker.remote not in answer.candidates:
+            offered = ", ".join(f"{ip}:{port}" for ip, port in answer.candidates) or "nothing"
+            raise LoadError(
+                f"{self._entry.name}: the bridge offers {offered} for media, load may go to "
+                f"{worker.remote[0]}:{worker.remote[1]} only",
+                hint="Set bridge.media_address and bridge.media_port in jvbtune.toml.",
+            )
+        if not clients or self._sink is not None:
+            return answer.remote
+        return replace(answer.remote, channel=channel_target(self._entry, answer.channels))
 
     def _drop(self, group: _Group) -> None:
-        group.worker.call("close", endpoints=list(group.endpoints))
+        group.worker.call(messages.CLOSE, messages.Names(group.ends))
         try:
             group.conference.expire()
         except BridgeError:
             pass  # it expires by itself once nothing arrives any more
+
+    def _forget(self, groups: Sequence[_Group]) -> None:
+        """What was signalled is gone from the bridge at once, though the worker may have ended."""
+        for group in groups:
+            if group in self._groups:
+                self._groups.remove(group)
+            with contextlib.suppress(JvbtuneError):
+                group.conference.expire()
 
     def _expire(self, count: int, *, best_effort: bool = False) -> None:
         keep = min(len(self._groups), max(0, len(self._groups) - count))
@@ -264,9 +340,9 @@ class LocalGenerator:
             return
         for worker in self._workers:
             try:
-                names = [name for group in going if group.worker is worker for name in group.endpoints]
-                worker.call("close", endpoints=names)
-            except LoadError:
+                names = [name for group in going if group.worker is worker for name in group.ends]
+                worker.call(messages.CLOSE, messages.Names(names))
+            except JvbtuneError:
                 if not best_effort:
                     raise
 
@@ -286,39 +362,55 @@ class LocalGenerator:
         sends = {worker.pid: 0.0 for worker in self._workers}
         for group in self._groups:
             assert self._mix is not None
-            sends[group.worker.pid] += len(group.ssrcs) * self._mix.stream_pps
+            sends[group.worker.pid] += self._mix.sent_pps()
         if self._workers:
             least = min(self._workers, key=lambda worker: sends[worker.pid])
             full = sends[least.pid] > 0 and sends[least.pid] + sent_pps > self._sent_pps_per_worker
             if not full or len(self._workers) >= self._max_workers:
                 return least
-        self._workers.append(WorkerProcess(self._entry, media_target(self._entry), self._max_pps))
+        if self._aborted is not None:
+            raise self._aborted
+        lease = max(0.0, self._lease_ends - time.monotonic())
+        self._workers.append(WorkerProcess(self._entry, media_target(self._entry), self._max_pps, lease))
+        if self._aborted is not None:  # in between
+            self._workers[-1].abort(self._aborted)
         return self._workers[-1]
 
-    def _all(self, op: str, timeout_seconds: float = 30.0, **args: Any) -> list[dict[str, Any]]:
+    def _all(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> list[R]:
         """The same request to every worker at once; their answers. Raises LoadError."""
         if len(self._workers) == 1:
-            return [self._workers[0].call(op, timeout_seconds, **args)]
+            return [self._workers[0].call(operation, arguments, timeout_seconds)]
         with ThreadPoolExecutor(max(1, len(self._workers))) as pool:
-            asked = [pool.submit(worker.call, op, timeout_seconds, **args) for worker in self._workers]
-            return [answer.result() for answer in asked]
+            asked = [pool.submit(worker.call, operation, arguments, timeout_seconds) for worker in self._workers]
+            try:
+                return results(asked)
+            except KeyboardInterrupt:
+                for worker in self._workers:
+                    worker.abort(LoadError("interrupted"))
+                raise
 
-    def _offered(self, load: IntendedLoad, seen: dict[str, Any], set_up_seconds: float) -> Offered:
-        seconds = float(seen["duration_seconds"])
-        sent, expected, received = (int(seen[f"{key}_packets"]) for key in ("sent", "expected", "received"))
-        offered_pps = (sent + expected) / seconds
+    def _offered(self, load: IntendedLoad, seen: Windows, edges: list[Any], set_up_seconds: float) -> Offered:
+        sent, expected, received = seen.sent_packets, seen.expected_packets, seen.received_packets
+        offered_pps = (sent + expected + _rest_expected(seen)) / seen.duration_seconds
         because = []
-        if seen["cpu_ratio"] > MAX_CPU_RATIO:
-            because.append(f"its CPU is at {seen['cpu_ratio']:.0%} of a core")
-        if load.mix.burst_packets == 1 and seen["lateness_p99_ms"] > MAX_LATENESS_MS:
-            because.append(f"it was {seen['lateness_p99_ms']:.1f} ms late (p99)")
-        if seen["overflows"]:
-            because.append(f"its own sockets overflowed {seen['overflows']} times")
+        if seen.cpu_ratio > MAX_CPU_RATIO:
+            because.append(f"its CPU is at {seen.cpu_ratio:.0%} of a core")
+        if load.mix.burst_packets == 1 and seen.lateness_p99_ms > MAX_LATENESS_MS:
+            because.append(f"it was {seen.lateness_p99_ms:.1f} ms late (p99)")
+        if seen.overflows:
+            because.append(f"its own sockets overflowed {seen.overflows} times")
         if received > expected:
             because.append(f"{received - expected} packets of before the window arrived in it")
-        if seen["unsent_packets"]:
-            because.append(f"the kernel did not take {seen['unsent_packets']} of its packets")
-        if offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and load.mix.burst_packets == 1:
+        if seen.unsent_packets:
+            because.append(f"the kernel did not take {seen.unsent_packets} of its packets")
+        nothing = [n for group in self._groups for n in hear_nothing(group.endpoints, group.sources, group.behind)]
+        silent = sorted(set(seen.silent_endpoints) - set(nothing))
+        if silent:
+            because.append(f"first packet: {len(silent)} endpoints never got any media, {', '.join(silent[:3])} first")
+        if seen.meetings is not None and seen.meetings.channels_closed:
+            because.append(f"channel: the bridge closed {seen.meetings.channels_closed} of them")
+        exact = load.mix.burst_packets == 1 and not load.mix.meeting  # else the bridge decides how much it forwards
+        if offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and exact:
             because.append(f"it offered {offered_pps:.0f} of {load.packet_rate_pps:.0f} pps")
         return Offered(
             intended_pps=load.packet_rate_pps,
@@ -327,18 +419,40 @@ class LocalGenerator:
             expected_packets=expected,
             received_packets=received,
             loss_ratio=max(0.0, 1 - received / expected) if expected else 0.0,
-            reordered_packets=int(seen["reordered_packets"]),
-            delay_ms=dict(seen["delay_ms"]),
-            delayed_50ms_ratio=seen["delayed_50ms_ratio"],
-            duration_seconds=seconds,
-            lateness_p99_ms=float(seen["lateness_p99_ms"]),
-            cpu_ratio=float(seen["cpu_ratio"]),
+            reordered_packets=seen.reordered_packets,
+            delay_ms=seen.delay_ms,
+            delayed_50ms_ratio=seen.delayed_50ms_ratio,
+            duration_seconds=seen.duration_seconds,
+            lateness_p99_ms=seen.lateness_p99_ms,
+            cpu_ratio=seen.cpu_ratio,
             endpoints=self.endpoints,
             generator_limited=bool(because),
             generator_limited_because=tuple(because),
-            started_unix=float(seen["started_unix"]),
-            extra={**seen, "set_up_seconds": set_up_seconds},
+            started_unix=seen.started_unix,
+            extra={**_plain(seen), "edges": edges, "set_up_seconds": set_up_seconds},
         )
+
+
+def _rest_expected(seen: Windows) -> int:
+    """What receivers of meetings got beside media: RTCP and RTX, which the bridge counts as packets too."""
+    return sum(seen.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in seen.kinds)
+
+
+def _plain(seen: Windows) -> dict[str, Any]:
+    """To be kept raw."""
+    kinds = {name: vars(counts) for name, counts in seen.kinds.items()}
+    return {**vars(seen), "kinds": kinds, "meetings": vars(seen.meetings) if seen.meetings else None}
+
+
+def _endpoints_of(mix: Mix) -> Mix:
+    """What of a mix its endpoints depend on: conferences of another one are set up again."""
+    plain = mix.video is None and mix.remote is None
+    return replace(mix, burst_packets=1 if plain else min(2, mix.burst_packets))
+
+
+def _name() -> str:
+    """An id as Jicofo's: 8 hexadecimal digits."""
+    return f"{secrets.randbits(32):08x}"
 
 
 def expire_leftover(client: BridgeClient, prefix: str) -> int:

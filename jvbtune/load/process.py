@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-import json
+import contextlib
 import os
-import queue
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from jvbtune.errors import LoadError
+import psutil
+
+from jvbtune.errors import JvbtuneError, LoadError
+from jvbtune.interrupts import take, wait_for
 from jvbtune.inventory import HostEntry
+from jvbtune.protocol import worker as messages
+from jvbtune.protocol.codec import MAX_LINE_BYTES, ProtocolError
+from jvbtune.protocol.messages import Operation, Refused
+from jvbtune.protocol.peers import Caller, Gone
 
-MAX_WORKER_SECONDS = 24 * 3600.0
+A = TypeVar("A")
+R = TypeVar("R")
+
+#: A worker that nobody keeps alive (``keep_alive``) ends by itself: a lease, as on the host.
+DEFAULT_LEASE_SECONDS = 30.0
 
 
 class WorkerProcess:
-    """A worker and its lines; ``call`` may be used by one thread at a time."""
+    """A worker and its lines. Raises LoadError."""
 
-    def __init__(self, entry: HostEntry, remote: tuple[str, int], max_pps: float) -> None:
+    def __init__(self, entry: HostEntry, remote: tuple[str, int], max_pps: float, lease_seconds: float) -> None:
         self.remote = remote
+        self._aborted: JvbtuneError | None = None
+        self._write_lock = threading.Lock()
         argv = [sys.executable, "-m", "jvbtune.load.worker"]
         netns = entry.generator.netns
         if netns:
@@ -38,12 +48,12 @@ class WorkerProcess:
                 stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise LoadError(f"the generator's worker cannot be started: {error}") from error
-        self._numbers = itertools.count(1)
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        if cpus:
+            self._pin(cpus)
+        self._caller = Caller(self._write, receive=take)
         self._stderr = b""
         self._readers = [
             threading.Thread(target=self._read, name="worker-stdout", daemon=True),
@@ -51,65 +61,107 @@ class WorkerProcess:
         ]
         for reader in self._readers:
             reader.start()
-        self._write(
-            {
-                "address": remote[0],
-                "port": remote[1],
-                "bind_address": entry.generator.bind_address,
-                "max_pps": max_pps,
-                "max_seconds": MAX_WORKER_SECONDS,
-            }
+        set_up = messages.SetUp(
+            address=remote[0],
+            port=remote[1],
+            bind_address=entry.generator.bind_address,
+            max_pps=max_pps,
+            lease_seconds=lease_seconds,
         )
+        try:
+            self.call(messages.SET_UP, set_up)
+        except LoadError:
+            self.close()
+            raise
+
+    def _pin(self, cpus: tuple[int, ...]) -> None:
+        """Before it has read its first request: what it starts later inherits the cores."""
+        try:
+            process = psutil.Process(self._process.pid)
+            process.cpu_affinity(list(cpus))
+            missing = sorted(set(cpus) - set(process.cpu_affinity() or ()))
+            if missing:  # the kernel takes what there is of a list, without a word
+                raise ValueError(f"this machine has no core {missing[0]}")
+        except psutil.NoSuchProcess:
+            return  # why it ended is told by the first request
+        except (OSError, ValueError) as error:
+            self._process.kill()
+            self._process.communicate()
+            listed = ", ".join(str(cpu) for cpu in cpus)
+            raise LoadError(
+                f"the generator cannot run on the cores {listed}: {error}",
+                hint="Set generator.cpus in jvbtune.toml to cores that this machine has.",
+            ) from error
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, op: str, timeout_seconds: float = 30.0, **args: Any) -> dict[str, Any]:
+    def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> R:
         """One request and its answer. Raises LoadError."""
-        number = next(self._numbers)
-        self._write({"id": number, "op": op, "args": args})
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise LoadError(f"the generator did not answer {op} within {timeout_seconds:g} s") from None
-            if answer is None:
-                raise LoadError(self._why())
-            if answer["id"] != number:
-                continue
-            if not answer["ok"]:
-                raise LoadError(f"the generator: {answer['error']}")
-            return dict(answer["result"])
+        try:
+            return self._caller.call(operation, arguments, timeout_seconds)
+        except Refused as refused:
+            raise LoadError(f"the generator: {refused.fault.message}", hint=refused.fault.hint) from None
+        except TimeoutError as error:
+            raise LoadError(f"the generator: {error}") from None
+        except Gone:
+            raise self._ended() from None
+        except ProtocolError as error:
+            raise LoadError(f"the generator's answer is not of the protocol: {error}") from error
 
     def check_alive(self, seconds: float) -> None:
         """Wait, but not on a worker that ended."""
+        if wait_for(self._ends, seconds):
+            raise self._ended()
+
+    def _ends(self, seconds: float) -> bool:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return
-        raise LoadError(self._why())
+            return False
+        return True
+
+    def keep_alive(self, seconds: float) -> None:
+        """It may send for so long from now. Any thread; a worker that ended tells at the next call."""
+        with contextlib.suppress(JvbtuneError):
+            self._caller.tell(messages.ALIVE, messages.Alive(seconds))
+
+    def abort(self, error: JvbtuneError) -> None:
+        """Stop sending at once, whatever it does; a call under way, and each later one, raises ``error``."""
+        self._aborted = self._aborted or error
+        self._process.kill()
+
+    def _ended(self) -> JvbtuneError:
+        return self._aborted or LoadError(self._why())
 
     def _why(self) -> str:
-        self._process.wait(5)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         text = self._stderr.decode("utf-8", "replace").strip()
         return f"the generator's worker ended with status {self._process.returncode}: {text[-800:]}"
 
-    def _write(self, message: dict[str, Any]) -> None:
+    def _write(self, data: bytes) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise LoadError(self._why()) from error
+            with self._write_lock:
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+        except (OSError, ValueError) as error:
+            raise self._ended() from error
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as stdout:
-            for line in stdout:
-                self._answers.put(json.loads(line))
-        self._answers.put(None)
+            try:
+                while line := stdout.readline(MAX_LINE_BYTES + 1):
+                    self._caller.take(line)
+            except ProtocolError as error:
+                self._stderr += f"it sent a line that is not of the protocol: {error}".encode()
+        self._caller.end("the worker ended")
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None

@@ -16,6 +16,8 @@ SO_MEMINFO = 55
 SO_TIMESTAMPNS = 35
 #: One of this many sequence numbers reaches the process: a power of two.
 SAMPLE_EVERY = 32
+#: An RTP header with the extensions that a bridge lets through: 12, 4 and up to 32 bytes.
+HEADERS_BYTES = 48
 RECEIVE_BUFFER_BYTES = 1 << 20
 SEND_BUFFER_BYTES = 1 << 20
 
@@ -36,14 +38,22 @@ _FILTER = (
 )
 
 
-def _program() -> tuple[bytes, ctypes.Array[ctypes.c_char]]:
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _FILTER)
+#: Of a client that answers for each packet: of what is not sampled, the headers come.
+_HEADERS_FILTER = (*_FILTER[:-1], (_RET, 0, 0, _UDP_HEADER + HEADERS_BYTES))
+
+
+def _program(whole: bool) -> tuple[bytes, ctypes.Array[ctypes.c_char]]:
+    instructions = _HEADERS_FILTER if whole else _FILTER
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
-    return struct.pack("@HxxxxxxP", len(_FILTER), ctypes.addressof(buffer)), buffer
+    return struct.pack("@HxxxxxxP", len(instructions), ctypes.addressof(buffer)), buffer
 
 
-def open_socket(bind_address: str | None, remote: tuple[str, int]) -> socket.socket:
-    """A UDP socket connected to the bridge, filtered, with kernel timestamps, non-blocking."""
+def open_socket(bind_address: str | None, remote: tuple[str, int], *, headers: bool = False) -> socket.socket:
+    """A UDP socket connected to the bridge, filtered, with kernel timestamps, non-blocking.
+
+    ``headers``: each packet of media comes, cut off after ``HEADERS_BYTES`` but for the sampled ones.
+    """
     family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
@@ -51,7 +61,7 @@ def open_socket(bind_address: str | None, remote: tuple[str, int]) -> socket.soc
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        program, keep = _program()
+        program, keep = _program(headers)
         opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
         del keep  # the kernel has copied it
         if bind_address:

@@ -2,36 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-SUMS = ("sent_packets", "unsent_packets", "expected_packets", "received_packets", "reordered_packets")
-#: Of each of these the worst is the generator's; ``overflows`` is a counter of the network namespace that all share.
-WORST = ("overflows", "drain_seconds", "lateness_p99_ms", "lateness_max_ms", "cpu_ratio")
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+from jvbtune.protocol.worker import LATENESS_EDGES_US, KindCounts, MeetingCounts, Window
+
+Counts = TypeVar("Counts", KindCounts, MeetingCounts)
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
+#: Upper edges of the histogram of delays, in µs, twelve a decade from 50 µs to 10 s; one more bin is above them.
+DELAY_EDGES_US = tuple(round(50 * 10 ** (number / 12)) for number in range(65))
 LATE_US = 50_000
 
 
-def merge_windows(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The answers of ``worker.do_window``, at least one. The window is the time that all of them were in it."""
-    delays = np.sort(np.concatenate([np.asarray(window["delays_us"], dtype=np.float64) for window in windows]))
-    begun = [float(window["started_unix"]) for window in windows]
-    return {
-        "started_unix": min(begun),
-        "duration_seconds": sum(float(window["duration_seconds"]) for window in windows) / len(windows),
-        **{name: sum(int(window[name]) for window in windows) for name in SUMS},
-        **{name: max(window[name] for window in windows) for name in WORST},
-        "workers": len(windows),
-        "workers_apart_ms": (max(begun) - min(begun)) * 1000,
-        "delay_ms": _delays(delays),
-        "delayed_50ms_ratio": float((delays > LATE_US).mean()) if len(delays) else None,
-        "sampled_packets": len(delays),
-    }
+@dataclass(frozen=True)
+class Windows:
+    """Counts are sums. Of the rest the worst is the generator's; ``overflows`` is a counter of the network namespace
+    that all workers share."""
+
+    started_unix: float
+    duration_seconds: float
+    sent_packets: int
+    unsent_packets: int
+    expected_packets: int
+    received_packets: int
+    reordered_packets: int
+    overflows: int
+    drain_seconds: float
+    lateness_p99_ms: float
+    lateness_max_ms: float
+    cpu_ratio: float
+    workers: int
+    workers_apart_ms: float
+    delay_ms: dict[str, float]
+    delay_us: dict[str, int]  #: sampled packets by the upper edge of their delay, in µs
+    delayed_50ms_ratio: float | None
+    sampled_packets: int
+    kinds: dict[str, KindCounts]
+    meetings: MeetingCounts | None
+    lateness_us: dict[str, int]  #: packets by the upper edge of their lateness, in µs
+    silent_endpoints: tuple[str, ...]  #: that never got a packet of media
 
 
-def _delays(ordered: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+def merge_windows(windows: Sequence[Window]) -> Windows:
+    """At least one. The window is the time that all of them were in it."""
+    delays = np.sort(np.concatenate([np.asarray(window.delays_us, dtype=np.float64) for window in windows]))
+    begun = [window.started_unix for window in windows]
+    return Windows(
+        started_unix=min(begun),
+        duration_seconds=sum(window.duration_seconds for window in windows) / len(windows),
+        sent_packets=sum(window.sent_packets for window in windows),
+        unsent_packets=sum(window.unsent_packets for window in windows),
+        expected_packets=sum(window.expected_packets for window in windows),
+        received_packets=sum(window.received_packets for window in windows),
+        reordered_packets=sum(window.reordered_packets for window in windows),
+        overflows=max(window.overflows for window in windows),
+        drain_seconds=max(window.drain_seconds for window in windows),
+        lateness_p99_ms=max(window.lateness_p99_ms for window in windows),
+        lateness_max_ms=max(window.lateness_max_ms for window in windows),
+        cpu_ratio=max(window.cpu_ratio for window in windows),
+        workers=len(windows),
+        workers_apart_ms=(max(begun) - min(begun)) * 1000,
+        delay_ms=_delays(delays),
+        delay_us=_delay_histogram(delays),
+        delayed_50ms_ratio=float((delays > LATE_US).mean()) if len(delays) else None,
+        sampled_packets=len(delays),
+        kinds=_kinds(windows),
+        meetings=_meetings(windows),
+        lateness_us=_lateness(windows),
+        silent_endpoints=tuple(name for window in windows for name in window.silent_endpoints),
+    )
+
+
+def _kinds(windows: Sequence[Window]) -> dict[str, KindCounts]:
+    names = dict.fromkeys(name for window in windows for name in window.kinds)
+    return {name: _summed(KindCounts, [w.kinds[name] for w in windows if name in w.kinds]) for name in names}
+
+
+def _meetings(windows: Sequence[Window]) -> MeetingCounts | None:
+    found = [window.meetings for window in windows if window.meetings is not None]
+    return _summed(MeetingCounts, found) if found else None
+
+
+def _summed(kind: type[Counts], found: Sequence[Counts]) -> Counts:
+    """Field by field; lists are joined."""
+    first, *others = [vars(one) for one in found]
+    for other in others:
+        first = {name: value + other[name] for name, value in first.items()}
+    return kind(**first)
+
+
+def _lateness(windows: Sequence[Window]) -> dict[str, int]:
+    names = (*map(str, LATENESS_EDGES_US), "more")
+    counts = [sum(column) for column in zip(*(w.lateness_us for w in windows), strict=False)]
+    return dict(zip(names, counts, strict=False))
+
+
+def _delay_histogram(delays: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> dict[str, int]:
+    """The bins that hold a packet."""
+    counts = np.bincount(np.searchsorted(DELAY_EDGES_US, delays), minlength=len(DELAY_EDGES_US) + 1)
+    names = (*map(str, DELAY_EDGES_US), "more")
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def _delays(ordered: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> dict[str, float]:
     if not len(ordered):
         return {}
     found = {name: float(ordered[min(len(ordered) - 1, int(len(ordered) * q))]) for name, q in QUANTILES.items()}

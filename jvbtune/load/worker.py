@@ -1,28 +1,36 @@
 """The generator's process: endpoints, schedule, counts. ``python -m jvbtune.load.worker``.
 
-Newline-delimited JSON on standard input and output, like the agent's. It ends at once when its input ends (the
-controller is gone), after ``max_seconds``, and it sends to one address only, which it is told at the start.
+The lines of ``jvbtune.protocol`` on standard input and output, like the agent's. It ends at once when its input ends
+(the controller is gone), or when nobody said for a lease that the controller lives; it sends to one address only, that
+of the first request.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import resource
 import select
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from jvbtune.errors import LoadError
+from jvbtune.load.client import Client
 from jvbtune.load.dtls import identity
-from jvbtune.load.endpoint import Endpoint, Remote
+from jvbtune.load.endpoint import Endpoint
+from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import OpusSource
+from jvbtune.load.meeting import Meetings
+from jvbtune.load.relay import RelayPeer
 from jvbtune.load.schedule import Wheel
 from jvbtune.load.sockets import Batch
+from jvbtune.protocol import worker as messages
+from jvbtune.protocol.codec import ProtocolError, Splitter, encode
+from jvbtune.protocol.messages import Fault, Nothing, Refusal, refusal, reply
+from jvbtune.protocol.peers import Asked, Served, read_asked, table
 
 CONNECT_TIMEOUT_SECONDS = 20.0
 HOUSEKEEPING_SECONDS = 0.05
@@ -33,6 +41,10 @@ QUIET_SECONDS = 0.6
 ALL_THERE_SECONDS = 0.05
 #: Where none has, the path is not open yet: a JVM may load and compile for seconds when the first packet comes.
 MAX_DRAIN_SECONDS = 10.0
+MAX_SET_UP_BYTES = 65536
+
+
+Joining = TypeVar("Joining", bound=Client)
 
 
 class Sender:
@@ -48,18 +60,18 @@ class Sender:
 class Worker:
     """The loop: a tick each millisecond, and whatever the sockets and the controller say in between."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self._remote_address = (str(arguments["address"]), int(arguments["port"]))
-        self._bind_address = arguments.get("bind_address")
-        self._max_pps = float(arguments["max_pps"])
-        self._ends = time.monotonic() + float(arguments["max_seconds"])
+    def __init__(self, set_up: messages.SetUp) -> None:
+        self._remote_address = (set_up.address, set_up.port)
+        self._bind_address = set_up.bind_address
+        self._max_pps = set_up.max_pps
+        self._ends = time.monotonic() + set_up.lease_seconds
         self._endpoints: dict[str, Endpoint] = {}
         self._senders: dict[str, Sender] = {}
         self._by_fd: dict[int, Endpoint] = {}
         self._epoll = select.epoll()
         self._epoll.register(0, select.EPOLLIN)
         os.set_blocking(0, False)
-        self._pending = b""
+        self._splitter = Splitter()
         self._wheel = Wheel.of(50.0, 1)
         self._slots: list[list[Sender]] = []
         self._prepared: list[Batch] = []
@@ -67,22 +79,28 @@ class Worker:
         self._tick = 0
         self._next_tick = 0.0
         self._next_housekeeping = 0.0
-        self._lateness: list[float] = []
+        self._lateness = Lateness()
         self._unsent = 0
         self._connecting: set[str] = set()
-        self._connect_answer: int | None = None
+        self._asked_to_connect: int | None = None
+        self._meetings = Meetings()
+        self._pps_of: dict[str, float] = {}  #: of each client, its share of what its conference may cause
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         while time.monotonic() < self._ends:
             self.step()
-        raise LoadError("the load's time is up")
+        raise LoadError("its controller was silent for the lease, so it stopped sending")
 
     def step(self) -> None:
         """One tick: sleep until it is due, send, read what has come."""
         now = time.monotonic()
-        if self._sending:
+        if len(self._meetings):
+            self._meetings.step(now)
+            now = time.monotonic()
+            events = self._epoll.poll(0)
+        elif self._sending:
             wait = self._next_tick - now
             if wait > 0:
                 time.sleep(wait)
@@ -104,7 +122,6 @@ class Worker:
     def _send_due(self, now: float) -> None:
         due = 0
         while self._next_tick <= now and due < 200:
-            self._lateness.append(now - self._next_tick)
             if self._wheel.packets == 1:
                 self._send_slot(self._slots[self._tick])
             else:
@@ -126,6 +143,7 @@ class Worker:
                 sender.sent += 1
             except OSError:
                 self._unsent += 1
+            self._lateness.add(time.monotonic() - self._next_tick)
 
     def _send_burst(self) -> None:
         """Packets are built in the ticks between two bursts, and leave in one system call an endpoint."""
@@ -138,6 +156,7 @@ class Worker:
             taken = batch.send()
             sender.sent += taken
             self._unsent += self._wheel.packets - taken
+            self._lateness.add(time.monotonic() - self._next_tick, self._wheel.packets)
         self._prepared = []
 
     def _prepare(self) -> None:
@@ -164,14 +183,15 @@ class Worker:
     def _housekeep(self, now: float) -> None:
         self._next_housekeeping = now + HOUSEKEEPING_SECONDS
         for endpoint in self._endpoints.values():
-            endpoint.tick(now)
+            if endpoint.name not in self._meetings:  # they are served with their turn
+                endpoint.tick(now)
         if self._connecting:
             done = {n for n in self._connecting if self._endpoints[n].state in ("connected", "failed")}
             self._connecting -= done
-            if not self._connecting and self._connect_answer is not None:
+            if not self._connecting and self._asked_to_connect is not None:
                 failed = {n: e.why for n, e in self._endpoints.items() if e.state == "failed"}
-                self._answer(self._connect_answer, {"failed": failed})
-                self._connect_answer = None
+                _write(reply(self._asked_to_connect, messages.Connected(failed)))
+                self._asked_to_connect = None
 
     # -- what the controller asks -------------------------------------------------------------------------------
 
@@ -182,53 +202,101 @@ class Worker:
             return
         if not data:
             raise SystemExit(0)
-        *lines, self._pending = (self._pending + data).split(b"\n")
+        try:
+            lines = self._splitter.feed(data)
+        except ProtocolError as error:
+            raise LoadError(f"the controller's request: {error}") from error
         for line in lines:
-            request = json.loads(line)
-            try:
-                result = getattr(self, "do_" + request["op"])(request["id"], **request.get("args", {}))
-            except (LoadError, OSError) as error:
-                self._write({"id": request["id"], "ok": False, "error": str(error)})
-                continue
-            if result is not None:
-                self._answer(request["id"], result)
+            asked = read_asked(line, OPERATIONS)
+            if isinstance(asked, Refusal):
+                _write(encode(asked))
+            elif asked.served.operation is messages.CONNECT:
+                self._connect(asked.id, asked.arguments)
+            else:
+                self._perform(asked)
 
-    def do_open(self, number: int, endpoints: list[str]) -> dict[str, Any]:
+    def _perform(self, asked: Asked) -> None:
+        try:
+            line = reply(asked.id, asked.served.perform(self, asked.arguments))
+        except (LoadError, OSError) as error:
+            line = refusal(asked.id, Fault("load", str(error)))
+        except KeyError as error:
+            line = refusal(asked.id, Fault("usage", f"no endpoint is named {error}"))
+        _write(line)
+
+    def alive(self, asked: messages.Alive) -> Nothing:
+        self._ends = time.monotonic() + asked.seconds
+        return Nothing()
+
+    def open(self, asked: messages.Open) -> messages.Opened:
         """Sockets and credentials of new endpoints."""
         opened = {}
-        for name in endpoints:
-            endpoint = Endpoint(name, self._bind_address, self._remote_address)
+        for name in asked.endpoints:
+            make = RelayPeer if name in asked.peers else Client if asked.clients else Endpoint
+            endpoint = make(name, self._bind_address, self._remote_address)
             self._endpoints[name] = endpoint
             self._by_fd[endpoint.socket.fileno()] = endpoint
             self._epoll.register(endpoint.socket.fileno(), select.EPOLLIN)
-            opened[name] = {
-                "ufrag": endpoint.ufrag,
-                "password": endpoint.password,
-                "ip": endpoint.address[0],
-                "port": endpoint.address[1],
-            }
-        return {"endpoints": opened, "fingerprint": identity().fingerprint}
+            opened[name] = messages.OwnEnd(endpoint.ufrag, endpoint.password, *endpoint.address)
+        return messages.Opened(opened, identity().fingerprint)
 
-    def do_connect(self, number: int, endpoints: dict[str, dict[str, str]], within_seconds: float) -> None:
-        """ICE and DTLS with what the bridge signalled; answered when all are connected or failed."""
-        for name, remote in endpoints.items():
-            self._endpoints[name].connect(Remote(**remote), within_seconds)
-        self._connecting |= set(endpoints)
-        self._connect_answer = number
+    def begin(self, asked: messages.Begin) -> Nothing:
+        """ICE and DTLS with what the bridge signalled."""
+        for name, remote in asked.endpoints.items():
+            self._endpoints[name].connect(remote, asked.within_seconds)
+            self._connecting.add(name)
+        return Nothing()
 
-    def do_senders(self, number: int, senders: list[dict[str, Any]]) -> dict[str, Any]:
-        """Which endpoints send: ``endpoint, ssrc, stream_pps, payload_bytes, receivers``."""
-        for entry in senders:
-            source = OpusSource(
-                int(entry["ssrc"]), stream_pps=float(entry["stream_pps"]), payload_bytes=int(entry["payload_bytes"])
-            )
-            endpoint = self._endpoints[entry["endpoint"]]
-            self._senders[endpoint.name] = Sender(endpoint, source, int(entry["receivers"]))
-        return {}
+    def _connect(self, number: int, asked: messages.Connect) -> None:
+        """Answered when all that have begun are connected or failed."""
+        unknown = [name for name in asked.endpoints if name not in self._endpoints]
+        if unknown:
+            _write(refusal(number, Fault("usage", f"no endpoint is named {unknown[0]!r}")))
+            return
+        for name in asked.endpoints:
+            self._endpoints[name].allow(asked.within_seconds)
+        self._connecting |= set(asked.endpoints)
+        self._asked_to_connect = number
 
-    def do_start(self, number: int, stream_pps: float, burst_packets: int) -> dict[str, Any]:
+    def connected(self, asked: messages.Connect) -> messages.Connected:
+        """Whose connecting failed."""
+        return messages.Connected({n: e.why for n, e in self._endpoints.items() if e.state == "failed"})
+
+    def senders(self, asked: messages.Senders) -> Nothing:
+        """Which endpoints send."""
+        for entry in asked.senders:
+            source = OpusSource(entry.ssrc, stream_pps=entry.stream_pps, payload_bytes=entry.payload_bytes)
+            endpoint = self._endpoints[entry.endpoint]
+            self._senders[endpoint.name] = Sender(endpoint, source, entry.receivers)
+        return Nothing()
+
+    def join(self, asked: messages.Participants) -> Nothing:
+        """Which clients take part in meetings, and how. Their sockets are read in batches from now on."""
+        total = asked.pps + sum(self._pps_of.values())
+        if total > self._max_pps * 1.01:
+            raise LoadError(f"{total:.0f} pps would be more than the {self._max_pps:.0f} that this worker may make")
+        for entry in asked.participants:
+            self._pps_of[entry.endpoint] = asked.pps / len(asked.participants)
+            self._meetings.join(self._hand_over(entry.endpoint, Client), entry)
+        for peer in asked.peers:
+            self._meetings.relay(self._hand_over(peer.endpoint, RelayPeer), peer)
+        return Nothing()
+
+    def _hand_over(self, name: str, kind: type[Joining]) -> Joining:
+        """A connected client, whose socket is the meetings' from now on."""
+        client = self._endpoints[name]
+        if not isinstance(client, kind) or client.outbound is None:
+            raise LoadError(f"{name} is not connected as a meeting's client")
+        self._epoll.unregister(client.socket.fileno())
+        del self._by_fd[client.socket.fileno()]
+        return client
+
+    def start(self, asked: messages.Start) -> messages.Started:
         """Send, with all connected senders. A running schedule is replaced."""
-        wheel = Wheel.of(stream_pps, burst_packets)
+        if len(self._meetings):
+            self._meetings.start()
+            return messages.Started(len(self._meetings), 0.0)
+        wheel = Wheel.of(asked.stream_pps, asked.burst_packets)
         senders = [s for s in self._senders.values() if s.endpoint.outbound is not None]
         rate = wheel.pps * sum(1 + sender.receivers for sender in senders)
         if rate > self._max_pps * 1.01:
@@ -239,37 +307,39 @@ class Worker:
         self._tick = 0
         self._next_tick = time.monotonic()
         self._sending = True
-        return {"senders": len(senders), "pps": rate}
+        return messages.Started(len(senders), rate)
 
-    def do_pause(self, number: int) -> dict[str, Any]:
-        self._sending = False
-        return {}
+    def pause(self, asked: Nothing) -> Nothing:
+        self._sending = self._meetings.sending = False
+        return asked
 
-    def do_quiet(self, number: int) -> dict[str, Any]:
+    def quiet(self, asked: Nothing) -> messages.Quiet:
         """Stop sending until nothing more arrives: the edge of a window, where counts are exact."""
-        return {"drain_seconds": self._silence()}
+        return messages.Quiet(self._silence())
 
-    def do_resume(self, number: int) -> dict[str, Any]:
+    def resume(self, asked: Nothing) -> Nothing:
+        if len(self._meetings):
+            self._meetings.start()
+            return asked
         self._next_tick, self._sending = time.monotonic(), True
-        return {}
+        return asked
 
-    def do_window(self, number: int, seconds: float, begin_mono: float) -> dict[str, Any]:
-        """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet.
-
-        ``begin_mono``: when to begin, so that several workers do it together.
-        """
+    def window(self, asked: messages.Hold) -> messages.Window:
+        """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet."""
+        if len(self._meetings):
+            return self._meetings_window(asked)
         for endpoint in self._endpoints.values():
             endpoint.delays_ns.clear()
             endpoint.reordered = 0
         self._mark_edge()
         overflow_before = _overflows()
-        self._lateness, self._unsent = [], 0
-        time.sleep(max(0.0, begin_mono - time.monotonic()))
+        self._lateness, self._unsent = Lateness(), 0
+        time.sleep(max(0.0, asked.begin_mono - time.monotonic()))
         usage = _cpu_seconds()
         self._next_tick = begun = time.monotonic()
         started_unix = time.time()
         self._tick, self._prepared, self._sending = 0, [], True
-        ends = begun + seconds
+        ends = begun + asked.seconds
         while time.monotonic() < ends and time.monotonic() < self._ends:
             self.step()
         self._sending = False
@@ -277,26 +347,82 @@ class Worker:
         cpu = _cpu_seconds() - usage
         drained = self._silence()
         sent = sum(sender.sent - sender.sent_at_edge for sender in self._senders.values())
-        measured = {
-            "started_unix": started_unix,
-            "duration_seconds": lasted,
-            "sent_packets": sent,
-            "unsent_packets": self._unsent,
-            "expected_packets": self._expected(),
-            "received_packets": self._received(),
-            "reordered_packets": sum(endpoint.reordered for endpoint in self._endpoints.values()),
-            "overflows": _overflows() - overflow_before,
-            "drain_seconds": drained,
-            "lateness_p99_ms": _quantile(sorted(self._lateness), 0.99) * 1000,
-            "lateness_max_ms": max(self._lateness, default=0.0) * 1000,
-            "cpu_ratio": cpu / lasted,
-            "delays_us": [d // 1000 for endpoint in self._endpoints.values() for d in endpoint.delays_ns],
-        }
+        measured = messages.Window(
+            started_unix=started_unix,
+            duration_seconds=lasted,
+            sent_packets=sent,
+            unsent_packets=self._unsent,
+            expected_packets=self._expected(),
+            received_packets=self._received(),
+            reordered_packets=sum(endpoint.reordered for endpoint in self._endpoints.values()),
+            overflows=_overflows() - overflow_before,
+            drain_seconds=drained,
+            lateness_p99_ms=self._lateness.quantile_ms(0.99),
+            lateness_max_ms=self._lateness.latest_us / 1000,
+            cpu_ratio=cpu / lasted,
+            delays_us=[d // 1000 for endpoint in self._endpoints.values() for d in endpoint.delays_ns],
+            lateness_us=list(self._lateness.counts),
+            silent_endpoints=[e.name for e in self._endpoints.values() if not e.received_packets()],
+        )
         self._mark_edge()
         return measured
 
+    def _meetings_window(self, asked: messages.Hold) -> messages.Window:
+        meetings = self._meetings
+        meetings.edge()
+        overflow_before = _overflows()
+        time.sleep(max(0.0, asked.begin_mono - time.monotonic()))
+        usage, begun, started_unix = _cpu_seconds(), time.monotonic(), time.time()
+        meetings.start()
+        while (now := time.monotonic()) < begun + asked.seconds and now < self._ends:
+            self.step()
+        meetings.sending = False
+        lasted = time.monotonic() - begun
+        cpu = _cpu_seconds() - usage
+        drained = self._silence()
+        kinds, counts = meetings.kinds(), meetings.counts()
+        media = [kinds[kind] for kind in ("audio", "video")]
+        measured = messages.Window(
+            started_unix=started_unix,
+            duration_seconds=lasted,
+            sent_packets=sum(kinds[kind].sent for kind in kinds),
+            unsent_packets=meetings.unsent,
+            expected_packets=sum(kind.expected for kind in media),
+            received_packets=sum(kind.received for kind in media),
+            reordered_packets=sum(kind.reordered for kind in media),
+            overflows=_overflows() - overflow_before,
+            drain_seconds=drained,
+            lateness_p99_ms=meetings.lateness.quantile_ms(0.99),
+            lateness_max_ms=meetings.lateness.latest_us / 1000,
+            cpu_ratio=cpu / lasted,
+            delays_us=[delay // 1000 for delay in meetings.delays_ns],
+            kinds=kinds,
+            meetings=counts,
+            lateness_us=list(meetings.lateness.counts),
+            silent_endpoints=meetings.silent(),
+        )
+        meetings.edge()
+        return measured
+
+    def _meetings_silence(self) -> float:
+        """As ``_silence``. What the bridge sends on its own, RTCP and probes, goes on."""
+        meetings = self._meetings
+        meetings.sending = False
+        begun = changed = time.monotonic()
+        count = meetings.media_received
+        while (now := time.monotonic()) - begun < MAX_DRAIN_SECONDS:
+            meetings.poll(now)
+            if meetings.media_received != count:
+                changed, count = now, meetings.media_received
+            if now - changed >= ALL_THERE_SECONDS and (now - changed >= QUIET_SECONDS or not meetings.missing()):
+                break
+            time.sleep(0.01)
+        return time.monotonic() - begun
+
     def _silence(self) -> float:
         """Send nothing until nothing more arrives; how long that took."""
+        if len(self._meetings):
+            return self._meetings_silence()
         self._sending = False
         begun = changed = time.monotonic()
         count = self._received()
@@ -333,31 +459,66 @@ class Worker:
         """What they have received since the last edge."""
         return sum(e.received_packets() - e.received_at_edge for e in self._endpoints.values())
 
-    def do_close(self, number: int, endpoints: list[str]) -> dict[str, Any]:
-        for name in endpoints:
+    def streams(self, asked: Nothing) -> messages.Streams:
+        """What every endpoint sent and received so far. Ask while it is quiet."""
+        if len(self._meetings):
+            return self._meetings.streams()
+        until_ns = time.time_ns()
+        return messages.Streams(
+            until_ns,
+            [messages.StreamCount(s.endpoint.name, s.source.ssrc, s.sent) for s in self._senders.values()],
+            [],
+            {
+                e.name: messages.EndpointCount(e.address[1], e.received_packets(), 0, 0)
+                for e in self._endpoints.values()
+            },
+        )
+
+    def forget(self, asked: messages.Names) -> Nothing:
+        """Close endpoints."""
+        for name in asked.endpoints:
             self._senders.pop(name, None)
+            self._meetings.leave(name)
+            self._pps_of.pop(name, None)
             endpoint = self._endpoints.pop(name, None)
             if endpoint is not None:
-                del self._by_fd[endpoint.socket.fileno()]
-                self._epoll.unregister(endpoint.socket.fileno())
+                if self._by_fd.pop(endpoint.socket.fileno(), None) is not None:
+                    self._epoll.unregister(endpoint.socket.fileno())
                 endpoint.close()
         if self._sending:
             senders = [s for s in self._senders.values() if s.endpoint.outbound is not None]
             self._slots, self._prepared = self._wheel.place(senders), []
-        return {}
-
-    def _answer(self, number: int, result: dict[str, Any]) -> None:
-        self._write({"id": number, "ok": True, "result": result})
-
-    def _write(self, message: dict[str, Any]) -> None:
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        while data:
-            data = data[os.write(1, data) :]
+        return Nothing()
 
     def close(self) -> None:
         for endpoint in self._endpoints.values():
             endpoint.close()
         self._epoll.close()
+
+
+OPERATIONS = table(
+    (
+        Served(messages.ALIVE, Worker.alive),
+        Served(messages.OPEN, Worker.open),
+        Served(messages.BEGIN, Worker.begin),
+        Served(messages.CONNECT, Worker.connected),
+        Served(messages.SENDERS, Worker.senders),
+        Served(messages.JOIN, Worker.join),
+        Served(messages.START, Worker.start),
+        Served(messages.PAUSE, Worker.pause),
+        Served(messages.QUIET, Worker.quiet),
+        Served(messages.RESUME, Worker.resume),
+        Served(messages.WINDOW, Worker.window),
+        Served(messages.STREAMS, Worker.streams),
+        Served(messages.CLOSE, Worker.forget),
+    )
+)
+
+
+def _write(line: bytes) -> None:
+    data = memoryview(line)
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def _overflows() -> int:
@@ -371,20 +532,21 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))]) if ordered else 0.0
-
-
 def main() -> int:
-    """The first line of input is the worker's arguments."""
+    """The first request sets the worker up."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     line = b""
-    while not line.endswith(b"\n"):  # a byte at a time: what follows belongs to the loop
+    while not line.endswith(b"\n") and len(line) < MAX_SET_UP_BYTES:  # byte by byte: what follows is the loop's
         byte = os.read(0, 1)
         if not byte:
             return 0
         line += byte
-    worker = Worker(json.loads(line))
+    asked = read_asked(line, table((Served(messages.SET_UP, lambda _, set_up: Nothing()),)))
+    if isinstance(asked, Refusal):
+        _write(encode(asked))
+        return 1
+    worker = Worker(asked.arguments)
+    _write(reply(asked.id, Nothing()))
     gc.disable()  # nothing in the loop makes cycles; a collection would make packets late
     try:
         worker.run()

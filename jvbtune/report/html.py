@@ -1,111 +1,115 @@
-"""The report's page."""
+"""The report's page: figures and tables put into the template, with a policy that permits nothing from outside."""
 
 from __future__ import annotations
 
-import json
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any
 
-import polars as pl
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from jvbtune import __version__
 from jvbtune.errors import StoreError
-from jvbtune.fit import Recommendation
-from jvbtune.fit.diagnostics import diagnose
-from jvbtune.report import plots
-from jvbtune.report.residuals import residual_plot
-from jvbtune.report.result import fit_run, limits_of, result_of
+from jvbtune.report import tables, words
+from jvbtune.report.curves import curve_figure, lossless
+from jvbtune.report.effects import bursts_figure, effect_figures
+from jvbtune.report.figure import Figure
+from jvbtune.report.limits import bracket_rows, estimates_figure, limits_figure, search_figure
+from jvbtune.report.residuals import residual_figure
+from jvbtune.report.summary import summary, traffic_words
+from jvbtune.report.timeline import timeline
+from jvbtune.result.model import RunResult
 from jvbtune.store import Run
 
 #: A timeline each of more trials would make the page slow; the rest are in the run directory.
 MAX_TIMELINES = 60
 
 
-def render(run: Run) -> str:
-    """The whole page."""
-    trials = run.trials()
-    result = result_of(run)
-    limits = limits_of(run)
-    fitted = fit_run(run) if trials.height else []
-    recommendation = fitted[0] if fitted else None
+def render(run: Run, result: RunResult) -> str:
+    """The whole page. ``run``: for its raw samples and its journal; every figure and verdict is the result's."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:+.1%}"
-    template = environment.from_string(resources.files("jvbtune.report").joinpath("report.html.j2").read_text())
-    return template.render(
+    environment.filters |= {
+        "count": words.count,
+        "pps": words.pps,
+        "percent": words.percent,
+        "size": words.size,
+        "prose": words.prose,
+        "limit": words.limit,
+        "limit_value": words.limit_value,
+        "setting_value": words.setting_value,
+        "ends": words.pps_interval,
+    }
+    no_loss = lossless(result)
+    plotted = ("cpu", "delay", *(() if no_loss else ("loss",)), "rx_thread")
+    style, script = read_file("report.css"), read_file("report.js")
+    return environment.from_string(read_file("report.html.j2")).render(
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy(style, script),
         result=result,
-        limits=limits.to_json(),
-        figures=[Markup(svg) for svg in _figures(trials, recommendation, limits.loss_ratio, limits.delay_p99_ms)],
-        diagnostics=[line for bound in recommendation.bounds for line in diagnose(bound)] if recommendation else [],
-        effects=_markup(plots.intervals(list(_comparisons(result)))),
-        timelines=[Markup(svg) for svg in _timelines(run, trials)],
-        timelines_left_out=max(0, trials.height - MAX_TIMELINES),
-        steps=run.events("step_verified"),
-        baseline=run.events("baseline"),
-        reverted=run.events("reverted"),
-        changed_sysctls=changed_sysctls(run),
-        provenance=json.dumps(_short(run.provenance("before")), indent=1, default=str),
-        experiment=json.dumps(run.manifest["experiment"], indent=1, default=str),
-        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(run.manifest["created_unix"]))),
+        summary=summary(result),
+        estimates=estimates_figure(result),
+        limits=limits_figure(result),
+        search=search_figure(result),
+        curves=[f for f in (curve_figure(result, name) for name in plotted) if f],
+        no_loss=no_loss,
+        traffic=None if result.traffic is None else traffic_words(result.traffic),
+        brackets=bracket_rows(result),
+        bursts=bursts_figure(result),
+        effects=list(effect_figures(result)),
+        residuals=_residuals(result),
+        timelines=list(_timelines(run, result)),
+        timelines_left_out=max(0, len(result.trials) - MAX_TIMELINES),
+        trial_columns=tables.TRIAL_COLUMNS,
+        trials=tables.trial_rows(result),
+        comparisons=tables.comparisons(result),
+        steps=tables.steps(run),
+        baseline=[(n, str(v)) for event in run.events("baseline")[-1:] for n, v in event["values"].items()],
+        put_back=tables.put_back(run),
+        changed_sysctls=tables.changed_sysctls(run),
+        provenance=tables.provenance(run),
+        experiment=tables.experiment(run),
+        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(result.created_unix)),
         version=__version__,
     )
 
 
-def _figures(trials: pl.DataFrame, fitted: Recommendation | None, loss: float, delay: float) -> Iterator[str]:
-    if trials.height == 0:
-        return
-    cpu = fitted.bound("cpu") if fitted else None
-    candidates = [
-        plots.cpu_against_packet_rate(trials, fitted),
-        residual_plot(cpu.curve) if cpu is not None else None,
-        plots.drops_of_bursts(trials),
-        plots.against_packet_rate(trials, "loss_ratio", "loss ratio, end to end", loss, kind="steady"),
-        plots.against_packet_rate(trials, "delay_p99_ms", "delay p99 (ms)", delay, kind="steady"),
-    ]
-    yield from (svg for svg in candidates if svg is not None)
+def policy(style: str, script: str) -> str:
+    """Of a page's content: its own style and script, by their hashes, and nothing from outside."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
-def _comparisons(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for setting in result["settings"]:
-        for comparison in setting["comparisons"]:
-            yield {**comparison, "label": f"{setting['name']} = {comparison['value']} · {comparison['metric']}"}
+def read_file(name: str) -> str:
+    """A file of the report's own: ``report.css``, ``report.js``."""
+    return resources.files("jvbtune.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _timelines(run: Run, trials: pl.DataFrame) -> Iterator[str]:
-    timed = trials.filter(pl.col("started_unix").is_not_null() & pl.col("duration_s").is_not_null())
-    for row in timed.head(MAX_TIMELINES).iter_rows(named=True):
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _residuals(result: RunResult) -> Figure | None:
+    cpu = next((fit for fit in result.limit_fits if fit.name == "cpu"), None)
+    return None if cpu is None or cpu.residuals is None else residual_figure(cpu.residuals)
+
+
+def _timelines(run: Run, result: RunResult) -> Iterator[Figure]:
+    for row in result.trials[:MAX_TIMELINES]:
+        if row.get("started_unix") is None or row.get("duration_s") is None:
+            continue
         try:
             samples = run.samples(row["trial"])
         except StoreError:
             continue
-        start = float(row["started_unix"])
-        title = f"{row['trial']}: {_number(row['offered_pps'])} pps" + ("" if row["valid"] else ", not used")
-        svg = plots.timeline(samples, (start, start + float(row["duration_s"])), title)
-        if svg is not None:
-            yield svg
-
-
-def changed_sysctls(run: Run) -> list[tuple[str, str, str]]:
-    """(name, before, after) of every sysctl under net.* that differs after the run; counters of the kernel excepted."""
-    before, after = run.provenance("before").get("sysctl") or {}, run.provenance("after").get("sysctl") or {}
-    names = sorted(set(before) & set(after))
-    return [(n, before[n], after[n]) for n in names if before[n] != after[n] and not n.endswith("_count")]
-
-
-def _short(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Without the thousand sysctls, which the run directory has."""
-    sysctl = provenance.get("sysctl") or {}
-    core = {name: value for name, value in sysctl.items() if name.startswith(("net.core.", "net.ipv4.udp"))}
-    return {**provenance, "sysctl": core}
-
-
-def _markup(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:,.0f}".replace(",", "\u202f")
+        begin = float(row["started_unix"])
+        about = f"{words.pps(row['offered_pps'])} offered" + ("" if row["valid"] else ", not used")
+        window = (begin, begin + float(row["duration_s"]))
+        found = timeline(samples, window, str(row["trial"]), about, valid=bool(row["valid"]))
+        if found is not None:
+            yield found

@@ -7,11 +7,11 @@ net/core/sysctl_net_core.c for what the kernel refuses; JVB's application.conf a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jvbtune.agent.settings import ICE4J_BUFFER, INT_MAX, RMEM_MAX, SETTINGS, canonical
+from jvbtune.units import parse_bytes
 
 #: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF (include/net/sock.h) on x86-64; a kernel refuses less with EINVAL, and may ask
 #: for a little more where its sk_buff is larger.
@@ -51,6 +51,16 @@ class Setting:
     @property
     def needs_restart(self) -> bool:
         return self.takes_effect == "restart"
+
+    def read(self, value: Any) -> int | str:
+        """The value as jvbtune keeps it; sizes may have a unit (``10M``). Raises ValueError as ``check``."""
+        if self.count == 1 and self.unit == "bytes" and isinstance(value, str):
+            try:
+                value = parse_bytes(value)
+            except ValueError as error:
+                raise ValueError(f"{self.name}: {error}") from None
+        self.check(value)
+        return self.normalise(value)
 
     def check(self, value: Any) -> None:
         """Raise ValueError where the value is of the wrong kind or out of range."""
@@ -102,7 +112,7 @@ CATALOGUE: dict[str, Setting] = {
             maximum=INT_MAX,
             takes_effect="restart",
             scope="host",
-            counter="none of a bridge's",
+            counter="none: a bridge never meets it",
             verified_by=_READ_BACK,
             note="Negative control: ice4j asks for its receive buffer by name, so this one has no effect on a bridge.",
         ),
@@ -114,7 +124,7 @@ CATALOGUE: dict[str, Setting] = {
             maximum=INT_MAX // 2,
             takes_effect="restart",
             scope="host",
-            counter="none of a bridge's",
+            counter="none: a bridge never meets it",
             verified_by=_READ_BACK,
             note="Negative control: a bridge never asks for a send buffer, so wmem_default governs.",
         ),
@@ -139,7 +149,7 @@ CATALOGUE: dict[str, Setting] = {
             scope="host",
             counter="softnet[].dropped",
             verified_by=_READ_BACK,
-            note="The kernel itself takes any integer, negative ones too; zero would drop every packet of a backlog.",
+            note="The kernel accepts any integer, also negative ones. Zero would drop every packet of a backlog.",
         ),
         Setting(
             name="net.core.netdev_budget",
@@ -162,8 +172,8 @@ CATALOGUE: dict[str, Setting] = {
             scope="host",
             counter="udp.MemErrors",
             verified_by=_READ_BACK,
-            note="Never lower it: above `high` every UDP socket of the host drops. Some kernels skip a number "
-            "that is out of range without an error, which is why it is read back.",
+            note="jvbtune never lowers it: above `high`, every UDP socket of the host drops packets. Some kernels "
+            "skip a number that is out of range without an error, so jvbtune reads it back.",
             ascending=True,
             never_lowered=True,
         ),
@@ -188,11 +198,11 @@ CATALOGUE: dict[str, Setting] = {
             scope="bridge",
             counter="sockets[].drops and udp.RcvbufErrors",
             verified_by=f"{_SOCKET}: rcvbuf = 2 x min(asked, rmem_max)",
-            note="Set by a copy of the bridge's configuration, mounted over it; the file itself is never written.",
+            note="jvbtune mounts a changed copy over the bridge's configuration. The file itself is never written.",
         ),
         Setting(
             name="kernel.perf_event_paranoid",
-            meaning="Who may open perf events: -1 all, 1 kernel frames of one's own processes, 2 user code alone.",
+            meaning="Who may open perf events: -1 everybody, 1 kernel frames of one's own processes, 2 user code only.",
             unit="level",
             minimum=-1,
             maximum=4,
@@ -200,7 +210,7 @@ CATALOGUE: dict[str, Setting] = {
             scope="host",
             counter="none",
             verified_by=_READ_BACK,
-            note="Changed for the time of a profile that is allowed to (jvbtune profile --allow-sysctls), never swept.",
+            note="`jvbtune profile --allow-sysctls` changes it and puts it back. It is never swept.",
         ),
         Setting(
             name="kernel.kptr_restrict",
@@ -212,7 +222,7 @@ CATALOGUE: dict[str, Setting] = {
             scope="host",
             counter="none",
             verified_by=_READ_BACK,
-            note="Changed for the time of a profile that is allowed to (jvbtune profile --allow-sysctls), never swept.",
+            note="`jvbtune profile --allow-sysctls` changes it and puts it back. It is never swept.",
         ),
     )
 }
@@ -220,14 +230,3 @@ CATALOGUE: dict[str, Setting] = {
 
 #: Who may profile: no packet takes notice of them, so they are never swept.
 PERF_SETTINGS = ("kernel.perf_event_paranoid", "kernel.kptr_restrict")
-
-
-def expected_rcvbuf_bytes(values: Mapping[str, Any]) -> int | None:
-    """What sock_diag must show on the bridge's receiving socket under these values: 2 x min(asked, rmem_max).
-
-    None where ``values`` do not tell what the bridge asks for.
-    """
-    asked, limit = values.get(ICE4J_BUFFER), values.get(RMEM_MAX)
-    if asked is None or limit is None:
-        return None
-    return 2 * min(int(asked), int(limit))

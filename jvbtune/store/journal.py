@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from jvbtune.errors import StoreError
+from jvbtune.protocol.codec import ProtocolError, without_halves
+from jvbtune.store.atomic import PRIVATE_FILE
 
 Event = dict[str, Any]
 
@@ -35,9 +37,9 @@ def _parse(path: Path) -> tuple[list[Event], int]:
     events: list[Event] = []
     for number, line in enumerate(content[:whole].splitlines(), 1):
         try:
-            event = json.loads(line)
+            event = without_halves(line, json.loads(line))
             event["event"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, ProtocolError) as error:
             raise StoreError(
                 f"{path}:{number}: not an event of a run: {line[:80]!r}",
                 hint="The journal was damaged after it was written. Restore it from a copy.",
@@ -46,13 +48,13 @@ def _parse(path: Path) -> tuple[list[Event], int]:
     return events, whole
 
 
-class Journal:
+class RunJournal:
     """Appends events; each is flushed to disk before ``append`` returns."""
 
     def __init__(self, path: Path) -> None:
         _, whole = _parse(path)
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         os.ftruncate(self._descriptor, whole)
         os.lseek(self._descriptor, 0, os.SEEK_END)
 
@@ -71,7 +73,7 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunJournal:
         return self
 
     def __exit__(

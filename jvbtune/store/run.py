@@ -1,11 +1,11 @@
-"""One execution of an experiment on one host, as a directory.
+"""One execution of an experiment on one host, as a directory that only its owner can read.
 
     manifest.json               what was to be done, by which version, with which seed: written once
     journal.ndjson              what happened, in order: appended, flushed
     provenance/before.json      the host as it was, after.json as it is left
     trials/<id>/                samples.parquet, offered.json, bridge.ndjson
     captures/                   profiles
-    trials.parquet, recommendation.json, report.html, export/     derived: may be made again at any time
+    result.json, trials.parquet, report.html, export/             derived: may be made again at any time
 
 The state of a run is read from the journal and from the lock that its writer holds, so that a killed run is told from
 one that still runs.
@@ -13,11 +13,10 @@ one that still runs.
 
 from __future__ import annotations
 
-import fcntl
+import io
 import json
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,28 +28,33 @@ import polars as pl
 
 from jvbtune import __version__
 from jvbtune.errors import StoreError
-from jvbtune.store.atomic import write_bytes, write_json
-from jvbtune.store.journal import Event, Journal, read_journal
-from jvbtune.store.rows import samples_frame, trials_frame
+from jvbtune.protocol.codec import to_json
+from jvbtune.protocol.samples import Sample
+from jvbtune.store.atomic import PRIVATE_DIRECTORY, PRIVATE_FILE, write_bytes, write_json
+from jvbtune.store.directories import (
+    Damaged,
+    chosen,
+    is_locked,
+    is_moment,
+    new_directory,
+    read_json,
+    read_manifest,
+    take_lock,
+)
+from jvbtune.store.journal import Event, RunJournal, read_journal
+from jvbtune.store.places import kept_in, remembered
+from jvbtune.store.rows import samples_frame
+from jvbtune.trials.frame import trials_frame
 
 SCHEMA_VERSION = 1
+JOURNAL = "journal.ndjson"
 #: How the names of runs begin that come with a checkout, for benchmarks and documentation.
 REFERENCE = "reference-"
 
 
 def runs_directory(explicit: Path | None = None) -> Path:
-    """Where runs are kept.
-
-    ``--runs-dir``, else ``$JVBTUNE_RUNS``, else ``experiments/runs`` of a checkout, else XDG's data directory.
-    """
-    if explicit is not None:
-        return explicit
-    if from_environment := os.environ.get("JVBTUNE_RUNS"):
-        return Path(from_environment)
-    if Path("experiments").is_dir():
-        return Path("experiments/runs")
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
-    return Path(data_home) / "jvbtune" / "runs"
+    """Where runs are kept: ``--runs-dir``, ``$JVBTUNE_RUNS``, a checkout's ``experiments/runs``, or XDG's directory."""
+    return kept_in(explicit, "JVBTUNE_RUNS", "experiments/runs", "runs")
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,27 @@ class Run:
         return str(self.manifest["host"])
 
     @property
+    def labels(self) -> dict[str, str]:
+        """Those that the inventory gave the host when the run began."""
+        return {str(key): str(value) for key, value in (self.manifest.get("labels") or {}).items()}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Those that the inventory had the host in when the run began."""
+        return tuple(str(group) for group in self.manifest.get("groups") or ())
+
+    @property
     def experiment_name(self) -> str:
         return str(self.manifest["experiment"]["name"])
 
     def events(self, *names: str) -> list[Event]:
         """The journal's events, all or those of the given names."""
-        events = read_journal(self.path / "journal.ndjson")
+        events = read_journal(self.path / JOURNAL)
         return [event for event in events if event["event"] in names] if names else events
 
     def status(self) -> str:
         """``running``, ``done``, ``failed`` or ``interrupted`` (also what a kill left behind)."""
-        if _locked(self.path / "lock"):
+        if is_locked(self.path):
             return "running"
         ends = self.events("run_finished", "run_resumed")
         if ends and ends[-1]["event"] == "run_finished":
@@ -88,12 +102,21 @@ class Run:
 
     def finished_trials(self) -> list[Event]:
         """One ``trial_finished`` event a trial: the last one, where a resume did it again."""
-        by_trial = {event["row"]["trial"]: event for event in self.events("trial_finished")}
+        by_trial: dict[str, Event] = {}
+        for event in self.events("trial_finished"):
+            row = event.get("row")
+            if not isinstance(row, dict) or not isinstance(row.get("trial"), str):
+                raise StoreError(f"{self.path / JOURNAL}: a trial_finished event has no row of a trial")
+            by_trial[row["trial"]] = event
         return list(by_trial.values())
 
     def trials(self) -> pl.DataFrame:
-        """One row a trial (``store.rows.TRIAL_SCHEMA``), in order of execution."""
-        return trials_frame(event["row"] for event in self.finished_trials())
+        """One row a trial (``trials.columns``), in order of execution."""
+        rows = [event["row"] for event in self.finished_trials()]
+        try:
+            return trials_frame(rows)
+        except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
+            raise StoreError(f"{self.path / JOURNAL}: a trial has a value that its column cannot hold") from error
 
     def samples(self, trial: str) -> pl.DataFrame:
         """The 1 Hz samples of a trial. Raises StoreError where there are none."""
@@ -105,26 +128,21 @@ class Run:
 
     def offered(self, trial: str) -> dict[str, Any]:
         """What the generator did in a trial."""
-        return _read_json(self.path / "trials" / trial / "offered.json")
+        return read_json(self.path / "trials" / trial / "offered.json")
 
     def provenance(self, when: str = "before") -> dict[str, Any]:
         """The host's provenance ``before`` or ``after``; empty where it was not reached."""
         path = self.path / "provenance" / f"{when}.json"
-        return _read_json(path) if path.exists() else {}
-
-    def recommendation(self) -> dict[str, Any] | None:
-        """What was derived last; None before the first derivation."""
-        path = self.path / "recommendation.json"
-        return _read_json(path) if path.exists() else None
+        return read_json(path) if path.exists() else {}
 
     def write_derived(self, name: str, content: bytes | Mapping[str, Any]) -> Path:
         """Write a derived file (whole or not at all) and return its path."""
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         if isinstance(content, bytes):
-            write_bytes(path, content)
+            write_bytes(path, content, mode=PRIVATE_FILE)
         else:
-            write_json(path, content)
+            write_json(path, content, mode=PRIVATE_FILE)
         return path
 
 
@@ -133,38 +151,32 @@ class RunWriter:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._lock = os.open(run.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise StoreError(f"{run.path}: another jvbtune is writing this run") from error
-        self.journal = Journal(run.path / "journal.ndjson")
+        self._lock = take_lock(run.path, "another jvbtune is writing this run")
+        self.journal = RunJournal(run.path / JOURNAL)
 
     def write_provenance(self, when: str, provenance: Mapping[str, Any]) -> None:
         directory = self.run.path / "provenance"
-        directory.mkdir(exist_ok=True)
-        write_json(directory / f"{when}.json", provenance)
+        directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        write_json(directory / f"{when}.json", provenance, mode=PRIVATE_FILE)
 
     def finish_trial(
         self,
         row: Mapping[str, Any],
         *,
-        samples: Iterable[Mapping[str, Any]],
+        samples: Iterable[Sample],
         offered: Mapping[str, Any],
         bridge: Iterable[Mapping[str, Any]],
     ) -> None:
         """Store a trial: its raw data first, then the event that makes it count."""
         directory = self.run.path / "trials" / str(row["trial"])
-        directory.mkdir(parents=True, exist_ok=True)
-        frame = samples_frame(samples)
-        temporary = directory / ".samples.tmp"
-        frame.write_parquet(temporary)
-        write_bytes(directory / "samples.parquet", temporary.read_bytes())
-        temporary.unlink()
-        write_json(directory / "offered.json", offered)
+        (self.run.path / "trials").mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        parquet = io.BytesIO()
+        samples_frame(to_json(sample) for sample in samples).write_parquet(parquet)
+        write_bytes(directory / "samples.parquet", parquet.getvalue(), mode=PRIVATE_FILE)
+        write_json(directory / "offered.json", offered, mode=PRIVATE_FILE)
         lines = "".join(json.dumps(entry, default=str) + "\n" for entry in bridge)
-        write_bytes(directory / "bridge.ndjson", lines.encode())
+        write_bytes(directory / "bridge.ndjson", lines.encode(), mode=PRIVATE_FILE)
         self.journal.append("trial_finished", row=dict(row))
 
     def close(self) -> None:
@@ -190,35 +202,32 @@ def create_run(
     seed: int,
     plan: Mapping[str, Any],
     command: Iterable[str] = (),
+    source: str = "sweep",
+    labels: Mapping[str, str] | None = None,
+    groups: Iterable[str] = (),
 ) -> Run:
-    """Make a new run directory with its manifest; ``experiment`` is the experiment as validated, with its ``name``."""
+    """Make a new run directory with its manifest; ``experiment`` is the experiment as validated, with its ``name``.
+
+    ``source``: sweep, capacity, csv or simulated. ``labels`` and ``groups``: the inventory's.
+    """
     name = str(experiment["name"])
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    base = f"{stamp}-{_slug(host)}-{_slug(name)}"
-    for attempt in range(100):
-        run_id = base if attempt == 0 else f"{base}-{secrets.token_hex(2)}"
-        path = directory / run_id
-        try:
-            path.mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be made: {error.strerror}") from error
-    else:
-        raise StoreError(f"{directory}: no free name for a run")
+    path = new_directory(directory, f"{stamp}-{_slug(host)}-{_slug(name)}", "a run")
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        "id": run_id,
+        "id": path.name,
         "host": host,
+        "labels": dict(labels or {}),
+        "groups": list(groups),
         "experiment": dict(experiment),
         "seed": seed,
         "jvbtune_version": __version__,
         "created_unix": round(time.time(), 3),
         "command": list(command),
+        "source": source,
         "plan": dict(plan),
     }
-    write_json(path / "manifest.json", manifest)
+    write_json(path / "manifest.json", manifest, mode=PRIVATE_FILE)
     return Run(path, manifest)
 
 
@@ -228,27 +237,42 @@ def open_run(reference: str | Path, directory: Path | None = None) -> Run:
     if (as_path / "manifest.json").is_file():
         return _read_run(as_path)
     where = runs_directory(directory)
-    if (where / as_path.name / "manifest.json").is_file() and as_path.name == str(reference):
-        return _read_run(where / as_path.name)
-    runs = list_runs(directory)
+    looked: list[Path] = []
+    for place in [where, *(_elsewhere(where) if directory is None else [])]:
+        looked.append(place)
+        found = _find(str(reference), place)
+        if found is not None:
+            return found
+    places = ", ".join(str(place) for place in looked)
     if str(reference) == "latest":
-        if not runs:
-            raise StoreError(f"{where}: there is no run yet", hint="Make one: jvbtune sweep --host HOST")
-        return runs[0]
-    matches = [run for run in runs if run.id.startswith(str(reference))]
-    exact = [run for run in matches if run.id == str(reference)]
-    if len(exact or matches) == 1:
-        return (exact or matches)[0]
-    if matches:
         raise StoreError(
-            f"{reference!r} is the beginning of {len(matches)} runs",
-            hint="One of: " + ", ".join(run.id for run in matches[:8]),
+            f"there is no run yet in {places}",
+            hint="Make one: jvbtune sweep --host HOST. Runs of another directory: --runs-dir or JVBTUNE_RUNS.",
         )
-    raise StoreError(f"{where}: there is no run {str(reference)!r}", hint="List them: jvbtune runs")
+    raise StoreError(
+        f"there is no run {str(reference)!r} in {places}",
+        hint="List them: jvbtune runs. Runs of another directory: --runs-dir or JVBTUNE_RUNS.",
+    )
 
 
-def list_runs(directory: Path | None = None) -> list[Run]:
-    """All runs of the directory, newest first. What is no run is passed over; a damaged manifest is an error.
+def _elsewhere(where: Path) -> list[Path]:
+    """Further directories to look in. None with ``$JVBTUNE_RUNS``, which says where."""
+    if os.environ.get("JVBTUNE_RUNS"):
+        return []
+    return [place for place in remembered() if place != where.absolute()]
+
+
+def _find(reference: str, place: Path) -> Run | None:
+    """In one directory. Raises StoreError if the reference is the beginning of several, or of one that is damaged."""
+    if "/" not in reference and (place / reference / "manifest.json").is_file():
+        return _read_run(place / reference)
+    damaged: list[Damaged] = []
+    return chosen(reference, list_runs(place, damaged), damaged, f"runs in {place}")
+
+
+def list_runs(directory: Path | None = None, damaged: list[Damaged] | None = None) -> list[Run]:
+    """All runs of the directory, newest first. What is no run is passed over; a damaged manifest raises Damaged, which
+    is added to ``damaged`` if that is given.
 
     Runs that come with a checkout, ``reference-*``, are opened by their names, and are nobody's latest.
     """
@@ -256,48 +280,47 @@ def list_runs(directory: Path | None = None) -> list[Run]:
     if not where.is_dir():
         return []
     found = (path.parent for path in where.glob("*/manifest.json"))
-    runs = [_read_run(path) for path in found if not path.name.startswith(REFERENCE)]
+    runs = []
+    for path in found:
+        if path.name.startswith(REFERENCE):
+            continue
+        try:
+            runs.append(_read_run(path))
+        except StoreError as error:
+            unreadable = Damaged(path.name, error)
+            if damaged is None:
+                raise unreadable from error
+            damaged.append(unreadable)
     return sorted(runs, key=lambda run: (float(run.manifest["created_unix"]), run.id), reverse=True)
 
 
+def newest_of_hosts(runs: Iterable[Run]) -> list[Run]:
+    """The newest finished run of each host, by the hosts' names. ``runs``: newest first."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        if run.host not in found and run.status() == "done":
+            found[run.host] = run
+    return [found[host] for host in sorted(found)]
+
+
 def _read_run(path: Path) -> Run:
-    manifest = _read_json(path / "manifest.json")
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path / 'manifest.json'}: schema_version {version!r}, but this jvbtune reads {SCHEMA_VERSION}",
-            hint=f"It was written by jvbtune {manifest.get('jvbtune_version', 'of unknown version')}.",
-        )
+    manifest = read_manifest(path / "manifest.json", SCHEMA_VERSION)
     missing = [key for key in ("id", "host", "experiment", "created_unix") if key not in manifest]
     if missing:
         raise StoreError(f"{path / 'manifest.json'}: lacks {', '.join(missing)}")
+    experiment, created = manifest["experiment"], manifest["created_unix"]
+    right = {
+        "id": isinstance(manifest["id"], str),
+        "host": isinstance(manifest["host"], str),
+        "experiment": isinstance(experiment, dict) and isinstance(experiment.get("name"), str),
+        "created_unix": is_moment(created),
+        "labels": isinstance(manifest.get("labels") or {}, dict),
+        "groups": isinstance(manifest.get("groups") or [], list),
+    }
+    wrong = [key for key, holds in right.items() if not holds]
+    if wrong:
+        raise StoreError(f"{path / 'manifest.json'}: {wrong[0]} is not of the right type")
     return Run(path, manifest)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise StoreError(f"{path}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path}: not a JSON object")
-    return value
-
-
-def _locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _slug(text: str) -> str:

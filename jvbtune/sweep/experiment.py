@@ -9,17 +9,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from jvbtune.errors import ConfigError
-from jvbtune.load.base import Mix
+from jvbtune.fit.limits import Limits
+from jvbtune.load.mixfile import MixSection
 from jvbtune.settings.catalogue import CATALOGUE, PERF_SETTINGS
+from jvbtune.sweep.keys import KEYS, describe
+from jvbtune.text import did_you_mean
 from jvbtune.toml import load_toml
+from jvbtune.units import parse_rate
 
 SettingValue = int | str
 BASELINE = "baseline"
 
 PositiveFloat = Annotated[float, Field(gt=0)]
+#: A number, or text such as ``50k``.
+PacketRate = Annotated[
+    float,
+    Field(gt=0),
+    BeforeValidator(parse_rate),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -27,45 +48,32 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MixSection(_Strict):
-    """The shape of one conference; load grows by adding conferences of it."""
-
-    participants: Annotated[int, Field(ge=2, le=500)] = 5
-    senders: Annotated[int, Field(ge=1)] = 3
-    stream_pps: Annotated[float, Field(gt=0, le=1000)] = 50.0
-    payload_bytes: Annotated[int, Field(ge=16, le=1200)] = 80
-
-    @model_validator(mode="after")
-    def _senders_take_part(self) -> MixSection:
-        if self.senders > self.participants:
-            raise ValueError(f"senders = {self.senders} is more than participants = {self.participants}")
-        return self
-
-    def mix(self, burst_packets: int = 1) -> Mix:
-        return Mix(self.participants, self.senders, self.stream_pps, self.payload_bytes, burst_packets)
-
-
 class AutoLevels(_Strict):
     """Find the levels on the host: double the packet rate until a limit is met, then spread levels below it."""
 
-    start_pps: PositiveFloat = 4000
+    start_pps: PacketRate = 4000
     levels: Annotated[int, Field(ge=2, le=20)] = 5
     lowest_ratio: Ratio = 0.3  #: of the highest packet rate that met no limit
     probe_seconds: Annotated[float, Field(ge=2, le=60)] = 6
 
 
 class BurstSection(_Strict):
-    """One more trial a step, in aligned bursts: what fills a receive buffer, which smooth load never does."""
+    """One more trial a step, in aligned bursts: what fills a receive buffer, which smooth load never does.
 
-    packet_rate_pps: PositiveFloat
-    burst_packets: Annotated[int, Field(ge=2, le=1000)] = 16
+    A burst is ``burst_packets`` of every sender at once, every ``burst_packets / stream_pps`` seconds. To tell two
+    buffers apart it has to be several times what the smaller one holds (rcvbuf / truesize: 512 packets of Opus at
+    rmem_max 212992), and a trial needs several bursts: each is a replicate within its restart.
+    """
+
+    packet_rate_pps: PacketRate
+    burst_packets: Annotated[int, Field(ge=2, le=1000)] = 64
     trial_seconds: Annotated[float, Field(ge=2, le=600)] | None = None
 
 
 class LoadSection(_Strict):
-    packet_rates_pps: tuple[PositiveFloat, ...] | None = None
+    packet_rates_pps: tuple[PacketRate, ...] | None = None
     auto: AutoLevels | None = None
-    max_packet_rate_pps: PositiveFloat = 200_000  #: no trial intends more, whatever the probe finds
+    max_packet_rate_pps: PacketRate = 200_000  #: no trial intends more, whatever the probe finds
     mix: MixSection = MixSection()
     #: Further shapes, held at two of the packet rates: by them the costs of a packet in and out can be told apart. The
     #: figures stay those of ``mix``; what is exported holds for the dearest shape that was run.
@@ -91,13 +99,34 @@ class LoadSection(_Strict):
         return self
 
 
-class Durations(_Strict):
-    """Seconds. A restart is followed by ``warm_up_seconds`` of load that is not measured (JIT, caches)."""
+#: A real bridge and the lab's were compiled after 10 to 25 s of load, most often about this.
+USUAL_WARM_UP_SECONDS = 18.0
 
-    warm_up_seconds: Annotated[float, Field(ge=0, le=600)] = 60
+
+class Durations(_Strict):
+    """Seconds. A restart is followed by load that is not measured, until the bridge's code is compiled."""
+
+    warm_up_seconds: Annotated[float, Field(ge=0, le=600)] = 10  #: at least; 0: no warm-up at all,
+    max_warm_up_seconds: Annotated[float, Field(ge=0, le=600)] | None = None  #: at most; six times that by default
     settle_seconds: Annotated[float, Field(ge=0, le=120)] = 30
     trial_seconds: Annotated[float, Field(ge=2, le=3600)] = 60
     extend_seconds: Annotated[float, Field(ge=0, le=3600)] = 60  #: once, when a trial is not steady; 0: never
+
+    def expected_warm_up_seconds(self) -> float:
+        """What a warm-up takes as a rule: code was seen to be compiled after 15 to 25 s of load."""
+        return min(max(self.warm_up_seconds, USUAL_WARM_UP_SECONDS), self.longest_warm_up_seconds())
+
+    def longest_warm_up_seconds(self) -> float:
+        if self.warm_up_seconds == 0:
+            return 0.0
+        return self.max_warm_up_seconds if self.max_warm_up_seconds is not None else 6 * self.warm_up_seconds
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> Durations:
+        least, longest = self.warm_up_seconds, self.longest_warm_up_seconds()
+        if longest < least:
+            raise ValueError(f"max_warm_up_seconds = {longest:g} is below warm_up_seconds = {least:g}")
+        return self
 
 
 class SettingSection(_Strict):
@@ -113,15 +142,25 @@ class SettingSection(_Strict):
     def _known(cls, name: str) -> str:
         swept = sorted(known for known in CATALOGUE if known not in PERF_SETTINGS)
         if name not in swept:
-            raise ValueError(f"unknown setting {name!r}; known are {', '.join(swept)}")
+            raise ValueError(f"unknown setting {name!r}{did_you_mean(name, swept)}; known are {', '.join(swept)}")
         return name
 
-    @model_validator(mode="after")
-    def _values_in_range(self) -> SettingSection:
-        for name, value in [*((self.name, value) for value in self.values), *self.together_with.items()]:
+    @field_validator("values")
+    @classmethod
+    def _values_in_range(cls, values: tuple[SettingValue, ...], info: ValidationInfo) -> tuple[SettingValue, ...]:
+        name = info.data.get("name")
+        return values if name is None else tuple(CATALOGUE[name].read(value) for value in values)
+
+    @field_validator("together_with")
+    @classmethod
+    def _others_in_range(cls, values: dict[str, SettingValue]) -> dict[str, SettingValue]:
+        for name in values:
             if name not in CATALOGUE:
-                raise ValueError(f"together_with: unknown setting {name!r}")
-            CATALOGUE[name].check(value)
+                raise ValueError(f"unknown setting {name!r}{did_you_mean(name, CATALOGUE)}")
+        return {name: CATALOGUE[name].read(value) for name, value in values.items()}
+
+    @model_validator(mode="after")
+    def _each_once(self) -> SettingSection:
         if self.name in self.together_with:
             raise ValueError(f"together_with names {self.name} itself")
         if len({str(value) for value in self.values}) < len(self.values):
@@ -129,10 +168,15 @@ class SettingSection(_Strict):
         return self
 
 
+def step_name(setting: str, value: SettingValue) -> str:
+    """As the plan names the step of one value."""
+    return f"{setting}={str(value).replace(' ', '-')}"
+
+
 class ProfileSection(_Strict):
     """Profiled trials: in the last ``blocks`` blocks, after each step's measured trials. Their figures enter no fit."""
 
-    at: Annotated[tuple[Literal["lowest", "highest", "all"] | PositiveFloat, ...], Field(min_length=1)] = (
+    at: Annotated[tuple[Literal["lowest", "highest", "all"] | PacketRate, ...], Field(min_length=1)] = (
         "lowest",
         "highest",
     )  #: of the packet rates that are swept; or packet rates of their own
@@ -145,14 +189,27 @@ class ProfileSection(_Strict):
     blocks: Annotated[int, Field(ge=1, le=50)] = 1
     cost: bool = True  #: a window without the profiler before each slice: the profile takes twice as long
 
+    @field_validator("steps")
+    @classmethod
+    def _as_the_plan_names_them(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        parts = [step.partition("=") for step in steps]
+        return tuple(
+            step_name(name, CATALOGUE[name].read(value)) if name in CATALOGUE else name + sign + value
+            for name, sign, value in parts
+        )
+
 
 class LimitsSection(_Strict):
-    """What the max packet rate has to keep."""
+    """What the max packet rate has to keep. The defaults are those of ``fit.limits``."""
 
-    cpu_ratio: Ratio = 0.8
-    loss_ratio: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    delay_p99_ms: PositiveFloat = 50.0
-    rx_thread_ratio: Ratio = 0.7
+    cpu_ratio: Ratio = Limits.cpu_ratio
+    loss_ratio: Annotated[float, Field(gt=0, lt=1)] = Limits.loss_ratio
+    delay_p99_ms: PositiveFloat = Limits.delay_p99_ms
+    rx_thread_ratio: Ratio = Limits.rx_thread_ratio
+    gc_ratio: Ratio = Limits.gc_ratio
+
+    def limits(self) -> Limits:
+        return Limits(**self.model_dump())
 
 
 class StopSection(_Strict):
@@ -212,8 +269,7 @@ class Experiment(_Strict):
         steps: list[tuple[str, dict[str, SettingValue]]] = [(BASELINE, {})]
         for section in self.settings:
             for value in section.values:
-                text = str(value).replace(" ", "-")
-                steps.append((f"{section.name}={text}", {section.name: value, **section.together_with}))
+                steps.append((step_name(section.name, value), {section.name: value, **section.together_with}))
         return steps
 
     def touched_settings(self) -> tuple[str, ...]:
@@ -223,6 +279,10 @@ class Experiment(_Strict):
             names[section.name] = None
             names.update(dict.fromkeys(section.together_with))
         return tuple(names)
+
+    def relayed(self) -> bool:
+        """Whether a mix of it has a relay."""
+        return any(mix.remote is not None for mix in (self.load.mix, *self.load.other_mixes))
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -238,7 +298,16 @@ def read_experiment(data: Mapping[str, Any]) -> Experiment:
         raise ConfigError(f"the run's experiment is not one that this jvbtune reads: {error}") from error
 
 
+def with_mix(experiment: Experiment, mix: MixSection) -> Experiment:
+    """The same experiment with another traffic mix; further mixes are left out. Raises ConfigError."""
+    data = experiment.model_dump()
+    data["load"] |= {"mix": mix.model_dump(), "other_mixes": ()}
+    return read_experiment(data)
+
+
 def json_schema() -> dict[str, Any]:
     """The published JSON Schema of experiment files."""
-    schema = Experiment.model_json_schema()
+    schema = describe(Experiment.model_json_schema(), "Experiment", KEYS)
+    mix = schema["$defs"]["LoadSection"]["properties"]["mix"]
+    mix["anyOf"] = [{"type": "string"}, {"$ref": mix.pop("$ref")}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -20,6 +20,9 @@ from jvbtune.sweep.experiment import Experiment, SettingValue
 RESTART_SECONDS = 4.0
 #: ICE, DTLS and signalling of one endpoint, as part of a batch.
 SETUP_SECONDS_PER_ENDPOINT = 0.012
+#: Probes that find the packet rates of most hosts, and what one takes beside its own time.
+USUAL_PROBES = 5
+PROBE_MORE_SECONDS = 2.0
 #: The sample that ends a window comes up to a second after it.
 LAST_SAMPLE_SECONDS = 0.5
 
@@ -114,7 +117,8 @@ def _trials(experiment: Experiment, rates: Sequence[float], step_id: str) -> lis
             trials.append(Trial(f"{step_id}-{level}-mix{number}", "steady", load, seconds, level))
     if section.burst is not None:
         burst = section.burst
-        load = IntendedLoad.for_packet_rate(burst.packet_rate_pps, section.mix.mix(burst.burst_packets))
+        mix = section.mix.mix(burst.burst_packets)
+        load = IntendedLoad.for_packet_rate(burst.packet_rate_pps, mix, section.max_packet_rate_pps)
         level = sum(rate < burst.packet_rate_pps for rate in rates)
         trials.append(Trial(f"{step_id}-burst", "burst", load, burst.trial_seconds or seconds, level))
     return trials
@@ -151,7 +155,7 @@ def estimate_trials(plan: Plan, experiment: Experiment) -> dict[str, float]:
         up, mix, before = 0, None, 0.0
         if step.restart:
             up, mix = step.warm_up_load().conferences, step.warm_up_load().mix
-            before = RESTART_SECONDS + durations.warm_up_seconds
+            before = RESTART_SECONDS + durations.expected_warm_up_seconds()
             before += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
         for trial in step.trials:
             same = mix is None or replace(trial.load.mix, burst_packets=mix.burst_packets) == mix
@@ -167,3 +171,38 @@ def estimate_trials(plan: Plan, experiment: Experiment) -> dict[str, float]:
 def estimate_seconds(plan: Plan, experiment: Experiment) -> float:
     """How long a plan takes when no trial has to be extended."""
     return sum(estimate_trials(plan, experiment).values()) + RESTART_SECONDS
+
+
+def estimate_probes(experiment: Experiment) -> float:
+    """How long it takes to find the packet rates on the host; 0 where the experiment has them."""
+    auto = experiment.load.auto
+    if auto is None:
+        return 0.0
+    return experiment.durations.expected_warm_up_seconds() + USUAL_PROBES * (auto.probe_seconds + PROBE_MORE_SECONDS)
+
+
+@dataclass(frozen=True)
+class PlannedTime:
+    """How long a sweep takes, before anything is done. Seconds, the search for packet rates included."""
+
+    seconds: float  #: to the end: of all blocks, or of those that the budget has room for
+    blocks: int  #: of the experiment's that are done in that time
+    restarts: int
+    earliest_seconds: float | None  #: when it may end because every question is answered; None: not before the end
+
+
+def planned_time(experiment: Experiment, plan: Plan) -> PlannedTime:
+    """The time of a plan under the experiment's ``[stop]``. Raises nothing: a budget always has room for one block."""
+    estimated = estimate_trials(plan, experiment)
+    each = [0.0] * experiment.blocks
+    restarts = [0] * experiment.blocks
+    for step in plan.steps:
+        each[step.block] += sum(estimated[trial.id] for trial in step.trials)
+        restarts[step.block] += step.restart
+    stop, blocks = experiment.stop, experiment.blocks
+    if stop is not None and stop.budget_minutes is not None:
+        while blocks > 1 and sum(each[:blocks]) > stop.budget_minutes * 60:
+            blocks -= 1
+    before = estimate_probes(experiment) + RESTART_SECONDS  # the put-back restarts as well
+    earliest = before + sum(each[: stop.min_blocks]) if stop is not None and stop.min_blocks < blocks else None
+    return PlannedTime(before + sum(each[:blocks]), blocks, sum(restarts[:blocks]) + 1, earliest)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jvbtune.errors import LoadError
-from jvbtune.fit.columns import cpu_ratio_of
 from jvbtune.load.base import IntendedLoad
+from jvbtune.load.calibration import reachable_pps
 from jvbtune.sweep.experiment import BASELINE, LimitsSection
 from jvbtune.sweep.plan import Step, Trial
-
-if TYPE_CHECKING:
-    from jvbtune.sweep.run import Sweep
+from jvbtune.sweep.session import Session
+from jvbtune.trials.frame import cpu_ratio_of
+from jvbtune.trials.judge import Why
 
 #: Raised by half, not doubled, above this share of a limit, so that the last clean rate lies near to the limit.
 NEAR_LIMIT_RATIO = 0.5
 ATTEMPTS = 3
+#: Where even the first rate meets a limit: how much of it is tried next, and at least so many conferences.
+LOWER_RATIO = 0.7
+LEAST_CONFERENCES = 2
 PROBE_SETTLE_SECONDS = 1.0
 
 
@@ -28,16 +31,31 @@ def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float,
     return tuple(low + (highest_pps - low) * index / (levels - 1) for index in range(levels))
 
 
-def _probe(opened: Sweep, trial: Trial, seconds: float) -> Mapping[str, Any]:
-    """The row of a probe; one that is not valid may have been disturbed, and is repeated."""
-    for attempt in range(ATTEMPTS):
+def _probe(opened: Session, trial: Trial, seconds: float) -> Mapping[str, Any]:
+    """The row of a probe; one that is not valid may have been disturbed, and is repeated.
+
+    A packet rate that is new to the bridge has code compiled that the rates before did not need: where the compilers
+    are still at work, the load is held until they are quiet. Raises LoadError where none of them is valid: what a
+    disturbed host meets is not the bridge's limit.
+    """
+    disturbed = 0
+    for attempt in range(2 * ATTEMPTS):  # compilers may be at work once for each cause of code that is new
         again = trial if attempt == 0 else replace(trial, id=f"{trial.id}-again-{attempt}")
         step = Step(-1, BASELINE, {}, False, (again,))
-        measured = opened._hold_once(step, again, -1, None, PROBE_SETTLE_SECONDS, seconds)
+        measured = opened.hold_once(step, again, -1, None, PROBE_SETTLE_SECONDS, seconds)
         opened.finish(measured)
-        if measured.row["valid"]:
+        if measured.row["valid"] or measured.row["generator_limited"]:
+            return measured.row
+        if measured.because_of(Why.COMPILING):
+            opened.warm_up(trial.load)
+        disturbed += not measured.only_because_of(Why.COMPILING)
+        if disturbed == ATTEMPTS:
             break
-    return measured.row
+    raise LoadError(
+        f"none of {attempt + 1} trials at {trial.load.packet_rate_pps:.0f} pps can be used: "
+        + "; ".join(measured.row["invalid_because"]),
+        hint="Stop what disturbs the host, or the generator beside it, then start the sweep again.",
+    )
 
 
 def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, bool]:
@@ -50,25 +68,28 @@ def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, boo
     return busiest, busiest >= 1.0 or lost > limits.loss_ratio or late > limits.delay_p99_ms
 
 
-def find_levels(opened: Sweep) -> tuple[float, ...]:
+def find_levels(opened: Session) -> tuple[float, ...]:
     """Raise the packet rate on the baseline until a limit is met, and spread the levels up to where it may lie.
 
     That is the geometric mean of the first rate that met a limit and the last that did not: loads that saturate a host
     say nothing of what a packet costs, so few of them are wanted.
 
-    The probes are trials of kind ``probe``: kept, shown, and not used in fits. Raises LoadError where even the first
-    rate meets a limit, or where the generator is the limit.
+    No rate is tried that this machine's generator was measured to be too slow for.
+
+    Where even the first rate meets a limit, lower ones are tried. The probes are trials of kind ``probe``: kept, shown,
+    and not used in fits. Raises LoadError where even two conferences meet a limit, or where the generator is the limit.
     """
     section = opened.experiment.load
     auto, limits, mix = section.auto, opened.experiment.limits, section.mix.mix()
     assert auto is not None
-    rate, highest, number = min(auto.start_pps, section.max_packet_rate_pps), 0.0, 0
+    least = LEAST_CONFERENCES * mix.packet_rate_pps()
+    most = reachable_pps(opened.entry, mix, section.max_packet_rate_pps)
+    rate, number = min(auto.start_pps, most), 0
+    highest, lowest_met = 0.0, math.inf
     opened.generator.stop()
-    warm_up = opened.experiment.durations.warm_up_seconds
-    if warm_up > 0:  # a bridge that nobody used since its start meets its limits early
-        opened.generator.offer(IntendedLoad.for_packet_rate(rate, mix), warm_up, settle_seconds=0.0)
+    opened.warm_up(IntendedLoad.for_packet_rate(rate, mix, most))  # a bridge that nobody used meets its limits early
     while True:
-        load = IntendedLoad.for_packet_rate(min(rate, section.max_packet_rate_pps), mix)
+        load = IntendedLoad.for_packet_rate(min(rate, most), mix, most)
         trial = Trial(f"probe-{number}", "probe", load, auto.probe_seconds, 0)
         row = _probe(opened, trial, auto.probe_seconds)
         busiest, met = _nearness(row, limits)
@@ -83,14 +104,23 @@ def find_levels(opened: Sweep) -> tuple[float, ...]:
                     hint="Give it more cores (generator.cpus), or run jvbtune nearer to the bridge.",
                 )
             break
-        if met and highest == 0.0 and number == 0:
-            raise LoadError(
-                f"the bridge meets a limit at the first packet rate, {load.packet_rate_pps:.0f} pps, already",
-                hint="Set a lower load.auto.start_pps in the experiment.",
-            )
-        highest = math.sqrt(highest * load.packet_rate_pps) if met else load.packet_rate_pps
-        if met or load.packet_rate_pps >= section.max_packet_rate_pps - mix.packet_rate_pps():
-            break
-        rate = load.packet_rate_pps * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)
         number += 1
+        if met:
+            lowest_met = load.packet_rate_pps
+            if highest == 0.0 and lowest_met > least:
+                rate = max(least, LOWER_RATIO * lowest_met)
+                continue
+        else:
+            highest = load.packet_rate_pps
+        if highest == 0.0:
+            raise LoadError(
+                f"the bridge meets a limit with {load.conferences} conferences of {mix.participants} already, at "
+                f"{load.packet_rate_pps:.0f} pps",
+                hint="Set smaller conferences in [load.mix] of the experiment, or give the bridge more CPU.",
+            )
+        if lowest_met < math.inf or highest >= most - mix.packet_rate_pps():
+            break
+        rate = highest * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)
+    if lowest_met < math.inf:
+        highest = math.sqrt(highest * lowest_met)
     return spread(highest, auto.lowest_ratio, auto.levels)

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jvbtune.capture import Place, Request, capture
 from jvbtune.errors import CaptureError
-from jvbtune.flame.capture import Place, Request, capture
+from jvbtune.protocol.agent import BridgeQuery
 from jvbtune.sweep.experiment import ProfileSection
 from jvbtune.sweep.plan import Step, Trial
-
-if TYPE_CHECKING:
-    from jvbtune.sweep.run import Sweep
+from jvbtune.sweep.session import Session
+from jvbtune.trials.judge import Invalid, Why, fields_of
 
 #: Of the load before the profiler: enough to tell that it is really offered.
 CHECK_SECONDS = 2.0
 
 
-def hold_profiled(sweep: Sweep, step: Step, trial: Trial, order: int, bridge: Mapping[str, Any]) -> dict[str, Any]:
+def hold_profiled(sweep: Session, step: Step, trial: Trial, order: int, bridge: BridgeQuery) -> dict[str, Any]:
     """Hold the load, profile it, store both; the trial's row. Its figures are those of the profiled slices."""
     section = sweep.experiment.profile
     assert section is not None
@@ -44,8 +43,7 @@ def hold_profiled(sweep: Sweep, step: Step, trial: Trial, order: int, bridge: Ma
         "endpoints": offered.endpoints,
         "intended_pps": offered.intended_pps,
         "offered_pps": offered.offered_pps,
-        "valid": True,
-        "invalid_because": [],
+        **fields_of([]),
     }
     sweep.poller.pause()  # its questions to the bridge are no part of the profile
     try:
@@ -58,7 +56,7 @@ def hold_profiled(sweep: Sweep, step: Step, trial: Trial, order: int, bridge: Ma
             observe=sweep.observe,
         )
     except CaptureError as error:
-        row.update(valid=False, invalid_because=[f"not profiled: {error}"])
+        row.update(fields_of([Invalid(Why.NOT_PROFILED, f"not profiled: {error}")]))
         sweep.record("capture_failed", trial=trial.id, message=error.message, hint=error.hint)
     else:
         document = json.loads((paths[0] / "capture.json").read_text())
@@ -95,11 +93,3 @@ def _figures(document: Mapping[str, Any]) -> dict[str, Any]:
         for name, key in (("in_pps", "in_packets"), ("out_pps", "out_packets"), ("bridge_pps", "packets")):
             figures[name] = sum(one[key] for one in slices) / seconds
     return figures
-
-
-def captures_of(run: Path) -> list[dict[str, Any]]:
-    """The documents of a run's captures, in the order of taking; each with its ``path``."""
-    found = []
-    for path in sorted((run / "captures").glob("*/capture.json")):
-        found.append({**json.loads(path.read_text()), "path": str(path.parent)})
-    return sorted(found, key=lambda one: one["created_unix"])

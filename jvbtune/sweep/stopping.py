@@ -9,7 +9,6 @@ import polars as pl
 
 from jvbtune.errors import NoRecommendation
 from jvbtune.fit.compare import SIGNIFICANT
-from jvbtune.fit.limits import Limits
 from jvbtune.fit.questions import early_level, last_level, open_questions
 from jvbtune.fit.recommend import common_reasons
 from jvbtune.store import Run
@@ -42,7 +41,7 @@ class Stopping:
             return f"the budget of {rules.budget_minutes:g} min is spent: another block takes {each:.0f} min"
         if block < rules.min_blocks:
             return None
-        limits = Limits(**self._experiment.limits.model_dump())
+        limits = self._experiment.limits.limits()
         looks = rules.looks(self._experiment.blocks)
         questions = open_questions(self._run.trials(), limits, looks=looks, relative_width=rules.relative_width)
         return None if questions else f"{ANSWERED} after {block} blocks"
@@ -56,7 +55,7 @@ class Stopping:
             return
         raise NoRecommendation(
             f"none of the {trials.height} trials so far can be used: {'; '.join(common_reasons(trials))}",
-            hint="Mend what they name, then begin anew; `jvbtune show --trials` lists them.",
+            hint="Mend what they name, then begin again; `jvbtune show --trials` lists them.",
         )
 
 

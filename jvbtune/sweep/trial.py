@@ -7,11 +7,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jvbtune.bridge.counts import bridge_counts
-from jvbtune.fit.steady import assess
-from jvbtune.fit.validity import judge
 from jvbtune.load.base import Offered
+from jvbtune.protocol.samples import QueueSeen, Sample
 from jvbtune.sweep.plan import Step, Trial
-from jvbtune.sweep.window import Sample, in_window, per_second, summarise
+from jvbtune.sweep.window import in_window, per_second, summarise
+from jvbtune.trials.judge import Invalid, Why, fields_of, judge
+from jvbtune.trials.steady import assess
+
+#: A window begins after quiet, so that a burst a little before it is its own: clocks agree to so much.
+EDGE_SECONDS = 0.25
+#: What stays below this share of a trial's largest peak is no burst.
+LEAST_OF_PEAK = 0.1
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,13 @@ class Measured:
     offered: Offered
     bridge: Sequence[Mapping[str, Any]]
 
-    @property
-    def unsteady(self) -> bool:
-        return any(str(reason).startswith("unsteady") for reason in self.row["invalid_because"])
+    def because_of(self, why: Why) -> bool:
+        """Whether that is among the reasons why the trial may not be used."""
+        return why in self.row["invalid_codes"]
+
+    def only_because_of(self, *reasons: Why) -> bool:
+        """Whether there is no other reason than these."""
+        return set(self.row["invalid_codes"]) <= set(reasons)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,9 @@ class Context:
     expected_rcvbuf_bytes: int | None
     clock_offset_seconds: float
     clock_uncertainty_seconds: float
+    not_in_force: Sequence[str] = ()  #: settings that changed during the trial, in words
     same_machine: bool = False  #: the generator's CPU is the host's
+    median_cpu_mhz: float | None = None  #: of the run's trials so far
 
 
 def measure(
@@ -49,10 +61,12 @@ def measure(
     offered: Offered,
     samples: Sequence[Sample],
     answers: Sequence[Mapping[str, Any]],
+    queue_seen: QueueSeen | None = None,
 ) -> Measured:
     """The row of a trial from what the generator, the agent and the bridge saw in the measured window. Pure.
 
-    ``samples`` and ``answers`` may reach beyond the window; only what lies in it is used, all is kept.
+    ``samples`` and ``answers`` may reach beyond the window; only what lies in it is used, all is kept. ``queue_seen``:
+    what watching the socket's queue gave (``agent.queuewatch``), of a burst trial.
     """
     start, end = offered.started_unix, offered.started_unix + offered.duration_seconds
     inside = in_window(samples, start, end, context.clock_offset_seconds)
@@ -71,15 +85,18 @@ def measure(
         **_generator(offered),
         **_stats(answers, start, end),
     }
-    because: list[str] = []
+    because: list[Invalid] = []
     try:
         row.update(_counts(offered))
     except ValueError as error:
-        because.append(f"not counted: {error}")
+        because.append(Invalid(Why.NOT_COUNTED, f"not counted: {error}"))
     try:
         row.update(summarise(inside))
     except ValueError as error:
-        because.append(f"not measured: {error}")
+        because.append(Invalid(Why.NOT_MEASURED, f"not measured: {error}"))
+    row.update(_queue(queue_seen, start, end, context.clock_offset_seconds))
+    if context.median_cpu_mhz and row.get("cpu_mhz"):
+        row["frequency_ratio"] = row["cpu_mhz"] / context.median_cpu_mhz
     if context.same_machine and row.get("jvb_scope") != "quota":
         row["jvb_cpu_ratio"] = None  # the generator is in it
     steadiness = assess(per_second(inside)) if trial.kind == "steady" else None
@@ -90,10 +107,10 @@ def measure(
             clock_uncertainty_seconds=context.clock_uncertainty_seconds,
         )
     )
+    because.extend(Invalid(Why.SETTINGS, f"settings: {text}") for text in context.not_in_force)
     if steadiness is not None and not steadiness.steady:
-        because.append("unsteady: " + "; ".join(steadiness.reasons))
-    row["invalid_because"] = because
-    row["valid"] = not because
+        because.append(Invalid(Why.UNSTEADY, "unsteady: " + "; ".join(steadiness.reasons)))
+    row.update(fields_of(because))
     return Measured(row, samples, offered, answers)
 
 
@@ -112,16 +129,36 @@ def _generator(offered: Offered) -> dict[str, Any]:
     }
 
 
+def _queue(seen: QueueSeen | None, start: float, end: float, clock_offset_seconds: float) -> dict[str, Any]:
+    """Of the bursts that began in the window. Their drops are the socket's: samples at 1 Hz miss those of the edges."""
+    if seen is None:
+        return {}
+    inside = [b for b in seen.bursts if start - EDGE_SECONDS <= b.at_unix - clock_offset_seconds <= end]
+    highest = max((burst.peak_bytes for burst in inside), default=0)
+    # a packet of ICE or RTCP that a poll happens to see is no burst
+    bursts = [b for b in inside if b.drops or b.peak_bytes >= LEAST_OF_PEAK * highest]
+    return {
+        "socket_drops": sum(burst.drops for burst in bursts),
+        "socket_peak_bytes": highest,
+        "bursts": len(bursts),
+        "bursts_dropping": sum(burst.drops > 0 for burst in bursts),
+        "burst_peaks_bytes": [burst.peak_bytes for burst in bursts],
+        "burst_drops": [burst.drops for burst in bursts],
+    }
+
+
 def _counts(offered: Offered) -> dict[str, Any]:
     """What the bridge counted between the edges of the window, where nothing was in flight: exact."""
     edges = [edge for edge in offered.extra.get("edges") or () if edge["what"] == "queues"]
     if len(edges) != 2:
         raise ValueError("the bridge did not tell its queue counters at both edges of the window")
-    counts = bridge_counts(edges[0]["data"], edges[1]["data"], offered.duration_seconds)
+    counts = bridge_counts(edges[0]["data"], edges[1]["data"], offered.duration_seconds, offered.relayed_in)
     return {
         "in_pps": counts.in_pps,
         "out_pps": counts.out_pps,
         "relay_pps": counts.relay_pps,
+        "relay_in_pps": counts.relay_in_pps,
+        "relay_out_pps": counts.relay_out_pps,
         "bridge_pps": counts.packet_rate_pps,
         "queue_drops": counts.dropped_packets,
     }

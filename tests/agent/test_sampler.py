@@ -19,6 +19,9 @@ from jvbtune.agent.truesize import truesizes
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.local import LocalHost
 from jvbtune.lab import Lab
+from jvbtune.protocol.agent import BRIDGE_FIND, SAMPLE_START, SAMPLE_STOP, BridgeQuery, OfBridge, StartSampling
+from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.samples import Sample
 
 
 def test_a_queued_packet_is_charged_for_more_than_its_length() -> None:
@@ -33,17 +36,17 @@ def test_a_process_as_psutil_sees_it() -> None:
     stat = procfs.parse_stat(Path(f"/proc/{os.getpid()}/stat").read_text())
     other = psutil.Process()
     times = other.cpu_times()
-    assert stat["user_s"] == pytest.approx(times.user, abs=0.05)
-    assert stat["sys_s"] == pytest.approx(times.system, abs=0.05)
-    assert stat["nr_threads"] == other.num_threads()
-    assert stat["rss_bytes"] == pytest.approx(other.memory_info().rss, rel=0.1)
+    assert stat.user_s == pytest.approx(times.user, abs=0.05)
+    assert stat.sys_s == pytest.approx(times.system, abs=0.05)
+    assert stat.nr_threads == other.num_threads()
+    assert stat.rss_bytes == pytest.approx(other.memory_info().rss, rel=0.1)
 
 
 def test_a_name_with_parentheses_and_blanks_does_not_shift_the_fields() -> None:
     text = Path(f"/proc/{os.getpid()}/stat").read_text()
     changed = text[: text.index("(")] + "(a) b (c" + text[text.rindex(")") :]
-    assert procfs.parse_stat(changed)["name"] == "a) b (c"
-    assert procfs.parse_stat(changed)["start_ticks"] == procfs.parse_stat(text)["start_ticks"]
+    assert procfs.parse_stat(changed).name == "a) b (c"
+    assert procfs.parse_stat(changed).start_ticks == procfs.parse_stat(text).start_ticks
 
 
 def test_cores_as_psutil_sees_them() -> None:
@@ -51,9 +54,9 @@ def test_cores_as_psutil_sees_them() -> None:
     theirs = psutil.cpu_times(percpu=True)
     assert len(mine) == len(theirs)
     for one, other in zip(mine, theirs, strict=True):
-        assert one["user_s"] == pytest.approx(other.user, abs=0.3)
-        assert one["softirq_s"] == pytest.approx(other.softirq, abs=0.3)
-        assert one["steal_s"] == pytest.approx(other.steal, abs=0.3)
+        assert one.user_s == pytest.approx(other.user, abs=0.3)
+        assert one.softirq_s == pytest.approx(other.softirq, abs=0.3)
+        assert one.steal_s == pytest.approx(other.steal, abs=0.3)
 
 
 def test_interfaces_as_psutil_sees_them() -> None:
@@ -133,10 +136,10 @@ SOFTNET = f"0000a6a1 00000000 00000003 {_ZERO}00000007 00000000\n0001d0c5 000000
 
 def test_softnet_with_and_without_the_column_of_the_cpu() -> None:
     rows = procfs.parse_softnet(SOFTNET)
-    assert [(row["cpu"], row["dropped"], row["squeezed"]) for row in rows] == [(0, 0, 3), (3, 10, 0)]
-    assert rows[0]["backlog"] == 7
+    assert [(row.cpu, row.dropped, row.squeezed) for row in rows] == [(0, 0, 3), (3, 10, 0)]
+    assert rows[0].backlog == 7
     old = "\n".join(" ".join(line.split()[:10]) for line in SOFTNET.splitlines())
-    assert [row["cpu"] for row in procfs.parse_softnet(old)] == [0, 1]
+    assert [row.cpu for row in procfs.parse_softnet(old)] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -162,37 +165,40 @@ def test_threads_of_a_pool_count_as_one(name: str, group: str) -> None:
     ],
 )
 def test_an_assignment_goes_where_hocon_takes_it(text: str, expected_tail: str) -> None:
-    from pyhocon import ConfigFactory
+    import hocon
 
     changed = with_assignments(text, {"ice4j.harvest.udp.receive-buffer-size": "7"})
     assert expected_tail in changed
-    assert ConfigFactory.parse_string(changed)["ice4j.harvest.udp.receive-buffer-size"] == 7
+    assert hocon.parse(changed)["ice4j.harvest.udp.receive-buffer-size"] == 7
 
 
 @pytest.mark.lab
 def test_samples_lie_on_the_grid_and_cost_next_to_nothing(lab: Lab) -> None:
     with LocalHost() as host, AgentClient(host) as agent:
         assert abs(agent.clock_offset_seconds) < 0.05
-        found = agent.call("bridge.find", pid_file=str(lab.directory / "bridge.pid"))
-        assert found["java"]["version"]
-        assert found["config_file"] == str(lab.directory / "jvb.conf")
-        agent.call("sample.start", pid_file=str(lab.directory / "bridge.pid"))
+        query = BridgeQuery(pid_file=str(lab.directory / "bridge.pid"))
+        found = agent.call(BRIDGE_FIND, OfBridge(query))
+        assert found.java["version"]
+        assert found.config_file == str(lab.directory / "jvb.conf")
+        agent.call(SAMPLE_START, StartSampling(query))
         time.sleep(4.5)
-        agent.call("sample.stop")
+        agent.call(SAMPLE_STOP, Nothing())
         samples = []
         while not agent.events.empty():
             event = agent.events.get()
-            if event["event"] == "sample":
-                samples.append(event["data"])
+            if isinstance(event, Sample):
+                samples.append(event)
     assert len(samples) in (4, 5)
     for sample in samples:
-        assert sample["t_unix"] % 1 < 0.2
-        assert sample["bridge"]["pid"] == lab.bridge_pid()
-        assert sample["bridge"]["rx_thread_cpu_s"] is not None
-        assert sample["sockets"][0]["port"] == lab.media_port
-        assert sample["gc"]["source"] == "hsperfdata"
+        assert sample.t_unix % 1 < 0.2
+        assert sample.bridge is not None
+        assert sample.bridge.pid == lab.bridge_pid()
+        assert sample.bridge.rx_thread_cpu_s is not None
+        assert sample.sockets[0].port == lab.media_port
+        assert sample.gc is not None
     process = psutil.Process(lab.bridge_pid()).cpu_times()
-    assert samples[-1]["bridge"]["cpu_user_s"] == pytest.approx(process.user, abs=0.5)
+    assert samples[-1].bridge is not None
+    assert samples[-1].bridge.cpu_user_s == pytest.approx(process.user, abs=0.5)
 
 
 def test_the_clock_is_the_mean_of_the_cores_that_tell_it(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,11 @@ ANSWER = {
     "octo_send_packet_rate": 2,
     "participants": 14,
     "local_endpoints": 10,
+    "conferences": 3,
+    "endpoints_sending_audio": 6,
+    "endpoints_sending_video": 5,
+    "bit_rate_download": 2000,
+    "bit_rate_upload": 8000,
 }
 
 
@@ -36,7 +41,7 @@ class Bridge:
     def __init__(self, answers: list[bool]) -> None:
         self.answers = iter(answers)
 
-    def stats(self) -> BridgeStats:
+    def stats(self, keys: Mapping[str, str] | None = None) -> BridgeStats:
         if not next(self.answers):
             raise BridgeError("no answer")
         return stats_from_colibri(ANSWER)
@@ -44,7 +49,7 @@ class Bridge:
 
 def test_a_row_has_the_bridges_own_endpoints_and_both_ways_of_its_relays() -> None:
     row = row_of("h", stats_from_colibri(ANSWER), 0.0)
-    expected = ("1970-01-01T00:00:00Z", "h", 300, 1200, 42, 10)
+    expected = ("1970-01-01T00:00:00Z", "h", 300, 1200, 42, 10, 3, 6, 5, 2_000_000, 8_000_000)
     assert row == dict(zip(COLUMNS, expected, strict=True))
     bare = row_of("h", stats_from_colibri({"packet_rate_download": 1, "packet_rate_upload": 2, "participants": 3}), 0.0)
     assert (bare["relay_pps"], bare["endpoints"]) == (None, 3)
@@ -78,21 +83,25 @@ def test_rows_are_appended_and_an_interrupt_loses_none(tmp_path: Path) -> None:
     assert other.read_text() == "a,b\n"
 
 
+@pytest.mark.measured
 @pytest.mark.lab
 def test_what_the_labs_bridge_carries_is_recorded_and_read_back(lab: Lab, tmp_path: Path) -> None:
     entry, file = lab.entry(), tmp_path / "prod.csv"
     mix = Mix(participants=4, senders=2)
-    with connect(entry) as host, open_generator(entry, host) as generator:
-        loading = threading.Thread(target=generator.offer, args=(IntendedLoad(4, mix), 16.0))
-        loading.start()
+    with (
+        connect(entry) as host,
+        open_generator(entry, host) as generator,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        loading = pool.submit(generator.offer, IntendedLoad(4, mix), 16.0)
         options = ["--host", lab.name, "--minutes", "0.25", "--every-seconds", "5", "-o", str(file), "--json"]
         done = CliRunner().invoke(command, options, catch_exceptions=False)
-        loading.join()
+        loading.result(60)
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
-    assert answer["rows"] == 4
     rows = read_history(file)
+    assert 3 <= answer["rows"] <= 4  # on a busy machine a moment may be left out; read back are those with packets
     assert rows["host"].unique().to_list() == [entry.name]
-    busiest = rows.filter(rows["bridge_pps"] == rows["bridge_pps"].max())
-    assert busiest["endpoints"][0] == 16
-    assert busiest["out_pps"][0] / busiest["in_pps"][0] == pytest.approx(3, rel=0.1)
+    full = rows.filter(rows["endpoints"] == 16)  # when all of them have joined
+    assert full.height, rows
+    assert (full["out_pps"] / full["in_pps"]).to_list()[-1] == pytest.approx(3, rel=0.1)

@@ -1,28 +1,29 @@
-"""The command's words: what it refuses before it goes near a host, and how it tells what was found."""
+"""The command's words: what it refuses before it goes near a host, and what of a search is kept with its run."""
 
-import polars as pl
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
-from jvbtune.capacity.goals import goals, limits_of
-from jvbtune.capacity.result import Rate, conclude
-from jvbtune.capacity.run import Search
-from jvbtune.capacity.search import Bracket
-from jvbtune.cli.capacity import command, text_of
-from jvbtune.errors import UsageError
+from jvbtune.capacity.goals import goals
+from jvbtune.capacity.result import brackets_to_json, conclude
+from jvbtune.capacity.run import Wanted
+from jvbtune.capacity.search import Bracket, State
+from jvbtune.capacity.stored import read_search
+from jvbtune.cli.capacity import command
 from jvbtune.fit import Limits
-from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
-from jvbtune.sweep.experiment import MixSection
+from jvbtune.store import RunWriter, create_run
+from jvbtune.sweep.experiment import LimitsSection, MixSection
 
-WANTED = goals(delay=(50.0, 0.01))
+WANTED = goals(Limits())
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--delay", "50ms"], "is not a delay and a share"),
-        (["--delay", "soon:0.01"], "is not a duration"),
+        (["--delay-p99", "soon"], "is not a duration"),
         (["--loss", "2"], "is not above 0 and at most 1"),
+        (["--warm-up-seconds", "30", "--max-warm-up-seconds", "20"], "--max-warm-up-seconds 20 is below"),
         (["--senders", "9", "--participants", "4"], "is more than --participants"),
     ],
 )
@@ -32,43 +33,59 @@ def test_words_that_are_no_goal_are_refused(options: list[str], says: str) -> No
     assert says in answer.output
 
 
-def test_a_share_that_is_not_measured_is_refused_before_a_host_is_touched() -> None:
-    answer = CliRunner().invoke(command, ["--host", "nowhere", "--delay", "50ms:0.003"])
-    assert isinstance(answer.exception, UsageError)
-    assert "not measured" in str(answer.exception)
-
-
-def found(pps: float, name: str = "cpu", state: str = "found") -> Bracket:
+def found(pps: float, name: str = "cpu", state: State = State.FOUND) -> Bracket:
     goal = next(goal for goal in WANTED if goal.name == name)
     return Bracket(goal, 0.99 * pps, 1.01 * pps, pps, state)
 
 
-def test_a_pdr_is_never_told_without_its_ratio_and_a_kept_goal_is_no_rate() -> None:
-    kept = Bracket(WANTED[4], 60_000.0, None, None, "kept")
-    restarts = [[found(40_000 + 500 * i), found(55_000, "pdr"), kept] for i in range(3)]
-    text = text_of(conclude(WANTED, restarts, pl.DataFrame(), minutes=5, width=0.03))
-    assert "PDR (loss ratio 0.001): 55000 pps" in text
-    assert "not met, kept up to 60000 pps" in text
-    assert "Bound by         CPU 80%" in text
-    assert "95 % interval over restarts" in text
+def test_a_search_is_read_back_from_its_run_as_it_was(tmp_path: Path) -> None:
+    kept = Bracket(WANTED[5], 60_000.0, None, None, State.KEPT)
+    restarts = [[found(40_000 + 500 * i), found(55_000, "loss"), kept] for i in range(3)]
+    run = create_run(tmp_path, host="h", experiment={"name": "s", "limits": Limits().to_json()}, seed=0, plan={})
+    with RunWriter(run) as writer:
+        assert read_search(run) is None
+        writer.journal.append("search_begun", width=0.03, minutes=10)
+        for brackets in restarts:
+            writer.journal.append("restart_searched", block=0, brackets=brackets_to_json(brackets))
+        assert read_search(run) is None
+        writer.journal.append("search_ended", minutes=5.0, given_up=None)
+    assert read_search(run) == conclude(WANTED, restarts, minutes=5.0, width=0.03)
 
 
-def test_the_fitted_curve_is_held_against_the_search() -> None:
-    rates = tuple(6_000.0 * level for level in range(1, 11))
-    trials = simulate(SimulatedHost(), Design(rates, 3), Disturbance(restart_sd=0.01, noise_sd=0.005), seed=1)
-    truth = SimulatedHost().truth(Limits(**limits_of(WANTED)))["cpu"]
+def test_a_pdr_is_named_with_its_ratio_and_a_goal_that_was_kept_has_no_interval() -> None:
+    kept = Bracket(WANTED[5], 60_000.0, None, None, State.KEPT)
+    search = conclude(WANTED, [[found(55_000, "loss"), kept]] * 3, minutes=5, width=0.03)
+    by_name = {rate.goal: rate for rate in search.rates}
+    assert by_name["loss"].label == "PDR (loss ratio 0.0001)"
+    assert (by_name["delay"].state, by_name["delay"].pps, by_name["delay"].interval_pps) == (State.KEPT, 60_000, None)
+    assert by_name["cpu"].state == State.NOT_MEASURED
+    assert search.max_packet_rate is not None
+    assert search.max_packet_rate.goal == "loss"
 
-    def rate(pps: float) -> Rate:
-        restarts = [[found(pps)] for _ in range(3)]
-        return next(r for r in conclude(WANTED, restarts, trials, minutes=1, width=0.03).rates if r.goal.name == "cpu")
 
-    assert rate(truth).agrees is True
-    assert rate(1.5 * truth).agrees is False
+def test_a_further_restart_is_expected_below_the_average_one() -> None:
+    one = conclude(WANTED, [[found(40_000)]], minutes=1, width=0.03).max_packet_rate
+    three = conclude(WANTED, [[found(38_000)], [found(40_000)], [found(42_000)]], minutes=1, width=0.03).max_packet_rate
+    assert one is not None
+    assert one.restart_low_pps is None
+    assert three is not None
+    assert three.restart_low_pps is not None
+    assert three.interval_pps is not None
+    assert three.restart_low_pps < three.interval_pps[0] < 40_000 < three.interval_pps[1]
 
 
 def test_what_is_searched_is_bounded_as_an_experiment_is() -> None:
-    search = Search(WANTED, limits_of(WANTED), MixSection(), start_pps=6000, max_pps=9000)
-    experiment = search.experiment()
+    experiment = Wanted(LimitsSection(), MixSection(), start_pps=6000, max_pps=9000).experiment()
     assert experiment.load.max_packet_rate_pps == 9000
     assert experiment.touched_settings() == ()
-    assert experiment.limits.cpu_ratio == 0.8
+    assert experiment.limits.limits() == Limits()
+
+
+def test_a_search_is_planned_for_five_restarts_in_ten_minutes_and_waits_for_the_compilers() -> None:
+    wanted = Wanted(LimitsSection(), MixSection())
+    durations = wanted.experiment().durations
+    assert (wanted.restarts, wanted.minutes) == (5, 10)
+    assert durations.warm_up_seconds < 10 < 60 <= durations.longest_warm_up_seconds()
+    assert (
+        Wanted(LimitsSection(), MixSection(), warm_up_seconds=0).experiment().durations.longest_warm_up_seconds() == 0
+    )

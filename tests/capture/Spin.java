@@ -2,15 +2,18 @@ import java.net.DatagramPacket;
 import java.net.DatagramSocket;
 import java.net.InetAddress;
 
-/** Work that a profile of it must show: arithmetic in {@code hot}, datagrams through the kernel, allocation. */
+/**
+ * Work that a profile of it must show: calls in {@code text} (JFR cannot walk most stacks of a loop without calls),
+ * datagrams through the kernel, allocation.
+ */
 public class Spin {
-    static volatile long sink;
+    static volatile int sink;
     static byte[] kept;
 
-    static long hot(int rounds) {
-        long sum = 0;
+    static int text(int rounds) {
+        int sum = 0;
         for (int i = 0; i < rounds; i++) {
-            sum += i * 31L ^ sum;
+            sum += Integer.toString(i).hashCode();
         }
         return sum;
     }
@@ -24,7 +27,7 @@ public class Spin {
         DatagramPacket packet =
             new DatagramPacket(new byte[64], 64, InetAddress.getLoopbackAddress(), socket.getLocalPort());
         while (true) {
-            sink = hot(20000);
+            sink = text(2000);
             for (int i = 0; i < 20; i++) {
                 socket.send(packet);
                 socket.receive(packet);

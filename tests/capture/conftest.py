@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from jvbtune.flame.capture import Request, capture
+from jvbtune.capture import Request, capture
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.local import LocalHost
+from jvbtune.protocol.agent import BridgeQuery
 
 NOBODY = 65534
 JAVA = ("-XX:+PreserveFramePointer", "-XX:+UseSerialGC", "-Xmx64m")
@@ -49,9 +50,9 @@ class Jvm:
     found: frozenset[str] = frozenset()  # somebody else's files, there before it started
 
     @property
-    def bridge(self) -> dict[str, Any]:
-        """The arguments by which the agent finds it."""
-        return {"pid_file": str(self.pid_file)}
+    def bridge(self) -> BridgeQuery:
+        """How the agent finds it."""
+        return BridgeQuery(pid_file=str(self.pid_file))
 
     def alive(self) -> bool:
         return self.process.poll() is None and Path(f"/proc/{self.pid}").exists()
@@ -68,8 +69,20 @@ class Jvm:
         root = Path(f"/proc/{self.pid}/root")
         return [str(path) for path in _ours(root) if str(path.relative_to(root)) not in self.found]
 
+    def untouched(self) -> bool:
+        """Nothing of a capture is at work in it, or left where it can see it."""
+        return self.perf_descriptors() == 0 and self.leftovers() == []
 
-@pytest.fixture(scope="session")
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    """What another process does once a capture is broken off: its helper stops the profiler first, then deletes."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="package")
 def classes() -> Iterator[Path]:
     """The program, where every user can read it and no test's /tmp hides it."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="jvbtune-test-") as directory:
@@ -129,7 +142,7 @@ def stop_jvm(jvm: Jvm) -> None:
 StartJvm = Callable[..., Jvm]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jvm(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jvm]:
     """One JVM of root's for all tests that leave it as it was."""
     started = launch(classes, tmp_path_factory.mktemp("jvm"))

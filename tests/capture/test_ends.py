@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from jvbtune.capture import Request, capture
 from jvbtune.errors import CaptureError, JvbtuneError
-from jvbtune.flame.capture import Request, capture
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.base import Host
 from jvbtune.hosts.local import LocalHost
 from jvbtune.hosts.ssh import SshHost
-from tests.capture.conftest import NOBODY, Jvm, StartJvm, Take, take_with
+from jvbtune.protocol.agent import BridgeQuery, OfBridge
+from jvbtune.protocol.capture import PROBE
+from tests.capture.conftest import NOBODY, Jvm, StartJvm, Take, take_with, until
 from tests.sshd import run_sshd
 
 pytestmark = pytest.mark.jvm
@@ -30,7 +32,7 @@ class Running:
     def __init__(self, jvm: Jvm, directory: Path, host: Host | None = None, **options: object) -> None:
         self.host = host or LocalHost()
         self.agent = AgentClient(self.host)
-        self.agent_pid = int(self.agent.capabilities["pid"])
+        self.agent_pid = self.agent.capabilities.pid
         self.outcome: queue.Queue[BaseException | None] = queue.Queue()
         self._jvm, self._directory, self._options = jvm, directory, options
         self._thread = threading.Thread(target=self._take, daemon=True)
@@ -79,21 +81,10 @@ def _begun(jvm: Jvm, capture_: Running) -> None:
         time.sleep(0.05)
 
 
-def _until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
-def _nothing_left(jvm: Jvm) -> bool:
-    return jvm.perf_descriptors() == 0 and jvm.leftovers() == []
-
-
 def test_a_cut_link_ends_it(running: Callable[..., tuple[Jvm, Running]]) -> None:
     jvm, capture_ = running()
     capture_.agent._stream.close()
-    _until(lambda: _nothing_left(jvm), 15)
+    until(jvm.untouched, 15)
     assert isinstance(capture_.outcome.get(timeout=10), JvbtuneError)
     assert jvm.alive()
 
@@ -106,7 +97,7 @@ def test_an_ssh_session_that_breaks_off_ends_it(start_jvm: StartJvm, tmp_path: P
         _begun(jvm, capture_)
         for pid in server.sessions():
             os.kill(pid, signal.SIGKILL)
-        _until(lambda: _nothing_left(jvm), 15)
+        until(jvm.untouched, 15)
         assert isinstance(capture_.outcome.get(timeout=15), JvbtuneError)
         capture_.close()
         host.close()
@@ -116,7 +107,7 @@ def test_an_ssh_session_that_breaks_off_ends_it(start_jvm: StartJvm, tmp_path: P
 def test_a_killed_agent_ends_it(running: Callable[..., tuple[Jvm, Running]]) -> None:
     jvm, capture_ = running()
     os.kill(capture_.agent_pid, signal.SIGKILL)
-    _until(lambda: _nothing_left(jvm), 15)
+    until(jvm.untouched, 15)
     assert isinstance(capture_.outcome.get(timeout=10), JvbtuneError)
     assert jvm.alive()
 
@@ -127,10 +118,10 @@ def test_agent_and_helper_killed_at_once_it_ends_by_its_own_time_out_and_the_nex
     jvm, capture_ = running(slice_seconds=2.0)
     for pid in [*capture_.helpers(), capture_.agent_pid]:
         os.kill(pid, signal.SIGKILL)
-    _until(lambda: jvm.perf_descriptors() == 0, 12)
+    until(lambda: jvm.perf_descriptors() == 0, 12)
     assert jvm.leftovers() != []
     with LocalHost() as host, AgentClient(host) as agent:
-        agent.call("capture.probe", **jvm.bridge)
+        agent.call(PROBE, OfBridge(jvm.bridge))
         assert jvm.leftovers() == []
         (document,) = take_with(agent, jvm, tmp_path, slices=1)
     assert "Spin.main" in document["stacks"]
@@ -146,11 +137,11 @@ def test_perf_is_not_left_running_by_a_killed_agent(start_jvm: StartJvm, tmp_pat
         perf[:] = [pid for pid in capture_.helpers() if Path(f"/proc/{pid}/comm").read_text().strip() == "perf"]
         return bool(perf)
 
-    _until(started, 10)
+    until(started, 10)
     os.kill(capture_.agent_pid, signal.SIGKILL)
-    _until(lambda: not Path(f"/proc/{perf[0]}").exists(), 8)
+    until(lambda: not Path(f"/proc/{perf[0]}").exists(), 8)
     capture_.close()
-    assert jvm.leftovers() == []
+    until(jvm.untouched, 10)
 
 
 def test_a_jvm_that_dies_meanwhile_is_told(running: Callable[..., tuple[Jvm, Running]], tmp_path: Path) -> None:
@@ -168,4 +159,4 @@ def test_a_jvm_that_is_not_there_is_told(take: Take, tmp_path: Path, agent: Agen
     pid_file = tmp_path / "pid"
     pid_file.write_text("999999")
     with pytest.raises(JvbtuneError, match="999999, which is not running"):
-        capture(agent, Request(), tmp_path, host="x", bridge={"pid_file": str(pid_file)})
+        capture(agent, Request(), tmp_path, host="x", bridge=BridgeQuery(pid_file=str(pid_file)))

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from jvbtune.agent.capture import LOCK
+from jvbtune.agent.capture.service import LOCK
 from jvbtune.errors import CaptureError
-from jvbtune.flame.capture.packages import profiler_library
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.base import Stream
 from jvbtune.hosts.local import LocalHost
+from jvbtune.packages import profiler_library
+from jvbtune.protocol.agent import OfBridge
+from jvbtune.protocol.capture import PROBE
 from tests.capture.conftest import NOBODY, Jvm, StartJvm, Take, take_with
 
 pytestmark = pytest.mark.jvm
@@ -45,7 +47,7 @@ def test_a_jvm_of_another_user_shows_kernel_frames_without_any_right_of_its_own(
 ) -> None:
     jvm = start_jvm(uid=NOBODY)
     if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 1:
-        assert not agent.call("capture.probe", **jvm.bridge)["jvm_may_perf"]
+        assert not agent.call(PROBE, OfBridge(jvm.bridge)).jvm_may_perf
     (document,) = take(jvm)
     assert document["target"]["uid"] == NOBODY
     assert "udp_sendmsg_[k]" in document["stacks"]
@@ -72,10 +74,10 @@ def test_a_rootless_container_whose_users_are_none_of_the_hosts(engine: str, sta
 
 
 def test_the_place_of_the_library_is_one_that_it_can_be_mapped_from(start_jvm: StartJvm, agent: AgentClient) -> None:
-    probe = agent.call("capture.probe", **start_jvm(uid=NOBODY, mounts=CONTAINER).bridge)
-    assert probe["place"] == "/run"
-    assert "noexec" in probe["refused_places"]["/tmp"]
-    assert probe["own_pid"] != probe["pid"]
+    probe = agent.call(PROBE, OfBridge(start_jvm(uid=NOBODY, mounts=CONTAINER).bridge))
+    assert probe.place == "/run"
+    assert "noexec" in probe.refused_places["/tmp"]
+    assert probe.own_pid != probe.pid
 
 
 @pytest.mark.perf

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from jvbtune.flame.capture import Request, capture
-from jvbtune.flame.captures import Capture, load_capture
+from jvbtune.capture import Request, capture
+from jvbtune.capture.stored import Capture, load_capture
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.inventory import bridge_arguments
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, open_generator
-from jvbtune.sweep.run import bridge_arguments
 
-pytestmark = [pytest.mark.lab, pytest.mark.jvm]
+pytestmark = [pytest.mark.lab, pytest.mark.jvm, pytest.mark.measured]
 
 RATE_PPS = 6000.0
 

@@ -8,14 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from jvbtune.capture.store import capture_documents
 from jvbtune.errors import ConfigError
 from jvbtune.fit import Limits, recommend
 from jvbtune.fit.simulator import Design, SimulatedHost, simulate
 from jvbtune.lab import Lab
 from jvbtune.sweep.experiment import Experiment, read_experiment
 from jvbtune.sweep.plan import estimate_seconds, make_plan
-from jvbtune.sweep.profiled import captures_of
-from jvbtune.sweep.run import Options, sweep
+from jvbtune.sweep.run import sweep
+from jvbtune.sweep.session import Options
 
 
 def _experiment(profile: dict[str, Any] | None, **changes: Any) -> Experiment:
@@ -78,11 +79,12 @@ def test_no_fit_uses_a_profiled_trial() -> None:
     slow = rows.filter(rows["block"] == 2).with_columns(
         pl.lit("profiled").alias("kind"), (pl.col("cpu_cores") * 2).alias("cpu_cores"), pl.col("trial") + "-profile0"
     )
-    (alone,), (together,) = (recommend(frame, Limits(), seed=1) for frame in (rows, pl.concat([rows, slow])))
+    (alone,), (together,) = (recommend(frame, Limits()) for frame in (rows, pl.concat([rows, slow])))
     assert together.max_packet_rate_pps == alone.max_packet_rate_pps
     assert together.interval_pps == alone.interval_pps
 
 
+@pytest.mark.measured
 @pytest.mark.lab
 @pytest.mark.jvm
 def test_a_sweep_profiles_its_loads_and_keeps_them_apart(lab: Lab, tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_sweep_profiles_its_loads_and_keeps_them_apart(lab: Lab, tmp_path: Pat
     profiled = rows.filter(rows["kind"] == "profiled")
     assert profiled["valid"].to_list() == [True, True]
     assert told.count("captured") == 2
-    captures = captures_of(run.path)
+    captures = capture_documents(run.path)
     assert sorted(one["intended_pps"] for one in captures) == sorted(profiled["intended_pps"].to_list())
     for one, row in zip(captures, profiled.iter_rows(named=True), strict=True):
         assert (one["run_id"], one["step"], one["trial"]) == (run.id, "baseline", row["trial"])

@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
-from jvbtune.agent.capture_attach import Attach, AttachError
-from jvbtune.agent.capture_engines import jfr_settings
-from jvbtune.agent.capture_perf import CodeMap, fold
-from jvbtune.agent.capture_probe import CAP_PERFMON, CAP_SYSLOG, Target, jvm_may
+from jvbtune.agent.capture.attach import Attach, AttachError
+from jvbtune.agent.capture.engines import jfr_settings
+from jvbtune.agent.capture.perf import CodeMap, fold
+from jvbtune.agent.capture.probe import CAP_PERFMON, CAP_SYSLOG, Target, jvm_may
+from jvbtune.capture import Request, choose, cost, quality_of, write_capture
+from jvbtune.capture.choose import needs_sysctls
+from jvbtune.capture.quality import name_libraries
+from jvbtune.capture.stored import load_capture
+from jvbtune.capture.take import with_packets
 from jvbtune.errors import CaptureError, JvbtuneError, UsageError
-from jvbtune.flame.capture import Request, choose, cost, judge, write_capture
-from jvbtune.flame.capture.choose import needs_sysctls
-from jvbtune.flame.capture.packages import ASYNC_PROFILER, Package, cache_directory, fetch
-from jvbtune.flame.capture.quality import name_libraries
-from jvbtune.flame.capture.take import with_packets
-from jvbtune.flame.captures import load_capture
+from jvbtune.packages import ASYNC_PROFILER, Package, cache_directory, fetch
+from jvbtune.protocol.capture import Probe
+from jvbtune.protocol.codec import build
 
-PROBE = {
+PROBE: dict[str, Any] = {
     "machine": "x86_64",
     "perf_event_paranoid": 2,
     "kptr_restrict": 0,
@@ -38,6 +40,11 @@ PROBE = {
     "jvm_may_perf": False,
     "place": "/tmp",
     "refused_places": {},
+    "kernel": "6.1.0",
+    "pid": 1,
+    "uid": 0,
+    "own_pid": 1,
+    "foreign": {},
 }
 NO_LOADING = ["-XX:-EnableDynamicAgentLoading", "-XX:+PreserveFramePointer"]
 NO_PLACE = {"place": None, "refused_places": {"/tmp": "is mounted noexec"}}
@@ -63,7 +70,7 @@ NO_PLACE = {"place": None, "refused_places": {"/tmp": "is mounted noexec"}}
 def test_auto_takes_what_sees_most(
     probe: dict[str, Any], events: tuple[str, ...], engine: str, event: str, transfer: bool, kernel: bool
 ) -> None:
-    choice = choose(Request(events=events), {**PROBE, **probe})
+    choice = choose(Request(events=events), build(Probe, {**PROBE, **probe}))
     assert (choice.engine, choice.native_event, choice.transfer, choice.kernel_frames) == (
         engine,
         event,
@@ -89,13 +96,13 @@ def test_auto_takes_what_sees_most(
 )
 def test_an_engine_that_was_asked_for_is_refused_with_the_reason(engine: str, probe: dict[str, Any], said: str) -> None:
     with pytest.raises(CaptureError) as error:
-        choose(Request(engine=engine), {**PROBE, **probe})
+        choose(Request(engine=engine), build(Probe, {**PROBE, **probe}))
     assert said in error.value.message
 
 
 def test_where_nothing_can_be_used_each_engine_says_why() -> None:
     with pytest.raises(CaptureError) as error:
-        choose(Request(events=("wall",)), {**PROBE, **NO_PLACE})
+        choose(Request(events=("wall",)), build(Probe, {**PROBE, **NO_PLACE}))
     assert error.value.hint is not None
     assert [line.split(":")[0] for line in error.value.hint.splitlines()] == ["async-profiler", "perf", "jfr"]
 
@@ -110,7 +117,7 @@ def test_where_nothing_can_be_used_each_engine_says_why() -> None:
     ],
 )
 def test_sysctls_are_changed_only_where_that_gives_kernel_frames(changes: dict[str, Any], needed: bool) -> None:
-    assert needs_sysctls({**PROBE, **changes}) is needed
+    assert needs_sysctls(build(Probe, {**PROBE, **changes})) is needed
 
 
 @pytest.mark.parametrize(
@@ -196,16 +203,16 @@ def test_jfr_is_asked_for_nothing_but_the_events() -> None:
 
 def test_quality_counts_leaves_that_name_no_code() -> None:
     text = b"[a tid=1];A.b_[j];c_[k] 6\n[a tid=1];A.b_[j];[unknown] 1\n[a tid=1];[libx.so] 1\n[a tid=1];D.e_[i] 2\n"
-    found = judge(text)
+    found = quality_of(text)
     assert (found.samples, found.unresolved_ratio, found.kernel_ratio, found.java_ratio) == (10, 0.2, 0.6, 0.9)
-    assert judge(b"").samples == 0
+    assert quality_of(b"").samples == 0
 
 
 def test_a_librarys_path_as_a_frame_is_its_name_and_is_unresolved() -> None:
     text = b"[a/b tid=1];A.b_[j];/usr/lib/libcrypto.so.3;EVP_x;/a b/libz.so.1 7\n/x/liby.so;[vdso] 1\nA/b.c_[j] 2\n"
     named = name_libraries(text)
     assert named == b"[a/b tid=1];A.b_[j];[libcrypto.so.3];EVP_x;[libz.so.1] 7\n[liby.so];[vdso] 1\nA/b.c_[j] 2\n"
-    assert judge(named).unresolved_ratio == 0.8
+    assert quality_of(named).unresolved_ratio == 0.8
 
 
 def test_the_interval_of_the_cost_holds_the_truth_as_often_as_it_says() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jvbtune.flame.capture import judge
-from jvbtune.flame.captures import Capture, list_captures
+from jvbtune.capture import quality_of
+from jvbtune.capture.stored import Capture, list_captures
 
 DIRECTORY = Path(__file__).parents[2] / "flamegraphs"
 CAPTURES = {one.id: one for one in list_captures([DIRECTORY]) if one.id.startswith("reference-")}
@@ -31,7 +31,7 @@ def test_a_reference_capture_is_whole(engine: str, load: str) -> None:
 def test_what_the_readme_says_of_them_is_what_they_hold() -> None:
     readme = (DIRECTORY / "README.md").read_text()
     for name, capture in CAPTURES.items():
-        quality = judge(_text(capture).encode())
+        quality = quality_of(_text(capture).encode())
         rate = capture.packet_rate_pps
         assert rate is not None
         row = re.search(rf"^\| `{name}` \| (\d+) pps \| (\d+) \| ([\d.]+) % \| (\S+)", readme, re.M)

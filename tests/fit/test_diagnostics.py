@@ -10,7 +10,8 @@ from jvbtune.fit import recommend
 from jvbtune.fit.bounds import Bound
 from jvbtune.fit.diagnostics import diagnose
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
-from jvbtune.report.residuals import residual_plot
+from jvbtune.report.residuals import residual_figure
+from jvbtune.result.curves import limit_fits
 
 RATES = tuple(np.linspace(10e3, 58e3, 7).tolist())
 
@@ -47,6 +48,9 @@ def test_clean_data_is_mostly_called_clean() -> None:
 
 
 def test_the_picture_has_three_panels() -> None:
-    svg = residual_plot(cpu().curve)
-    assert svg is not None
-    assert svg.count('id="axes_') == 3
+    trials = simulate(SimulatedHost(), Design(RATES, 8), Disturbance(), seed=1)
+    residuals = limit_fits(recommend(trials, force=True)[0])[0].residuals
+    assert residuals is not None
+    for drawing in residual_figure(residuals).drawings:
+        assert drawing.count("<g transform=") == 3
+        assert drawing.count("<circle") == 3 * len(residuals.residual)

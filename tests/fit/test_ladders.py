@@ -53,7 +53,7 @@ def test_a_single_ladder_is_one_restart_and_gets_no_recommendation() -> None:
     ]
     (found,) = recommend(pl.DataFrame(rows))
     assert found.max_packet_rate_pps is None
-    assert any("one block" in reason for reason in found.reasons)
+    assert any("one block" in reason.text for reason in found.reasons)
     cpu = found.bound("cpu")
     assert cpu is not None
     assert 45_000 < cpu.estimate_pps < 62_000  # 80 % lies between 77 % at 50 and 85 % at 61 kpps

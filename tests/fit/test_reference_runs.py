@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jvbtune.fit import compare_settings, recommend
-from jvbtune.report.result import limits_of
+from jvbtune.result.derive import limits_of
 from jvbtune.store import Run, open_run
 
 RUNS = Path(__file__).parents[2] / "experiments" / "runs"

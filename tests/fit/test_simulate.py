@@ -14,9 +14,9 @@ from jvbtune.fit import Limits, recommend
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.fit.simulator.host import many_slow_streams
 from jvbtune.fit.simulator.samples import SampleNoise, simulate_samples
-from jvbtune.fit.steady import assess
 from jvbtune.store import open_run
 from jvbtune.sweep.window import per_second, summarise
+from jvbtune.trials.steady import assess
 
 LADDERS = json.loads((Path(__file__).parent / "ladders.json").read_text())
 
@@ -47,7 +47,7 @@ def test_samples_add_up_to_their_row_and_tell_a_warm_up() -> None:
     found = summarise(quiet)
     assert found["cpu_cores"] == pytest.approx(row["cpu_cores"], rel=1e-3)
     assert found["rx_thread_ratio"] == pytest.approx(row["rx_thread_ratio"], rel=1e-3)
-    assert all(b["t_unix"] - a["t_unix"] == 1 for a, b in pairwise(quiet))
+    assert all(b.t_unix - a.t_unix == 1 for a, b in pairwise(quiet))
     cold = simulate_samples(row, SampleNoise(warm_up_ratio=0.8), started_unix=0.0, seed=1)
     assert assess(per_second(quiet)).steady
     assert not assess(per_second(cold)).steady
@@ -73,7 +73,13 @@ def test_a_run_that_is_still_warming_up_has_no_steady_trial_and_says_so(tmp_path
 def test_a_run_is_explained_from_its_trials_to_its_configuration(tmp_path: Path) -> None:
     CliRunner().invoke(command, ["--out", str(tmp_path), "--seed", "4", "--buffers", "--seconds", "5"])
     answer = CliRunner().invoke(explain, ["latest", "--runs-dir", str(tmp_path)])
-    for words in ("cpu at 0.8", "load-threshold", "Do not derate", "net.core.rmem_max: worse", "between restarts"):
+    for words in (
+        "cpu at 0.8",
+        "load-threshold",
+        "Do not lower",
+        "net.core.rmem_max: worse",
+        "between restarts",
+    ):
         assert words in answer.stdout
 
 

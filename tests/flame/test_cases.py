@@ -1,6 +1,7 @@
-"""Files of real tools, each with what it must be read as: ``cases/NAME/input`` and ``expected.collapsed``.
+"""Files of real tools and odd ones, each with what it must be read as: ``cases/NAME/input*`` and ``expected*``.
 
-``python -m tests.flame.test_cases`` writes the expected files anew: look at the difference before it is committed.
+A case with a file ``events`` is read without ``--event``, then with each of them. ``python -m tests.flame.test_cases``
+writes the expected files again: look at the difference before it is committed.
 """
 
 from __future__ import annotations
@@ -10,27 +11,44 @@ from pathlib import Path
 
 import pytest
 
+from jvbtune.errors import FormatError
 from jvbtune.flame.formats import collapsed, read
 from jvbtune.flame.names import NameRules
 
-CASES = sorted(path.parent for path in (Path(__file__).parent / "cases").glob("*/input"))
+INPUTS = sorted((Path(__file__).parent / "cases").glob("*/input*"))
 
 
-def as_text(case: Path) -> str:
-    """What a case is read as: what the file tells of itself, then every row, sorted."""
-    (profile,) = read([case / "input"], NameRules.none())
+def expected(path: Path) -> Path:
+    return path.with_name(path.name.replace("input", "expected") + ".collapsed")
+
+
+def as_text(path: Path, event: str | None = None) -> str:
+    """What a file is read as: what it tells of itself, then every row, sorted; or why it is refused."""
+    try:
+        (profile,) = read([path], NameRules.none(), event=event)
+    except FormatError as error:
+        return f"refused: {error}\n".replace(str(path.parent), "…")
     out = io.BytesIO()
     collapsed.write(profile, out)
     meta = profile.meta
     head = f"# engine {meta.engine}, event {meta.event}, unit {meta.unit}, interval {meta.interval_ns}"
-    return "\n".join([f"{head}, total {profile.total:.10g}", *sorted(out.getvalue().decode().splitlines()), ""])
+    samples = "unknown" if profile.samples is None else f"{profile.samples.sum():.10g}"
+    head += f", total {profile.total:.10g}, samples {samples}"
+    return "\n".join([head, *sorted(out.getvalue().decode().splitlines()), ""])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_file_is_read_as_expected(case: Path) -> None:
-    assert as_text(case) == (case / "expected.collapsed").read_text()
+def whole_text(path: Path) -> str:
+    events = path.with_name("events")
+    more = events.read_text().split() if events.exists() else []
+    return "".join([as_text(path), *(f"--event {event}\n{as_text(path, event)}" for event in more)])
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_file_is_read_as_expected(path: Path) -> None:
+    assert whole_text(path) == expected(path).read_text()
 
 
 if __name__ == "__main__":
-    for one in CASES:
-        (one / "expected.collapsed").write_text(as_text(one))
+    for one in INPUTS:
+        expected(one).write_text(whole_text(one))

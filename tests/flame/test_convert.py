@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jvbtune.flame.captures import load_capture
+from jvbtune.capture.stored import load_capture
 from jvbtune.flame.formats import read
 from tests.flame.files import names_of, write
 

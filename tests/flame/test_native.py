@@ -1,24 +1,27 @@
-"""The compiled loops give what Python's give, for whatever comes; and are not run where somebody else wrote them."""
+"""The compiled loops give what Python's give, for whatever comes; and nothing is compiled after the installation."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.flame_workload import write_collapsed_pair, write_perf_script
+from jvbtune.cli.flame import command as flame
 from jvbtune.errors import FormatError
 from jvbtune.flame.formats import native, perf, read, streams
 from jvbtune.flame.names import ALL_RULES, NameRules
 from tests.flame.files import Rows, rows_of, write
-from tests.flame.test_cases import CASES
+from tests.flame.test_cases import INPUTS
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="built without a C compiler")
 
 
 @pytest.fixture
@@ -44,9 +47,9 @@ def both(paths: list[Path], rules: NameRules = ALL_RULES) -> list[Rows] | str:
 
 
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_files_of_real_tools(case: Path) -> None:
-    assert not isinstance(both([case / "input"], NameRules.none()), str)
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_files_of_real_tools(path: Path) -> None:
+    both([path], NameRules.none())
 
 
 @pytest.mark.usefixtures("compiled")
@@ -116,29 +119,70 @@ def test_any_text_of_perf_script(lines: list[str], chunk: int, tmp_path: Path) -
         both([path], NameRules.none())
 
 
-PROGRAM = "from jvbtune.flame.formats import native; print(native.library() is not None)"
+def copied(directory: Path) -> Path:
+    """The package, to be changed."""
+    package = directory / "jvbtune"
+    shutil.copytree(Path(native.__file__).parents[3], package, ignore=shutil.ignore_patterns("lab", "__pycache__"))
+    return package / "flame/formats/native"
 
 
-def loaded(cache: Path, **environment: str) -> bool:
-    env = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
-    return done.stdout.strip() == "True"
+PROGRAM = "from jvbtune.flame.formats import native; print(native.library() is not None, native.__file__)"
 
 
-def test_it_is_compiled_once_and_only_trusted_where_nobody_else_may_write(tmp_path: Path) -> None:
-    assert loaded(tmp_path)
-    directory = tmp_path / "jvbtune" / "native"
-    (file,) = directory.iterdir()
-    written = file.stat().st_mtime_ns
-    assert loaded(tmp_path, PATH="/nowhere"), "it is there already"
-    assert file.stat().st_mtime_ns == written
-    assert not loaded(tmp_path, JVBTUNE_NATIVE="0")
-    for path in (directory, file):
-        path.chmod(0o777)
-        assert not loaded(tmp_path)
-        path.chmod(0o700)
-    assert loaded(tmp_path)
+def loaded(native_directory: Path, **environment: str) -> bool:
+    root = str(native_directory.parents[3])
+    env = {**os.environ, "PYTHONPATH": root, "PYTHONSAFEPATH": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True, cwd="/"
+    ).stdout.split()
+    assert done[1].startswith(root)
+    return done[0] == "True"
 
 
-def test_without_a_compiler_python_reads(tmp_path: Path) -> None:
-    assert not loaded(tmp_path, PATH="/nowhere")
+def test_only_a_library_built_from_this_very_source_is_loaded(tmp_path: Path) -> None:
+    directory = copied(tmp_path)
+    assert loaded(directory)
+    assert not loaded(directory, JVBTUNE_NATIVE="0")
+    with (directory / "fold.c").open("a") as source:
+        source.write("/* another version */\n")
+    assert not loaded(directory)
+
+
+def test_nothing_is_compiled_when_it_runs(tmp_path: Path) -> None:
+    """A compiler that is found leaves a trace; the cache stays empty, and Python reads."""
+    directory = copied(tmp_path)
+    for library in directory.glob("*.so"):
+        library.unlink()
+    trace = tmp_path / "called"
+    for name in ("cc", "gcc", "clang"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        compiler = tmp_path / "bin" / name
+        compiler.write_text(f"#!/bin/sh\ntouch {trace}\n")
+        compiler.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert not loaded(directory, **environment)
+    stacks = write(tmp_path / "large.collapsed", b"main;work 1\n" * (native.WORTH_IT_BYTES // 12 + 1))
+    program = "import sys; from jvbtune.flame.formats import read; print(read(sys.argv[1:])[0].total)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", **environment}
+    argv = [sys.executable, "-c", program, str(stacks)]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True, cwd="/")
+    assert float(done.stdout) == native.WORTH_IT_BYTES // 12 + 1
+    assert not trace.exists()
+    assert not (tmp_path / "cache").exists()
+    assert not list(directory.glob("*.so"))
+
+
+def test_a_slow_installation_is_named_once_and_only_for_large_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = write(tmp_path / "s", b"a 1\n"), write(tmp_path / "l", b"a;b 1\n" * 2000)
+    monkeypatch.setattr(native, "SLOW_BYTES", 10_000)
+    assert native.remark([large]) is None, "it is fast"
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert native.remark([small]) is None
+    for command in (["view", "--no-open", "-o", str(tmp_path / "x.html")], ["convert", "-o", str(tmp_path / "x.json")]):
+        done = CliRunner().invoke(flame, [*command, str(large)])
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("no compiled reader") == 1
+    monkeypatch.setenv("JVBTUNE_NATIVE", "0")
+    assert native.remark([large]) is None, "the user switched it off"

@@ -57,8 +57,9 @@ def test_a_revoked_key_is_refused(sshd: Server, tmp_path: Path) -> None:
 
 def test_a_certificate_authority_is_not_a_key_of_the_host(sshd: Server, tmp_path: Path) -> None:
     known = (sshd.directory / "known_hosts").read_text()
-    with pytest.raises(HostKeyError, match="not known"):
+    with pytest.raises(HostKeyError, match="trusts a certificate authority") as caught:
         SshHost.connect("target", "target", config=_config(sshd, tmp_path, known_hosts="@cert-authority " + known))
+    assert "ssh target cat /etc/ssh/ssh_host_ed25519_key.pub" in str(caught.value)
 
 
 def test_hashed_names_and_wildcards_of_known_hosts_hold(sshd: Server, tmp_path: Path) -> None:
@@ -124,7 +125,21 @@ def test_the_answer_of_ssh_g_is_read(tmp_path: Path) -> None:
     assert resolved.user_known_hosts_files == (Path("/a"), Path("/b"))
     assert resolved.known_hosts_name == "[203.0.113.7]:2222"
     assert resolved.connect_timeout_seconds == 7
-    expected = ("ssh", "-F", "/c", "-J", "gw1", "-p", "2200", "-W", "[203.0.113.7]:2222", "--", "ops@gw2")
+    expected = (
+        "ssh",
+        "-o",
+        "BatchMode=yes",
+        "-F",
+        "/c",
+        "-J",
+        "gw1",
+        "-p",
+        "2200",
+        "-W",
+        "[203.0.113.7]:2222",
+        "--",
+        "ops@gw2",
+    )
     assert resolved.proxy_command == expected
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from dataclasses import MISSING, fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +16,13 @@ from jvbtune.errors import LoadError
 from jvbtune.inventory import BridgeEntry, HostEntry
 from jvbtune.load import stun
 from jvbtune.load.base import IntendedLoad, Mix
+from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import OpusSource, sent_ns
 from jvbtune.load.schedule import NOMINAL_TICK_SECONDS, Wheel
 from jvbtune.load.sockets import SAMPLE_EVERY, Batch, open_socket, rejected_packets
 from jvbtune.load.target import media_target
-from jvbtune.load.windows import SUMS, WORST, merge_windows
+from jvbtune.load.windows import merge_windows
+from jvbtune.protocol.worker import LATENESS_EDGES_US, Window
 
 #: RFC 5769, 2.1: the sample request.
 REQUEST = bytes.fromhex(
@@ -150,25 +154,48 @@ def test_a_rate_that_is_no_whole_number_of_milliseconds_is_kept(pps: float) -> N
     assert wheel.packets / (wheel.ticks * wheel.tick_seconds) == pytest.approx(pps, rel=1e-9)
 
 
-def test_windows_of_several_workers_are_one() -> None:
-    def window(started: float, **more: object) -> dict[str, object]:
-        base: dict[str, object] = dict.fromkeys((*SUMS, *WORST), 1) | {"started_unix": started, "duration_seconds": 2.0}
-        return {**base, "delays_us": [], **more}
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 0.9999])
+def test_a_quantile_of_lateness_is_near_the_true_one(share: float) -> None:
+    """Not the edge of a bin: of 20 000 packets that are up to 7 ms late, more of them little than much."""
+    late_ms = [7 * (number / 20_000) ** 2 for number in range(1, 20_001)]
+    lateness = Lateness()
+    for one in late_ms:
+        lateness.add(one / 1000)
+    assert lateness.quantile_ms(share) == pytest.approx(late_ms[int(share * 20_000) - 1], rel=0.02)
+    assert (sum(lateness.counts), lateness.latest_us) == (20_000, pytest.approx(7000))
 
+
+def test_lateness_beyond_the_last_bin_is_no_more_than_the_latest() -> None:
+    lateness = Lateness()
+    assert lateness.quantile_ms(0.99) == 0.0
+    lateness.add(0.00002, packets=97)
+    lateness.add(3.0, packets=3)
+    assert lateness.quantile_ms(0.5) < 0.05
+    assert LATENESS_EDGES_US[-1] / 1000 < lateness.quantile_ms(0.99) <= 3000
+
+
+def test_windows_of_several_workers_are_one() -> None:
+    def window(started: float, **more: Any) -> Window:
+        whole = {f.name: 1 for f in fields(Window) if f.default is MISSING and f.default_factory is MISSING}
+        return Window(**(whole | {"started_unix": started, "duration_seconds": 2.0, "delays_us": []} | more))
+
+    slow = list(range(1000, 100_000, 1000))
     merged = merge_windows(
         [
-            window(
-                100.0, sent_packets=30, lateness_p99_ms=2.0, cpu_ratio=0.2, delays_us=list(range(1000, 100_000, 1000))
-            ),
+            window(100.0, sent_packets=30, lateness_p99_ms=2.0, cpu_ratio=0.2, delays_us=slow),
             window(100.002, sent_packets=12, lateness_p99_ms=7.0, cpu_ratio=0.9, delays_us=[100_000]),
         ]
     )
-    assert merged["sent_packets"] == 42
-    assert (merged["lateness_p99_ms"], merged["cpu_ratio"], merged["overflows"]) == (7.0, 0.9, 1)
-    assert (merged["started_unix"], merged["duration_seconds"]) == (100.0, 2.0)
-    assert merged["workers_apart_ms"] == pytest.approx(2.0)
-    assert merged["delay_ms"]["p50"] == 51.0
-    assert merged["delay_ms"]["max"] == 100.0
-    assert merged["delayed_50ms_ratio"] == 0.5
+    assert merged.sent_packets == 42
+    assert merged.received_packets == 2
+    assert (merged.lateness_p99_ms, merged.cpu_ratio, merged.overflows) == (7.0, 0.9, 1)
+    assert (merged.started_unix, merged.duration_seconds) == (100.0, 2.0)
+    assert merged.workers_apart_ms == pytest.approx(2.0)
+    assert merged.delay_ms["p50"] == 51.0
+    assert merged.delay_ms["max"] == 100.0
+    assert merged.delayed_50ms_ratio == 0.5
+    assert merged.delay_ms["p9999"] == 100.0
+    assert sum(merged.delay_us.values()) == merged.sampled_packets == 100
+    assert all(int(edge) >= 1000 for edge in merged.delay_us), "no delay is below a millisecond"
     empty = merge_windows([window(100.0)])
-    assert (empty["delay_ms"], empty["delayed_50ms_ratio"]) == ({}, None)
+    assert (empty.delay_ms, empty.delayed_50ms_ratio) == ({}, None)

@@ -6,12 +6,10 @@ What is held here against the real bridge is held against the lab's own by the t
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,19 +18,16 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.bridge.counts import IN_QUEUE, OUT_QUEUE, bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.inventory import bridge_arguments
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, open_generator
+from jvbtune.protocol.agent import BRIDGE_FIND, SAMPLE_START, SAMPLE_STOP, OfBridge, StartSampling
+from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.samples import Sample
 from jvbtune.store import open_run
-from jvbtune.sweep.run import bridge_arguments
+from tests.real_bridge.conftest import REAL
 
-HOME = os.environ.get("JVBTUNE_JVB_HOME")
-
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.kernel,
-    pytest.mark.real_bridge,
-    pytest.mark.skipif(not HOME, reason="JVBTUNE_JVB_HOME does not name a real bridge's home"),
-]
+pytestmark = REAL
 
 EXPERIMENT = """
 name = "real"
@@ -60,12 +55,6 @@ values = [1048576]
 """
 
 
-@pytest.fixture(scope="module")
-def real(lab_root: Path) -> Iterator[Lab]:
-    with Lab.up("real", bridge_home=Path(str(HOME))) as up:
-        yield up
-
-
 def test_every_packet_is_accounted_for_and_the_bridge_counts_the_same(real: Lab) -> None:
     entry = real.entry()
     with connect(entry) as host, open_generator(entry, host) as generator:
@@ -89,27 +78,28 @@ def test_the_agent_finds_and_samples_it(real: Lab) -> None:
         agent = AgentClient(host)
         try:
             arguments = bridge_arguments(entry)
-            found = agent.call("bridge.find", **arguments)
-            assert found["pid"] == real.bridge_pid()
-            assert found["config_file"] == str(real.directory / "jvb.conf")
-            assert found["java"]["version"]
-            media = [socket for socket in found["sockets"] if socket["port"] == real.media_port]
+            found = agent.call(BRIDGE_FIND, OfBridge(arguments))
+            assert found.pid == real.bridge_pid()
+            assert found.config_file == str(real.directory / "jvb.conf")
+            assert found.java["version"]
+            media = [socket for socket in found.sockets if socket.port == real.media_port]
             assert len(media) >= 1
-            agent.call("sample.start", **arguments)
+            agent.call(SAMPLE_START, StartSampling(arguments))
             samples = []
             deadline = time.monotonic() + 10
             while len(samples) < 2 and time.monotonic() < deadline:
                 event = agent.events.get(timeout=10)
-                if event["event"] == "sample":
-                    samples.append(event["data"])
-            agent.call("sample.stop")
+                if isinstance(event, Sample):
+                    samples.append(event)
+            agent.call(SAMPLE_STOP, Nothing())
         finally:
             agent.close()
     sample = samples[-1]
-    assert sample["bridge"]["rx_thread_cpu_s"] is not None, "the receive thread was not found by its name"
-    assert sample["bridge"]["nr_threads"] > 10
-    assert real.media_port in {socket["port"] for socket in sample["sockets"]}
-    assert {"young_count", "young_seconds"} <= set(sample["gc"])
+    assert sample.bridge is not None
+    assert sample.bridge.rx_thread_cpu_s is not None, "the receive thread was not found by its name"
+    assert sample.bridge.nr_threads > 10
+    assert real.media_port in {socket.port for socket in sample.sockets}
+    assert sample.gc is not None
 
 
 def _answers(lab: Lab) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from jvbtune.cli.simulate import command
 from jvbtune.report import write_report
-from jvbtune.report.result import result_of
+from jvbtune.result import result_of
 from jvbtune.store import Run, RunWriter, create_run, open_run
 
 
@@ -30,20 +30,22 @@ def _page(run: Run) -> str:
     return page
 
 
+@pytest.mark.slow
 def test_it_tells_what_show_tells(run: Run) -> None:
     page, result = _page(run), result_of(run)
-    figures = result["recommendation"]
+    figures = result.recommendation
     assert figures is not None
-    for value in (figures["max_packet_rate_pps"], *figures["interval_pps"]):
+    for value in (figures.max_packet_rate_pps, *figures.interval_pps):
         assert f"{value:,.0f}".replace(",", "\u202f") in page
-    for setting in result["settings"]:
-        assert setting["name"] in page
-        assert setting["verdict"] in page
+    for setting in result.settings:
+        assert setting.name in page
+        assert setting.verdict in page
     assert page.count("<svg") > 4
 
 
+@pytest.mark.slow
 def test_a_profiled_trial_that_failed_takes_nothing_away(run: Run) -> None:
-    before = result_of(run)["recommendation"]
+    before = result_of(run).recommendation
     row = {
         "run_id": run.id,
         "host": run.host,
@@ -63,7 +65,7 @@ def test_a_profiled_trial_that_failed_takes_nothing_away(run: Run) -> None:
         writer.finish_trial(row, samples=(), offered={}, bridge=())
     page = _page(run)
     assert "not profiled: no engine &lt;b&gt;works&lt;/b&gt; here" in page
-    assert result_of(run)["recommendation"] == before
+    assert result_of(run).recommendation == before
 
 
 def test_a_run_without_a_single_trial_says_so(tmp_path: Path) -> None:
@@ -73,13 +75,19 @@ def test_a_run_without_a_single_trial_says_so(tmp_path: Path) -> None:
         writer.journal.append("run_started", owner="me")
         writer.journal.append("run_finished", status="failed", message="the bridge is <gone>")
     page = _page(run)
-    assert "no trial was finished" in page
+    assert "No trial was finished" in page
     assert "the bridge is &lt;gone&gt;" in page
 
 
+@pytest.mark.slow
 def test_what_packets_and_endpoints_cost_is_a_table_and_other_shapes_are_told_apart(tmp_path: Path) -> None:
     shapes = ["--other-shapes", "--endpoint-us", "400"]
     assert CliRunner().invoke(command, ["--out", str(tmp_path), "--blocks", "5", *shapes]).exit_code == 0
     page = _page(open_run("latest", tmp_path))
-    for words in ("For which packets", "an endpoint, by itself", "µs a second", "of the shape 10 with 1 sender"):
+    for words in (
+        "Traffic mix",
+        "An endpoint, without its packets",
+        "µs a second",
+        "in conferences of 10 with 1 sender",
+    ):
         assert words in page

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jvbtune.agent.settings import SETTINGS
-from jvbtune.settings.catalogue import CATALOGUE, expected_rcvbuf_bytes
+from jvbtune.settings.catalogue import CATALOGUE
 
 RMEM, ICE4J = "net.core.rmem_max", "ice4j.harvest.udp.receive-buffer-size"
 
@@ -53,15 +53,3 @@ def test_udp_mem_is_never_lowered() -> None:
     with pytest.raises(ValueError, match="never lowered"):
         setting.refuse_lowered([10, 19, 30], "10\t20\t30")
     CATALOGUE[RMEM].refuse_lowered(4096, 8192)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({RMEM: 212992, ICE4J: 10485760}, 425984),
-        ({RMEM: "33554432", ICE4J: "10485760"}, 20971520),
-        ({RMEM: 212992}, None),
-    ],
-)
-def test_the_buffer_to_expect_is_twice_the_smaller(values: dict[str, Any], expected: int | None) -> None:
-    assert expected_rcvbuf_bytes(values) == expected

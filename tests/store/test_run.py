@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,11 +13,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from jvbtune.cli import cli
 from jvbtune.errors import StoreError
+from jvbtune.protocol.samples import Sample
 from jvbtune.store import RunWriter, create_run, list_runs, open_run, runs_directory
-from jvbtune.store.journal import Journal, read_journal
-from jvbtune.store.rows import TRIAL_SCHEMA, flatten, samples_frame, trials_frame
+from jvbtune.store.journal import RunJournal, read_journal
+from jvbtune.store.rows import flatten, samples_frame
+from jvbtune.trials.columns import TRIAL_SCHEMA
+from jvbtune.trials.frame import trials_frame
 
 
 def _run(directory: Path, host: str = "jvb-eu-1"):
@@ -24,7 +30,7 @@ def _run(directory: Path, host: str = "jvb-eu-1"):
 
 
 def _finish(writer: RunWriter, trial: str, **row: object) -> None:
-    writer.finish_trial({"trial": trial, **row}, samples=[{"t_unix": 1.0}], offered={"sent_packets": 3}, bridge=[])
+    writer.finish_trial({"trial": trial, **row}, samples=[Sample(1.0, 1.0)], offered={"sent_packets": 3}, bridge=[])
 
 
 def test_a_trial_is_read_back(tmp_path: Path) -> None:
@@ -61,11 +67,12 @@ def test_status_tells_a_running_run_from_a_killed_one(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+from jvbtune.protocol.samples import Sample
 from jvbtune.store import RunWriter, open_run
 with RunWriter(open_run(sys.argv[1])) as writer:
     for number in range(100000):
         row = {"trial": f"t{number}", "order": number}
-        writer.finish_trial(row, samples=[{"t_unix": number}], offered={}, bridge=[])
+        writer.finish_trial(row, samples=[Sample(number, number)], offered={}, bridge=[])
         print(number, flush=True)
 """
 
@@ -91,7 +98,7 @@ def test_half_a_last_line_is_no_event_and_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "journal.ndjson"
     path.write_bytes(b'{"event": "a", "unix": 1}\n{"event": "b", "un')
     assert [event["event"] for event in read_journal(path)] == ["a"]
-    with Journal(path) as journal:
+    with RunJournal(path) as journal:
         journal.append("c")
     assert [event["event"] for event in read_journal(path)] == ["a", "c"]
 
@@ -125,6 +132,29 @@ def test_runs_that_come_with_a_checkout_are_opened_by_name_and_are_nobodys_lates
     assert open_run("reference-theirs", tmp_path).path == reference
 
 
+def test_a_damaged_run_costs_the_others_nothing_and_no_older_one_passes_for_the_latest(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    older = _run(tmp_path).path.rename(tmp_path / "20200101-000000-older")
+    (older / "manifest.json").write_text("{")
+    journal = _run(tmp_path, "damaged").path / "journal.ndjson"
+    journal.write_text('garbage\n{"event": "x"}\n')
+    assert open_run(run.id, tmp_path).id == run.id
+    assert open_run("latest", tmp_path).host == "damaged"
+    done = CliRunner().invoke(cli, ["runs", "--runs-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert done.output.count(f"Passed over: {older}/manifest.json") == 1
+    assert [line.split()[-1] for line in done.output.splitlines() if line.startswith("202")] == [
+        "damaged",
+        "interrupted",
+    ]
+    with pytest.raises(StoreError, match="not JSON"):
+        open_run("20200101", tmp_path)
+    older.rename(tmp_path / "29991231-000000-newer")
+    with pytest.raises(StoreError, match="not JSON"):
+        open_run("latest", tmp_path)
+    assert open_run(run.id[:-1], tmp_path).id == run.id
+
+
 def test_two_runs_in_one_second_have_two_directories(tmp_path: Path) -> None:
     assert len({_run(tmp_path).id for _ in range(5)}) == 5
 
@@ -143,7 +173,8 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert runs_directory() == tmp_path / "data/jvbtune/runs"
     (tmp_path / "experiments").mkdir()
-    assert runs_directory() == Path("experiments/runs")
+    (tmp_path / "experiments" / "mine.toml").touch()
+    assert runs_directory() == tmp_path / "experiments/runs"
     monkeypatch.setenv("JVBTUNE_RUNS", "/elsewhere")
     assert runs_directory() == Path("/elsewhere")
     assert runs_directory(Path("mine")) == Path("mine")
@@ -167,3 +198,21 @@ def test_samples_become_flat_columns_named_by_their_own_key() -> None:
 
 def test_what_is_not_finite_is_null_in_a_row() -> None:
     assert trials_frame([{"trial": "t", "loss_ratio": float("nan")}])["loss_ratio"].to_list() == [None]
+
+
+def test_nobody_else_can_read_a_run(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        run = create_run(tmp_path / "runs", host="h", experiment={"name": "x"}, seed=1, plan={})
+        with RunWriter(run) as writer:
+            writer.write_provenance("before", {"kernel": "6"})
+            row = {"trial": "t1", "valid": True}
+            writer.finish_trial(row, samples=[{"cpu": 1}], offered={"pps": 1}, bridge=[{"a": 1}])
+        run.write_derived("export/sysctl.conf", b"x")
+        run.write_derived("result.json", {"a": 1})
+    finally:
+        os.umask(before)
+    found = {path: stat.S_IMODE(path.lstat().st_mode) for path in (run.path, *run.path.rglob("*"))}
+    assert len(found) >= 12
+    for path, mode in found.items():
+        assert mode == (0o700 if path.is_dir() else 0o600), path

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jvbtune.cli.sweep import command
 from jvbtune.errors import ConfigError
 from jvbtune.sweep.experiment import BASELINE, Experiment, json_schema, load_experiment
-from jvbtune.sweep.plan import estimate_seconds, make_plan
+from jvbtune.sweep.plan import estimate_seconds, make_plan, planned_time
 from jvbtune.toml import parse_toml
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -148,3 +148,61 @@ def test_other_shapes_of_conferences_are_held_in_every_step_below_the_highest_ra
 def test_a_shape_that_is_the_main_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="the shape of mix, or one shape twice"):
         _experiment(OTHERS.replace("participants = 20\nsenders = 4", "participants = 5"))
+
+
+def test_the_time_is_told_before_anything_is_done_and_a_budget_cuts_whole_blocks() -> None:
+    experiment = _experiment(TEXT.replace("blocks = 3", "blocks = 6"))
+    plan = make_plan(experiment, (1000, 2000, 4000), 1)
+    whole = planned_time(experiment, plan)
+    assert (whole.blocks, whole.restarts, whole.earliest_seconds) == (6, 25, None)
+    assert whole.seconds == pytest.approx(estimate_seconds(plan, experiment))
+    block = whole.seconds / 6
+    budget = TEXT.replace("blocks = 3", "blocks = 6") + f"[stop]\nmin_blocks = 2\nbudget_minutes = {3.5 * block / 60}\n"
+    cut = planned_time(_experiment(budget), plan)
+    assert (cut.blocks, cut.restarts) == (3, 13)
+    assert cut.earliest_seconds is not None
+    assert cut.earliest_seconds == pytest.approx(2 * block, rel=0.02)
+    assert cut.earliest_seconds < cut.seconds < whole.seconds
+    tiny = planned_time(_experiment(budget.replace(f"{3.5 * block / 60}", "0.1")), plan)
+    assert (tiny.blocks, tiny.earliest_seconds) == (1, None)
+
+
+#: Minutes that each shipped experiment may take; what its head says.
+SHIPPED = {
+    "udp-buffers-quick.toml": (4, 5.75),
+    "capacity.toml": (8, 16),
+    "capacity-quick.toml": (6, 10),
+    "udp-buffers-half-hour.toml": (24, 32),
+    "udp-buffers.toml": (90, 125),
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
+def test_a_shipped_experiment_takes_as_long_as_it_says(path: Path) -> None:
+    least, most = SHIPPED[path.name]
+    answer = CliRunner().invoke(command, ["--host", "127.0.0.1", "--dry-run", "--json", str(path)])
+    minutes = json.loads(answer.stdout)["estimated_seconds"] / 60
+    assert least < minutes <= most
+    text = CliRunner().invoke(command, ["--host", "127.0.0.1", "--dry-run", str(path)]).output
+    assert "Takes about" in text
+
+
+@pytest.mark.parametrize(
+    ("durations", "longest", "expected"),
+    [
+        ("", 60, 18),
+        ("warm_up_seconds = 0\n", 0, 0),
+        ("warm_up_seconds = 0\nmax_warm_up_seconds = 90\n", 0, 0),
+        ("warm_up_seconds = 6\nmax_warm_up_seconds = 90\n", 90, 18),
+        ("warm_up_seconds = 40\n", 240, 40),
+        ("warm_up_seconds = 2\nmax_warm_up_seconds = 8\n", 8, 8),
+    ],
+)
+def test_how_long_a_bridge_is_warmed_up(durations: str, longest: float, expected: float) -> None:
+    found = _experiment(TEXT + "[durations]\n" + durations).durations
+    assert (found.longest_warm_up_seconds(), found.expected_warm_up_seconds()) == (longest, expected)
+
+
+def test_a_longest_warm_up_below_the_least_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_warm_up_seconds = 5 is below warm_up_seconds = 10"):
+        _experiment(TEXT + "[durations]\nmax_warm_up_seconds = 5\n")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jvbtune.cli import progress as module
 from jvbtune.cli.progress import Progress
+from jvbtune.sweep import pace as module
 from jvbtune.sweep.experiment import Experiment
 from jvbtune.sweep.plan import Plan, estimate_seconds, estimate_trials, make_plan
 from jvbtune.toml import parse_toml

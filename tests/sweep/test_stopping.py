@@ -72,7 +72,7 @@ def test_the_looks_share_the_error_and_a_verdict_is_that_of_its_look() -> None:
     frame = trials(3, effect=1.3, **QUIET)
     (alone,), (early,) = compare_settings(frame), compare_settings(frame, level=early_level(8))
     for one, other in zip(alone.comparisons, early.comparisons, strict=True):
-        assert other.adjusted_p == pytest.approx(min(1.0, one.adjusted_p * SIGNIFICANT / early_level(8)))
+        assert other.adjusted_p_value == pytest.approx(min(1.0, one.adjusted_p_value * SIGNIFICANT / early_level(8)))
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from jvbtune.protocol.codec import build
+from jvbtune.protocol.samples import BridgeSample, CoreTimes, LoadScope, Sample, SocketMemory
 from jvbtune.sweep.window import in_window, per_second, summarise
 
 
-def _sample(second: float, **overrides: Any) -> dict[str, Any]:
+def _sample(second: float, **overrides: Any) -> Sample:
     sample: dict[str, Any] = {
         "t_unix": 1000.0 + second,
         "t_mono": 50.0 + second,
@@ -44,7 +47,16 @@ def _sample(second: float, **overrides: Any) -> dict[str, Any]:
         "gc": {"young_count": int(second), "young_seconds": 0.01 * second},
         "cgroup": {"nr_periods": int(10 * second), "nr_throttled": int(second), "throttled_s": 0.0},
     }
-    return sample | overrides
+    return replace(build(Sample, sample), **overrides)
+
+
+def _bridge(sample: Sample, **changes: Any) -> BridgeSample:
+    assert sample.bridge is not None
+    return replace(sample.bridge, **changes)
+
+
+def _core(sample: Sample, cpu: int, **changes: float) -> list[CoreTimes]:
+    return [replace(core, **changes) if core.cpu == cpu else core for core in sample.cores]
 
 
 def test_rates_over_the_window() -> None:
@@ -72,20 +84,19 @@ def test_rates_over_the_window() -> None:
 def test_only_the_samples_of_the_window_on_the_controllers_clock() -> None:
     samples = [_sample(second) for second in range(10)]
     inside = in_window(samples, 1000.0, 1003.0, clock_offset_seconds=2.0)
-    assert [s["t_unix"] for s in inside] == [1002.0, 1003.0, 1004.0, 1005.0]
+    assert [s.t_unix for s in inside] == [1002.0, 1003.0, 1004.0, 1005.0]
 
 
 def test_a_restarted_bridge_is_seen_and_has_no_cpu() -> None:
-    other = _sample(3)["bridge"] | {"pid": 8}
-    fields = summarise([_sample(0), _sample(3, bridge=other)])
+    fields = summarise([_sample(0), _sample(3, bridge=_bridge(_sample(3), pid=8))])
     assert fields["bridge_restarted"] is True
     assert "cpu_cores" not in fields
 
 
 def test_a_socket_that_was_opened_later_is_not_counted() -> None:
     late = _sample(3)
-    late["sockets"].append({"inode": 3, "port": 10000, "drops": 1000, "rcvbuf_bytes": 1})
-    fields = summarise([_sample(0), late])
+    later = SocketMemory(inode=3, port=10000, drops=1000, rcvbuf_bytes=1)
+    fields = summarise([_sample(0), replace(late, sockets=[*late.sockets, later])])
     assert fields["socket_drops"] == 9
     assert fields["socket_rcvbuf_bytes"] == 425984
 
@@ -99,38 +110,52 @@ def test_a_socket_that_was_opened_later_is_not_counted() -> None:
         ([_sample(1), _sample(2, bridge=None)], "process was not there"),
     ],
 )
-def test_what_cannot_be_a_rate_is_refused(samples: list[dict[str, Any]], why: str) -> None:
+def test_what_cannot_be_a_rate_is_refused(samples: list[Sample], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         summarise(samples)
 
 
 def test_series_have_one_value_an_interval_and_leave_restarts_out() -> None:
     samples = [_sample(second) for second in range(5)]
-    samples[3]["bridge"] = None
+    samples[3] = replace(samples[3], bridge=None)
     series = per_second(samples)
     assert series["t_unix"] == [1001.0, 1002.0]
     assert series["cpu_cores"] == pytest.approx([0.5, 0.5])
 
 
 def test_other_processes_count_where_the_bridge_may_run_and_nowhere_else() -> None:
-    samples = [_sample(second) for second in range(11)]
-    for sample in samples:
-        sample["bridge"]["cpus"] = [1]
-        sample["cores"][1]["idle_s"] -= 0.7 * (sample["t_unix"] - 1000)
+    samples = [
+        replace(
+            _sample(second),
+            bridge=_bridge(_sample(second), cpus=[1]),
+            cores=_core(_sample(second), 1, idle_s=0.78 * second - 0.7 * second),
+        )
+        for second in range(11)
+    ]
     assert summarise(samples)["tenants_cpu_ratio"] == pytest.approx(0.4)
-    del samples[-1]["bridge"]["cpus"]
+    samples[-1] = replace(samples[-1], bridge=_bridge(samples[-1], cpus=[]))
     assert "tenants_cpu_ratio" not in summarise(samples)
 
 
 def test_softirq_and_steal_keep_the_bridges_cores_busy_and_a_quota_is_no_core() -> None:
     """As with a network card: a tenth of a core each of softirq and steal beside a bridge at half of its one core."""
-    samples = [_sample(second) for second in range(11)]
-    for sample in samples:
-        second = sample["t_unix"] - 1000
-        sample["bridge"]["cpus"] = [0]
-        sample["cores"][0] |= {"idle_s": 0.3 * second, "iowait_s": 0.0, "steal_s": 0.1 * second}
-        sample["cores"][0] |= {"softirq_s": 0.1 * second, "user_s": 0.5 * second}
+    samples = [
+        replace(
+            _sample(second),
+            bridge=_bridge(_sample(second), cpus=[0]),
+            cores=_core(
+                _sample(second),
+                0,
+                idle_s=0.3 * second,
+                iowait_s=0.0,
+                steal_s=0.1 * second,
+                softirq_s=0.1 * second,
+                user_s=0.5 * second,
+            ),
+        )
+        for second in range(11)
+    ]
     assert summarise(samples)["busy_ratio"] == pytest.approx(0.7)
-    for sample in samples:
-        sample["bridge"]["load_scope"] = {"scope": "quota", "cores": 1.0, "quota_s": 0.1, "cpus": [0]}
+    quota = LoadScope("quota", 1.0, quota_s=0.1, cpus=[0])
+    samples = [replace(sample, bridge=_bridge(sample, load_scope=quota)) for sample in samples]
     assert "busy_ratio" not in summarise(samples)

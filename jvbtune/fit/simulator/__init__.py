@@ -4,7 +4,7 @@ Shapes are those of real bridges (see ``host.py``); the truth is solved exactly,
 simulated one.
 """
 
-from jvbtune.fit.simulator.host import Mix, SimulatedHost
+from jvbtune.fit.simulator.host import SimulatedHost, SimulatedMix
 from jvbtune.fit.simulator.trials import Design, Disturbance, simulate
 
-__all__ = ["Design", "Disturbance", "Mix", "SimulatedHost", "simulate"]
+__all__ = ["Design", "Disturbance", "SimulatedHost", "SimulatedMix", "simulate"]

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mix:
+class SimulatedMix:
     """Of one packet rate: the shares of in, out and relay, which sum to 1, and packets a second of an endpoint."""
 
     in_share: float = 0.2
@@ -35,8 +35,8 @@ class Mix:
 
 
 #: Conferences of 3 with 2 senders of 50 pps, and of 10 with one.
-SMALL = Mix(1 / 3, 2 / 3, endpoint_pps=100.0)
-LISTENERS = Mix(0.1, 0.9, endpoint_pps=50.0)
+SMALL = SimulatedMix(1 / 3, 2 / 3, endpoint_pps=100.0)
+LISTENERS = SimulatedMix(0.1, 0.9, endpoint_pps=50.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SimulatedHost:
     rmem_max_bytes: int = 4_194_304  #: on arrival; the default of kernel 6.18
     netdev_max_backlog: int = 1000  #: packets of a burst that wait for one CPU's softirq; the kernel's default
 
-    def cpu_cores(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
+    def cpu_cores(self, pps: Floats, mix: SimulatedMix = SimulatedMix(), factor: Floats | float = 1.0) -> Floats:
         """CPU that the bridge would need; may exceed ``cores``. ``factor``: what is special to a restart."""
         cost = mix.in_share * self.in_us + mix.out_share * self.out_us + mix.relay_share * self.relay_us
         cost += self.endpoint_us / mix.endpoint_pps
@@ -73,22 +73,22 @@ class SimulatedHost:
         wake = self.wake_cores * (1 - np.exp(-work / self.wake_scale_cores))
         return np.asarray(factor * (self.idle_cores + wake + work * (1 + self.curvature * work / self.cores)))
 
-    def rx_ratio(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
+    def rx_ratio(self, pps: Floats, mix: SimulatedMix = SimulatedMix(), factor: Floats | float = 1.0) -> Floats:
         return np.asarray(factor * (0.01 + np.asarray(pps) * (mix.in_share + mix.relay_share / 2) * self.rx_us * 1e-6))
 
-    def load_ratio(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
+    def load_ratio(self, pps: Floats, mix: SimulatedMix = SimulatedMix(), factor: Floats | float = 1.0) -> Floats:
         """ρ: of whatever is scarcer, cores or the receiving thread."""
         return np.asarray(np.maximum(self.cpu_cores(pps, mix, factor) / self.cores, self.rx_ratio(pps, mix, factor)))
 
-    def saturation_pps(self, mix: Mix = Mix(), factor: float = 1.0) -> float:
+    def saturation_pps(self, mix: SimulatedMix = SimulatedMix(), factor: float = 1.0) -> float:
         return _solve(lambda pps: float(self.load_ratio(np.array([pps]), mix, factor)[0]), 1.0)
 
-    def delay_p99_ms(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
+    def delay_p99_ms(self, pps: Floats, mix: SimulatedMix = SimulatedMix(), factor: Floats | float = 1.0) -> Floats:
         rho = np.minimum(self.load_ratio(pps, mix, factor), 0.9999)
         queue = self.base_delay_ms + self.delay_per_load_ms * rho + self.queue_delay_ms * rho / (1 - rho)
         return np.asarray(np.minimum(queue, self.full_delay_ms))
 
-    def loss_ratio(self, pps: Floats, mix: Mix = Mix(), factor: Floats | float = 1.0) -> Floats:
+    def loss_ratio(self, pps: Floats, mix: SimulatedMix = SimulatedMix(), factor: Floats | float = 1.0) -> Floats:
         pps = np.asarray(pps, dtype=np.float64)
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), pps.shape)
         saturation = {value: self.saturation_pps(mix, float(value)) for value in np.unique(factors)}
@@ -100,7 +100,7 @@ class SimulatedHost:
     def gc_ratio(self, pps: Floats) -> Floats:
         return np.asarray(pps) / 1000 * self.gc_per_kpps
 
-    def truth(self, limits: Limits, mix: Mix = Mix(), factor: float = 1.0) -> dict[str, float]:
+    def truth(self, limits: Limits, mix: SimulatedMix = SimulatedMix(), factor: float = 1.0) -> dict[str, float]:
         """Packet rate at which each limit is met, by name; the max packet rate is the least of them.
 
         ``factor``: of a restart that is not of average luck.

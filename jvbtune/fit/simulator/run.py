@@ -14,8 +14,10 @@ from jvbtune.fit.limits import Limits
 from jvbtune.fit.simulator.host import SimulatedHost
 from jvbtune.fit.simulator.samples import SampleNoise, simulate_samples
 from jvbtune.fit.simulator.trials import Design, Disturbance, simulate
-from jvbtune.fit.steady import assess
+from jvbtune.protocol.samples import Sample
 from jvbtune.store import Run, RunWriter, create_run
+from jvbtune.trials.judge import REASONS, Invalid, Why, fields_of
+from jvbtune.trials.steady import assess
 
 
 def write_run(
@@ -51,14 +53,14 @@ def write_run(
     return run
 
 
-def _as_sampled(row: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _as_sampled(row: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
     """What the samples say of CPU, and whether they are steady: as of a measured trial."""
-    bridge = [sample["bridge"] for sample in samples]
-    cpu = np.diff([one["cpu_user_s"] + one["cpu_sys_s"] for one in bridge])
-    receiving = np.diff([one["rx_thread_cpu_s"] for one in bridge])
+    bridge = [sample.bridge for sample in samples if sample.bridge is not None]
+    cpu = np.diff([one.cpu_user_s + one.cpu_sys_s for one in bridge])
+    receiving = np.diff([one.rx_thread_cpu_s or 0.0 for one in bridge])
     fields: dict[str, Any] = {"cpu_cores": float(cpu.mean()), "rx_thread_ratio": float(receiving.mean())}
     steadiness = assess({"cpu_cores": cpu.tolist(), "rx_thread_ratio": receiving.tolist()})
     if row["kind"] == "steady" and not steadiness.steady:
-        because = [*row["invalid_because"], "unsteady: " + "; ".join(steadiness.reasons)]
-        fields |= {"valid": False, "invalid_because": because}
+        unsteady = fields_of([Invalid(Why.UNSTEADY, "unsteady: " + "; ".join(steadiness.reasons))])
+        fields |= {"valid": False, **{name: [*row[name], *unsteady[name]] for name in REASONS}}
     return fields

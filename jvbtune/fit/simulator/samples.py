@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jvbtune.protocol.samples import BridgeSample, Collections, CoreTimes, Sample, SocketMemory, Softnet
+
 
 @dataclass(frozen=True)
 class SampleNoise:
@@ -29,7 +31,7 @@ def simulate_samples(
     *,
     started_unix: float,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[Sample]:
     """``duration_s`` + 1 samples whose differences give the row's means, but for the noise of ``noise``."""
     rng = np.random.default_rng(seed)
     seconds = round(float(row["duration_s"]))
@@ -47,53 +49,46 @@ def simulate_samples(
     pauses = _running((rng.random(seconds) < 1 / noise.pause_every_seconds) * noise.pause_ms / 1000)
     buffer = int(row.get("socket_rcvbuf_bytes") or 425_984)
     return [
-        {
-            "t_unix": started_unix + noise.clock_offset_seconds + i,
-            "t_mono": 1000.0 + i,
-            "seq": i,
-            "late_ms": 0.1,
-            "agent_cpu_seconds": 0.004 * i,
-            "bridge": {
-                "pid": 4242,
-                "start_ticks": 100,
-                "cpu_user_s": round(0.6 * cpu[i], 6),
-                "cpu_sys_s": round(0.4 * cpu[i], 6),
-                "rx_thread_cpu_s": round(rx[i], 6),
-                "nr_threads": 60,
-            },
-            "cores": [
-                {
-                    "cpu": core,
-                    "user_s": round(0.6 * cpu[i] / cores, 6),
-                    "nice_s": 0.0,
-                    "system_s": round(0.35 * cpu[i] / cores, 6),
-                    "idle_s": round(max(0.0, i - cpu[i] / cores - steal[i]), 6),
-                    "iowait_s": 0.0,
-                    "irq_s": 0.0,
-                    "softirq_s": round(0.05 * cpu[i] / cores, 6),
-                    "steal_s": round(steal[i], 6),
-                }
+        Sample(
+            t_unix=started_unix + noise.clock_offset_seconds + i,
+            t_mono=1000.0 + i,
+            seq=i,
+            late_ms=0.1,
+            agent_cpu_seconds=0.004 * i,
+            bridge=BridgeSample(
+                pid=4242,
+                start_ticks=100,
+                cpu_user_s=round(0.6 * cpu[i], 6),
+                cpu_sys_s=round(0.4 * cpu[i], 6),
+                rx_thread_cpu_s=round(rx[i], 6),
+                nr_threads=60,
+            ),
+            cores=[
+                CoreTimes(
+                    cpu=core,
+                    user_s=round(0.6 * cpu[i] / cores, 6),
+                    system_s=round(0.35 * cpu[i] / cores, 6),
+                    idle_s=round(max(0.0, i - cpu[i] / cores - steal[i]), 6),
+                    softirq_s=round(0.05 * cpu[i] / cores, 6),
+                    steal_s=round(steal[i], 6),
+                )
                 for core in range(cores)
             ],
-            "udp": {
+            udp={
                 "InDatagrams": int(packets_in[i]),
                 "OutDatagrams": int(packets_out[i]),
                 "RcvbufErrors": int(drops[i]),
                 "SndbufErrors": 0,
                 "MemErrors": 0,
             },
-            "softnet": [{"cpu": 0, "processed": int(packets_in[i]), "dropped": 0, "squeezed": 0}],
-            "sockets": [
-                {"port": noise.port, "inode": 1, "rmem_bytes": 0, "rcvbuf_bytes": buffer, "drops": int(drops[i])}
-            ],
-            "interfaces": {},
-            "gc": {
-                "young_count": int(np.count_nonzero(np.diff(pauses[: i + 1]))),
-                "young_seconds": round(pauses[i], 6),
-            },
-            "cgroup": {},
-            "load": [0.5, 0.5, 0.5],
-        }
+            softnet=[Softnet(cpu=0, processed=int(packets_in[i]))],
+            sockets=[SocketMemory(port=noise.port, inode=1, rcvbuf_bytes=buffer, drops=int(drops[i]))],
+            gc=Collections(
+                young_count=int(np.count_nonzero(np.diff(pauses[: i + 1]))),
+                young_seconds=round(pauses[i], 6),
+            ),
+            load=[0.5, 0.5, 0.5],
+        )
         for i in range(seconds + 1)
     ]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jvbtune.fit.simulator.host import Mix, SimulatedHost
-from jvbtune.fit.validity import judge
-from jvbtune.store.rows import TRIAL_SCHEMA
+from jvbtune.fit.simulator.host import SimulatedHost, SimulatedMix
+from jvbtune.trials.columns import TRIAL_SCHEMA
+from jvbtune.trials.judge import fields_of, judge
 
 RMEM_MAX = "net.core.rmem_max"
 #: Loads of other shapes, whose packets may be dearer, stay below those of the main one.
@@ -31,12 +31,12 @@ class Design:
     blocks: int = 4
     #: step -> settings; ``baseline`` first
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"baseline": {}})
-    mix: Mix = field(default_factory=Mix)
+    mix: SimulatedMix = field(default_factory=SimulatedMix)
     duration_seconds: float = 60.0
     burst_packets: int = 0  #: aligned, over all senders; 0: no burst trial
     burst_pps: float = 10_000.0
     #: Further shapes of conferences, by name: each at two of the packet rates, less high, in every step.
-    other_mixes: Mapping[str, Mix] = field(default_factory=dict)
+    other_mixes: Mapping[str, SimulatedMix] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def simulate(
     for order, row in enumerate(rows):
         row |= {"run_id": f"simulated-{seed}", "host": name, "order": order, "cores": host.cores}
         row["trial"] = f"b{row['block']}-{row['step']}-{order}"
-        row["invalid_because"] = judge(row)
-        row["valid"] = not row["invalid_because"]
+        row.update(fields_of(judge(row)))
     columns = {column: [row.get(column) for row in rows] for column in TRIAL_SCHEMA}
     return pl.DataFrame(columns, schema=TRIAL_SCHEMA, strict=False)
 

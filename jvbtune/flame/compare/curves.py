@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy import special
+import scipy
 
 from jvbtune.flame.compare.significance import benjamini_hochberg
 from jvbtune.flame.model import Bool, Float64
@@ -146,7 +146,7 @@ def _described(coefficients: Float64, covariance: Float64, freedom: Float64, top
     a, b, c = coefficients.T
     cores = np.exp(a)
     zero, one = np.zeros_like(a), np.ones_like(a)
-    quantile = special.stdtrit(freedom, 1 - level / 2)
+    quantile = scipy.special.stdtrit(freedom, 1 - level / 2)
 
     def around(value: Float64, *gradient: Float64) -> tuple[Float64, Float64, Float64]:
         g = np.stack(gradient, axis=1)
@@ -155,7 +155,7 @@ def _described(coefficients: Float64, covariance: Float64, freedom: Float64, top
 
     us, ns = 1e6 * cores / top_pps, 1e9 * 1e3 * cores / top_pps**2
     bend = b * b - b + 2 * c
-    p_value = 2 * special.stdtr(freedom, -np.abs(b - 1) / np.sqrt(covariance[:, 1, 1]))
+    p_value = 2 * scipy.special.stdtr(freedom, -np.abs(b - 1) / np.sqrt(covariance[:, 1, 1]))
     return Curves(
         cores,
         *around(b, zero, one, zero),

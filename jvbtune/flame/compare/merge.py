@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from jvbtune.errors import UsageError
+from jvbtune.flame.compare import samples
 from jvbtune.flame.compare.drift import drifts
+from jvbtune.flame.compare.judge import Judge, moments_of, why_untested
+from jvbtune.flame.compare.likeness import likeness
 from jvbtune.flame.compare.normalise import exposures, normalisations, refuse_unlike
 from jvbtune.flame.compare.order import Table, sort_stacks
-from jvbtune.flame.compare.significance import Sliced, judge_poisson, judge_slices, loan, worth_testing
 from jvbtune.flame.compare.trie import Trie, build, by_frame, outermost, totals
 from jvbtune.flame.model import (
-    Bool,
     Float64,
     FrameTable,
     Kind,
@@ -23,12 +23,8 @@ from jvbtune.flame.model import (
     Normalisation,
     Profile,
     Side,
-    Significance,
-    TestInfo,
     Tree,
 )
-
-Places = npt.NDArray[np.int64]
 
 LEVEL = 0.05
 
@@ -37,16 +33,6 @@ UNLIKELY_RATIO = 100.0
 
 #: Shares of the JIT compilers further apart than this are of JVMs that are not equally warm.
 UNLIKE_WARMTH = 0.05
-
-NOTE_SLICES = (
-    "The noise is that between the slices of each side, and rows lend each other what they have in common. Slices of "
-    "one capture follow one another in one JVM: what differs between restarts of the bridge is not in them, nor all of "
-    "what drifts slowly. Only captures after several restarts show that."
-)
-NOTE_POISSON = (
-    "For want of slices on both sides this is sampling noise alone (Poisson): a lower bound on the noise. What differs "
-    "between any two captures of the same program comes on top."
-)
 
 
 def merge(
@@ -68,12 +54,13 @@ def merge(
     if not 0 < level < 1:
         raise UsageError(f"a false-discovery rate lies between 0 and 1: {level:g}")
     named = [label_of(slices, labels[i] if labels else "", i) for i, slices in enumerate(sides)]
-    notes = refuse_unlike(named, [[profile.meta for profile in slices] for slices in sides], force=force)
+    forced = refuse_unlike(named, [[profile.meta for profile in slices] for slices in sides], force=force)
+    notes = list(forced)
     whole = tuple(side_of(slices, label) for slices, label in zip(sides, named, strict=True))
     permitted = normalisations(whole, normalise)
     if normalise is None and len(sides) > 1 and permitted[0].name == "samples":
         notes.append(
-            "Nothing says how long the captures were or what they did meanwhile: samples are compared as they are. "
+            "The length of the captures and their load are unknown: samples are compared as they are. "
             "--normalise share compares shares."
         )
     if permitted[0].name == "samples" and (apart := _apart(whole)) > UNLIKELY_RATIO:
@@ -85,6 +72,7 @@ def merge(
     trie = build(table)
     rows = iter(weighted)
     slice_self = tuple(np.stack([next(rows).by_stack(len(table)) for _ in slices]) for slices in sides)
+    whole = tuple(_with_unit(*each, permitted[0]) for each in zip(whole, slice_self, strict=True))
     self_ = np.zeros((len(sides), len(trie.frame)))
     total = np.empty_like(self_)
     for s, values in enumerate(slice_self):
@@ -98,7 +86,13 @@ def merge(
     if len(sides) == 2:
         notes += _drifting(trie, slice_self, whole, permitted[0])
     notes += _unequally_warm(trie, table, total)
-    judged = _Judge(trie, table, outer, slice_self, whole, permitted[0], level) if len(sides) == 2 else None
+    judged = None
+    if len(sides) == 2:
+        alike = likeness(whole)
+        notes += alike.notes
+        why = why_untested(sides, whole, named, forced, alike)
+        moments = moments_of(sides, whole, weighted, len(table))
+        judged = Judge(trie, table, outer, slice_self, whole, permitted[0], level, moments, alike, why)
     return Tree(
         frames=table.frames,
         frame=trie.frame,
@@ -109,14 +103,22 @@ def merge(
         total=total,
         sides=whole,
         normalisations=permitted,
-        table=FrameTable(table_self, table_total, judged.frames(table_total) if judged else None),
+        table=FrameTable(table_self, table_total, judged.frames(table_total) if judged and judged.tests else None),
         self_nodes=trie.end_node,
         slice_self=slice_self,
-        significance=judged.nodes(total) if judged else None,
+        moments=judged.moments if judged else (),
+        significance=judged.nodes(total) if judged and judged.tests else None,
         test=judged.info if judged else None,
         rules=tuple(rules),
         notes=tuple(notes),
     )
+
+
+def _with_unit(side: Side, slice_self: Float64, chosen: Normalisation) -> Side:
+    """The side with the weight of one effective sample, from the scatter of its slices where the file has none."""
+    if side.per_sample is not None:
+        return side
+    return replace(side, per_sample=samples.per_sample_of_scatter(list(slice_self), exposures(side, chosen)))
 
 
 def _unequally_warm(trie: Trie, table: Table, total: Float64) -> list[str]:
@@ -140,7 +142,7 @@ def _drifting(trie: Trie, slice_self: Sequence[Float64], sides: Sequence[Side], 
     notes = []
     for side, values in zip(sides, slice_self, strict=True):
         by_leaf = np.stack([by_frame(row, frame, int(trie.frame.max()) + 1) for row in values])
-        if drifts(by_leaf / side.meta.units_per_sample, exposures(side, chosen)):
+        if side.per_sample and drifts(by_leaf / side.per_sample, exposures(side, chosen)):
             notes.append(
                 f"The slices of {side.meta.title} that follow one another are more alike than others: something drifts "
                 "(a JVM that still warms up?), and the noise is larger than these slices show."
@@ -190,98 +192,14 @@ def side_of(slices: Sequence[Profile], label: str) -> Side:
         cpu_seconds=_sum([meta.cpu_seconds for meta in metas]),
         extra=first.extra,
     )
-    return Side(whole, metas, tuple(profile.total for profile in slices))
+    moments = [samples.second_moments(profile) for profile in slices]
+    known = [one for one in moments if one is not None]
+    totals = tuple(profile.total for profile in slices)
+    unit = samples.per_sample(sum(totals), float(sum(one.sum() for one in known)))
+    return Side(whole, metas, totals, unit if len(known) == len(moments) else None)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
     """The sum, None where one part is not known."""
     known = [value for value in values if value is not None]
     return float(sum(known)) if len(known) == len(values) else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Judge:
-    """Tests the rows of a tree of two sides in the chosen normalisation."""
-
-    trie: Trie
-    table: Table
-    outer: Bool
-    slice_self: Sequence[Float64]
-    sides: Sequence[Side]
-    chosen: Normalisation
-    level: float
-
-    @property
-    def sliced(self) -> bool:
-        return all(len(side.slices) >= 2 for side in self.sides)
-
-    @property
-    def info(self) -> TestInfo:
-        if self.sliced:
-            return TestInfo("welch", self.level, self.chosen.name, NOTE_SLICES)
-        return TestInfo("poisson", self.level, self.chosen.name, NOTE_POISSON)
-
-    def nodes(self, total: Float64) -> Significance:
-        """Every node that has enough samples."""
-        chosen = np.flatnonzero(self._worth(total))
-        return self._judged(chosen, total, lambda sums: sums[self.trie.last[chosen]] - sums[self.trie.first[chosen]])
-
-    def frames(self, total: Float64) -> Significance:
-        """Every frame that has enough samples; a recursion counts once."""
-        worth = self._worth(total)
-        worth[0] = False  # the root is a node, and no frame of the program
-        chosen = np.flatnonzero(worth)
-        nodes = np.flatnonzero(self.outer & worth[self.trie.frame])
-        first, last, frame = self.trie.first[nodes], self.trie.last[nodes], self.trie.frame[nodes]
-        return self._judged(
-            chosen, total, lambda sums: by_frame(sums[last] - sums[first], frame, len(self.table.frames))[chosen]
-        )
-
-    def _samples(self, values: Float64) -> list[Float64]:
-        return [row / side.meta.units_per_sample for row, side in zip(values, self.sides, strict=True)]
-
-    def _worth(self, total: Float64) -> Bool:
-        return worth_testing(self._samples(total), [side.total / side.meta.units_per_sample for side in self.sides])
-
-    def _judged(self, rows: Places, total: Float64, of_stacks: Callable[[Float64], Float64]) -> Significance:
-        """Tests ``rows``; ``of_stacks`` gives their values from the running sums of values by stack.
-
-        Rows that the very same stacks go through, as along a chain of callers, are one test.
-        """
-        factors = [f * s.meta.units_per_sample for f, s in zip(self.chosen.factors, self.sides, strict=True)]
-        size = total.shape[1]
-        if not len(rows) or min(factors) <= 0:
-            return _spread(None, rows, rows, size)
-        marks = np.random.default_rng(0).random(len(self.table))
-        _, once, same = np.unique(of_stacks(_running(marks)).round(9), return_index=True, return_inverse=True)
-        if not self.sliced:
-            wholes = [side.total / side.meta.units_per_sample for side in self.sides]
-            found = judge_poisson(self._samples(total[:, rows[once]]), wholes, factors, self.level)
-            return _spread(found, rows, same, size)
-        sides = []
-        for side, values, factor in zip(self.sides, self.slice_self, factors, strict=True):
-            per_sample = side.meta.units_per_sample
-            counts = np.stack([of_stacks(_running(row))[once] for row in values]) / per_sample
-            wholes_of = np.array(side.slice_totals) / per_sample
-            sides.append(Sliced(counts, wholes_of, exposures(side, self.chosen), factor, self.chosen.name == "share"))
-        return _spread(judge_slices(sides, [loan(side) for side in sides], self.level), rows, same, size)
-
-
-def _running(values: Float64) -> Float64:
-    return np.concatenate([[0.0], np.cumsum(values)])
-
-
-def _spread(found: Significance | None, rows: Places, outcome: Places, size: int) -> Significance:
-    """Outcomes among all rows: row ``rows[i]`` has ``outcome[i]``, the others were not tested."""
-
-    def wide(values: Float64 | None) -> Float64:
-        out = np.full(size, np.nan)
-        if values is not None:
-            out[rows] = values[outcome]
-        return out
-
-    significant = np.zeros(size, dtype=bool)
-    if found is None:
-        return Significance(wide(None), wide(None), significant, wide(None), wide(None))
-    significant[rows] = found.significant[outcome]
-    return Significance(wide(found.p_value), wide(found.q_value), significant, wide(found.low), wide(found.high))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jvbtune.errors import UsageError
+from jvbtune.flame.compare.facts import sampled_ratio
 from jvbtune.flame.model import Float64, Meta, Normalisation, Side
 
 NAMES = ("samples", "seconds", "share", "packets")
@@ -138,6 +139,17 @@ def _of_what(sides: Sequence[Side]) -> str:
     return {"wall": "wall-clock", "lock": "waiting"}.get(events.pop() or "", "CPU") if len(events) == 1 else "CPU"
 
 
+def seconds_per_count(sides: Sequence[Side]) -> list[float]:
+    """Seconds of each side's CPU that one count stands for, by its metadata; 0 if that is not known.
+
+    A profiler takes fewer samples than it should of threads that run for a short time. So a count is its part of the
+    CPU time that the kernel says the process used, if that is known for all sides; else one interval.
+    """
+    if all(sampled_ratio(side) for side in sides):
+        return [(side.meta.cpu_seconds or 0.0) / side.total for side in sides]
+    return [side.meta.seconds_per_unit or 0.0 for side in sides]
+
+
 def _packets(sides: Sequence[Side]) -> Normalisation | str:
     lacking = _lacking(sides, lambda meta: meta.packets)
     if lacking:
@@ -148,7 +160,7 @@ def _packets(sides: Sequence[Side]) -> Normalisation | str:
     missing = _time(sides)
     if missing:
         return missing
-    factors = [1e6 * (side.meta.seconds_per_unit or 0) / count for side, count in zip(sides, packets, strict=True)]
+    factors = [1e6 * seconds / count for seconds, count in zip(seconds_per_count(sides), packets, strict=True)]
     what = "CPU" if _of_what(sides) == "CPU" else f"{_of_what(sides)} time"
     return Normalisation("packets", f"µs of {what} per packet", tuple(factors))
 
@@ -158,7 +170,7 @@ def _seconds(sides: Sequence[Side]) -> Normalisation | str:
     if missing:
         return missing
     unit = f"{_of_what(sides)} seconds"
-    factors = [side.meta.seconds_per_unit or 0.0 for side in sides]
+    factors = seconds_per_count(sides)
     lengths = [side.meta.seconds or 0.0 for side in sides]
     if min(lengths) > 0 and max(lengths) > (1 + SAME_LENGTH) * min(lengths):
         unit += " per second"

@@ -44,10 +44,15 @@ class Weighted:
 
     stack: Int64
     counts: npt.NDArray[np.float64]
+    used: npt.NDArray[np.bool_]  # the profile's rows that are in ``stack``
 
     def by_stack(self, stacks: int) -> npt.NDArray[np.float64]:
         """Counts of all stacks of the table."""
         return np.bincount(self.stack, weights=self.counts, minlength=stacks).astype(np.float64)
+
+    def of_rows(self, values: npt.NDArray[np.float64], stacks: int) -> npt.NDArray[np.float64]:
+        """Sums by stack of further values of the profile's rows."""
+        return np.bincount(self.stack, weights=values[self.used], minlength=stacks).astype(np.float64)
 
 
 def sort_stacks(profiles: Sequence[Profile]) -> tuple[Table, list[Weighted]]:
@@ -60,9 +65,10 @@ def sort_stacks(profiles: Sequence[Profile]) -> tuple[Table, list[Weighted]]:
     sizes = np.cumsum([0, *(len(table) for table in tables)])
     first = {id(table): int(size) for table, size in zip(tables, sizes, strict=False)}
 
-    rows, counts = [], []  # only what is used is sorted
+    rows, counts, uses = [], [], []  # only what is used is sorted
     for profile in profiles:
         used = profile.counts != 0
+        uses.append(used)
         rows.append(profile.stack[used].astype(np.int64) + first[id(profile.stacks)])
         counts.append(profile.counts[used])
     stack, which = np.unique(np.concatenate(rows), return_inverse=True)
@@ -70,7 +76,7 @@ def sort_stacks(profiles: Sequence[Profile]) -> tuple[Table, list[Weighted]]:
     one = np.empty(int(rank.max()) + 1 if len(rank) else 0, dtype=np.int64)
     one[rank] = stack
     parts = np.split(rank[which], np.cumsum([len(part) for part in counts])[:-1])
-    weighted = [Weighted(row, part) for row, part in zip(parts, counts, strict=True)]
+    weighted = [Weighted(*each) for each in zip(parts, counts, uses, strict=True)]
     return Table(frames, flat, starts[one], lengths[one]), weighted
 
 

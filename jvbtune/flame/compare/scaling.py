@@ -16,7 +16,7 @@ import numpy as np
 from jvbtune.errors import UsageError
 from jvbtune.flame.compare.curves import ASSUMED, Curves, Points, fit
 from jvbtune.flame.compare.merge import LEVEL, merge, side_of
-from jvbtune.flame.compare.normalise import normalisations
+from jvbtune.flame.compare.normalise import normalisations, seconds_per_count
 from jvbtune.flame.compare.trie import by_frame, outermost
 from jvbtune.flame.model import Float64, FrameTable, Int64, Kind, Meta, Profile, Tree
 
@@ -88,7 +88,7 @@ def scaling(
             hint='Sweep with captures at more packet rates: [profile] at = ["all"].',
         )
     marks = outermost(every.frame, every.subtree)
-    per_sample = np.array([side.meta.units_per_sample for side in every.sides])
+    per_sample = np.array([side.per_sample or side.meta.units_per_sample for side in every.sides])
 
     def points(rows: Rows) -> Points:
         slices = [rows.of(every, values) / unit for values, unit in zip(every.slice_self, per_sample, strict=True)]
@@ -154,7 +154,7 @@ def _exposures(tree: Tree) -> tuple[Float64, Float64, Float64]:
     return (
         np.array([meta.packet_rate_pps or 0.0 for meta in metas]),
         np.array([meta.seconds or 0.0 for meta in metas]),
-        np.array([meta.seconds_per_unit or 0.0 for meta in metas]),
+        np.array(seconds_per_count(tree.sides)),
     )
 
 

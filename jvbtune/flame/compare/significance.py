@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from jvbtune.flame.model import Bool, Float64, Significance
 
@@ -83,7 +83,7 @@ def loan(side: Sliced) -> Loan:
     if not side.of_share and whole > 0:
         square = float(squared_error(side.wholes[:, None], side.exposure)[0])
         common = max(0.0, square - whole) / whole**2
-        bound = max(0.0, square * d / float(special.chdtri(d, 0.9)) - whole) / whole**2
+        bound = max(0.0, square * d / float(scipy.special.chdtri(d, 0.9)) - whole) / whole**2
     total = side.counts.sum(axis=0)
     use = (total >= PRIOR_SAMPLES * len(side.counts)) & (total < 0.5 * whole)
     if int(use.sum()) < PRIOR_ROWS or side.wholes.min() <= 0:
@@ -92,7 +92,7 @@ def loan(side: Sliced) -> Loan:
     ratio = squared_error(side.counts[:, use], side.wholes / whole) / size
     excess, relative = _trend(size, ratio)
     logs = np.log(np.maximum(ratio / (excess + relative * size), 1e-3))
-    spread = float(logs.var(ddof=1)) - float(special.polygamma(1, d / 2))
+    spread = float(logs.var(ddof=1)) - float(scipy.special.polygamma(1, d / 2))
     freedom = LARGEST_LOAN if spread <= 0 else min(LARGEST_LOAN, 2 * _inverse_trigamma(spread))
     return Loan(excess, relative, freedom, common, bound)
 
@@ -118,16 +118,18 @@ def _inverse_trigamma(value: float) -> float:
     """Newton's method of Smyth 2004, appendix."""
     x = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(special.polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
+        trigamma = float(scipy.special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, x))
         x += step
         if -step / x < 1e-8:
             break
     return x
 
 
-def judge_slices(sides: Sequence[Sliced], loans: Sequence[Loan], level: float) -> Significance:
-    """Two sides with at least two slices each."""
+def judge_slices(
+    sides: Sequence[Sliced], loans: Sequence[Loan], level: float, allowed: Float64 | float = 0.0
+) -> Significance:
+    """Two sides with at least two slices each. ``allowed``: the relative difference by row that is none."""
     totals = [side.counts.sum(axis=0) for side in sides]
     delta = sides[1].factor * totals[1] - sides[0].factor * totals[0]
     # What a side would count if there were no difference: a frame of one side only has noise on the other too.
@@ -143,7 +145,7 @@ def judge_slices(sides: Sequence[Sliced], loans: Sequence[Loan], level: float) -
         weight.append(lent.freedom * (alone / np.maximum(alone + bound, 1e-300)) ** 2)
     tested = worth_testing(totals, [float(side.wholes.sum()) for side in sides]) & (prior[0] + prior[1] > 0)
     freedom = sum(side.freedom for side in sides)
-    outlier = special.fdtri(freedom, max(1.0, min(lent.freedom for lent in loans)), OUTLIER)
+    outlier = scipy.special.fdtri(freedom, max(1.0, min(lent.freedom for lent in loans)), OUTLIER)
     outlying = own[0] + own[1] > outlier * (prior[0] + prior[1])
     squares, freedoms = [], []
     for side, mine, lent_square, lent_weight in zip(sides, own, prior, weight, strict=True):
@@ -155,8 +157,10 @@ def judge_slices(sides: Sequence[Sliced], loans: Sequence[Loan], level: float) -
     square = np.where(tested, square, 1.0)
     welch = square**2 / np.maximum(squares[0] ** 2 / freedoms[0] + squares[1] ** 2 / freedoms[1], 1e-300)
     welch = np.where(tested, welch, 1.0)
-    p_value = np.where(tested, 2 * special.stdtr(welch, -np.abs(delta) / np.sqrt(square)), np.nan)
-    half = np.where(tested, special.stdtrit(welch, 1 - level / 2) * np.sqrt(square), np.nan)
+    margin = allowed * np.minimum(sides[0].factor * totals[0], sides[1].factor * totals[1])
+    beyond = np.maximum(0.0, np.abs(delta) - margin)
+    p_value = np.where(tested, 2 * scipy.special.stdtr(welch, -beyond / np.sqrt(square)), np.nan)
+    half = np.where(tested, scipy.special.stdtrit(welch, 1 - level / 2) * np.sqrt(square) + margin, np.nan)
     return _judged(p_value, delta, half, level)
 
 
@@ -168,19 +172,30 @@ def worth_testing(totals: Sequence[Float64], wholes: Sequence[float]) -> Bool:
 
 
 def judge_poisson(
-    counts: Sequence[Float64], wholes: Sequence[float], factors: Sequence[float], level: float
+    counts: Sequence[Float64],
+    wholes: Sequence[float],
+    factors: Sequence[float],
+    level: float,
+    *,
+    weight: Float64 | float = 1.0,
+    allowed: Float64 | float = 0.0,
 ) -> Significance:
     """Two sums of samples, by sampling noise alone: given both sums, the second is binomial (Przyborowski and Wilenski,
-    1940; exact, two-sided by doubling)."""
-    a, b = counts
-    share = factors[0] / (factors[0] + factors[1])
-    upper = np.where(b > 0, special.betainc(np.maximum(b, 1e-9), a + 1, share), 1.0)
-    lower = np.where(a > 0, special.betainc(np.maximum(a, 1e-9), b + 1, 1 - share), 1.0)
-    tested = worth_testing(counts, wholes)
+    1940; exact, two-sided by doubling).
+
+    ``counts`` are in samples of their side's usual weight. ``weight``: how much heavier those of a row are, so that it
+    behaves like ``counts / weight`` samples (samples.py). ``allowed``: the relative difference by row that is none.
+    """
+    a, b = (side / weight for side in counts)
+    more, fewer = factors[0] * (1 + allowed), factors[0] / (1 + allowed)
+    upper = np.where(b > 0, scipy.special.betainc(np.maximum(b, 1e-9), a + 1, more / (more + factors[1])), 1.0)
+    lower = np.where(a > 0, scipy.special.betainc(np.maximum(a, 1e-9), b + 1, factors[1] / (fewer + factors[1])), 1.0)
+    tested = worth_testing(counts, wholes) & (a + b >= FEWEST_SAMPLES)
     p_value = np.where(tested, np.minimum(1.0, 2 * np.minimum(upper, lower)), np.nan)
-    error = np.sqrt(factors[0] ** 2 * a + factors[1] ** 2 * b)
-    half = np.where(tested, float(special.ndtri(1 - level / 2)) * error, np.nan)
-    return _judged(p_value, factors[1] * b - factors[0] * a, half, level)
+    error = np.sqrt(weight * (factors[0] ** 2 * counts[0] + factors[1] ** 2 * counts[1]))
+    margin = allowed * np.minimum(factors[0] * counts[0], factors[1] * counts[1])
+    half = np.where(tested, float(scipy.special.ndtri(1 - level / 2)) * error + margin, np.nan)
+    return _judged(p_value, factors[1] * counts[1] - factors[0] * counts[0], half, level)
 
 
 def _judged(p_value: Float64, delta: Float64, half: Float64, level: float) -> Significance:

@@ -124,13 +124,15 @@ def capture(
     interval_ns: float = 1e7,
     noise: Noise = Noise(),
     title: str = "",
+    lost: Float64 | None = None,
 ) -> list[Profile]:
-    """One profile a slice."""
+    """One profile a slice. ``lost``: by frame, the share of a leaf's samples that the profiler does not get."""
     rate = of.reference_pps if packet_rate_pps is None else packet_rate_pps
     cores = of.cores(rate)
     leaf = of.stacks.flat[of.stacks.offsets[1:] - 1]
     expected = cores * seconds / (interval_ns * 1e-9)
     factors = noise.factors(rng, slices, leaf, len(of.stacks.frames))
+    kept = 1.0 - lost[leaf] if lost is not None else 1.0
     meta = Meta(
         title=title,
         engine="async-profiler",
@@ -138,9 +140,15 @@ def capture(
         interval_ns=interval_ns,
         seconds=seconds,
         packets=rate * seconds,
-        cpu_seconds=float(cores.sum()) * seconds,
     )
-    return [profile(of.stacks, rng.poisson(expected * row), meta) for row in factors]
+    return [
+        profile(
+            of.stacks,
+            rng.poisson(expected * row * kept),
+            replace(meta, cpu_seconds=float((expected * row).sum()) * interval_ns * 1e-9),
+        )
+        for row in factors
+    ]
 
 
 def profile(stacks: Stacks, counts: Sequence[int] | Float64, meta: Meta) -> Profile:
@@ -148,3 +156,15 @@ def profile(stacks: Stacks, counts: Sequence[int] | Float64, meta: Meta) -> Prof
     seen = np.asarray(counts, dtype=np.float64)
     rows = np.flatnonzero(seen)
     return Profile(stacks, rows.astype(np.int32), seen[rows], np.full(len(rows), -1, dtype=np.int32), (), meta)
+
+
+def weighted(one: Profile, rng: np.random.Generator, *, mean: float, deviation: float, unit: str = "cycles") -> Profile:
+    """The same capture as an event's weights: each sample of a row adds a weight of its own, log-normal with a relative
+    standard ``deviation``; ``samples`` keeps the numbers."""
+    sigma = np.sqrt(np.log1p(deviation**2))
+    each = mean * np.exp(sigma * rng.normal(size=int(one.counts.sum())) - sigma**2 / 2)
+    row = np.repeat(np.arange(len(one.counts)), one.counts.astype(int))
+    weights = np.bincount(row, weights=np.maximum(1.0, each.round()), minlength=len(one.counts))
+    return replace(
+        one, counts=weights.astype(np.float64), samples=one.counts, meta=Meta(title=one.meta.title, unit=unit)
+    )

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | collapsed stacks (async-profiler, py-spy raw, stackcollapse, inferno) | yes | yes |
 | text of ``perf script`` | yes | |
-| JFR recordings (by ``java``) | yes | |
+| JFR recordings | yes | |
 | speedscope JSON | yes | yes |
 | pprof | yes | yes |
 | SVG | | yes |
@@ -22,6 +22,8 @@ import numpy as np
 
 from jvbtune.errors import FormatError, UsageError
 from jvbtune.flame.formats import collapsed, jfr, perf, pprof, speedscope
+from jvbtune.flame.formats.encodings import is_text
+from jvbtune.flame.formats.foreign import refuse_foreign
 from jvbtune.flame.formats.streams import Input, writing
 from jvbtune.flame.formats.table import Rows, StackTable
 from jvbtune.flame.model import Meta, Profile
@@ -65,17 +67,11 @@ def read(
 def _rows(stream: Input, table: StackTable, of_collapsed: collapsed.CollapsedReader, event: str | None) -> Rows:
     head = stream.peek()
     if head.startswith(jfr.MAGIC):
-        return jfr.read(stream, of_collapsed, event)
-    if head.startswith(b"PERFILE"):
-        hint = "Give the output of: perf script -i FILE"
-        raise FormatError("perf's own record, which only perf on that machine can read", file=stream.path, hint=hint)
-    start = head[:4096].lstrip()
-    if start.startswith(b"{"):
+        return jfr.read(stream, table, event)
+    refuse_foreign(head, stream.path)
+    if head[:4096].lstrip().startswith(b"{"):
         return speedscope.SpeedscopeReader(table).read(stream)
-    if start[:9].lower().startswith((b"<svg", b"<!doctype", b"<html", b"<?xml")):
-        hint = "Give the stacks that it was drawn from: collapsed stacks, JFR, perf script, speedscope or pprof."
-        raise FormatError("a picture or a page, not a profile", file=stream.path, hint=hint)
-    if any(byte < 9 for byte in head[:4096]):  # no text has these
+    if not is_text(head):
         return pprof.PprofReader(table, event).read(stream)
     if perf.looks_like(head):
         return perf.PerfReader(table, event).read(stream)
@@ -94,6 +90,7 @@ def together(profiles: Sequence[Profile]) -> Profile:
     threads = [np.array([*(labels[t] for t in p.threads), -1], dtype=np.int32)[p.thread] for p in profiles]
     intervals = {profile.meta.interval_ns for profile in profiles}
     meta = replace(first.meta, interval_ns=intervals.pop() if len(intervals) == 1 else None)
+    samples = [profile.samples for profile in profiles if profile.samples is not None]
     return Profile(
         first.stacks,
         np.concatenate([profile.stack for profile in profiles]),
@@ -101,6 +98,7 @@ def together(profiles: Sequence[Profile]) -> Profile:
         np.concatenate(threads),
         tuple(labels),
         meta,
+        np.concatenate(samples) if len(samples) == len(profiles) else None,
     )
 
 

@@ -3,7 +3,7 @@
 Written by async-profiler (with ``-a``: frames end in ``_[j] _[i] _[k] _[0] _[1]``; with ``-t``: the first frame is
 ``[thread name tid=N]``), py-spy (``--format raw``), Brendan Gregg's stackcollapse scripts, inferno, and jvbtune. Where
 perf's samples of a JVM were collapsed, the first frame is the thread's name too, and is taken for that; frames from an
-entry of the kernel on are the kernel's.
+entry of the kernel on are the kernel's. Lines that begin with ``#`` are comments (Austin's, for one).
 
 Large files are cut into names by a compiled loop where there is one (``native``); the code here reads the same, and
 whatever that loop declines. In it, a stack's frames are told apart only when it is new: the second file of a pair
@@ -30,7 +30,7 @@ from jvbtune.flame.names import with_suffix
 #: Bytes of stacks that are remembered as they stand, so that another file's are found without being taken apart.
 REMEMBERED_BYTES = 192 << 20
 
-_WEIGHT = re.compile(rb"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_WEIGHT = re.compile(rb"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _TWO_WEIGHTS = re.compile(rb".* \d+(?:\.\d+)? \d+(?:\.\d+)?\s*", re.DOTALL)
 _IN_WEIGHTS = b"0123456789.eE+-\r"
 
@@ -151,7 +151,7 @@ class CollapsedReader:
         with stream.pieces_ahead(b"\n") as pieces:
             for piece in pieces:
                 if line_number == 1:
-                    self._look_at_first(piece.splitlines(), stream)
+                    self._look_at_first([line for line in piece.splitlines() if line[:1] != b"#"], stream)
                     fast = self._fast_for(stream)
                 found = fast.count(piece) if fast else None
                 if found is None:
@@ -173,12 +173,12 @@ class CollapsedReader:
     def _fast_for(self, stream: Input) -> _Fast | None:
         if self._known.comm_first:  # which needs a look at every frame
             return None
-        if self._fast is None and stream.is_large and (library := native.library()):
+        if self._fast is None and (library := native.library_for(stream)):
             self._fast = _Fast(library, self.table, self.threads)
         return self._fast
 
     def _look_at_first(self, lines: list[bytes], stream: Input) -> None:
-        if all(map(_TWO_WEIGHTS.fullmatch, lines)):
+        if lines and all(map(_TWO_WEIGHTS.fullmatch, lines)):
             raise FormatError(
                 f"two weights a line, so this is a difference already: {shown(lines[0])}",
                 file=stream.path,
@@ -193,6 +193,8 @@ class CollapsedReader:
         """Takes in whole lines by the code here; gives their number."""
         lines = piece.removesuffix(b"\n").split(b"\n")
         try:
+            if piece.startswith(b"#") or b"\n#" in piece:
+                raise ValueError("comments")
             self._count(lines)
         except ValueError:
             self._count(_checked(lines, line_number, stream))
@@ -232,10 +234,12 @@ def write(profile: Profile, out: BinaryIO) -> None:
 
 
 def _checked(lines: list[bytes], first_line: int, stream: Input) -> list[bytes]:
-    """The lines without empty ones. Raises FormatError for the first that is malformed."""
+    """The lines without empty ones and comments. Raises FormatError for the first that is malformed."""
+    stacks = []
     for number, line in enumerate(lines, first_line):
-        if not line.strip():
+        if not line.strip() or line.startswith(b"#"):
             continue
+        stacks.append(line)
         stack, _, weight = line.rstrip(b"\r").rpartition(b" ")
         why = ""
         if not _WEIGHT.fullmatch(weight) or not math.isfinite(float(weight)):
@@ -246,4 +250,4 @@ def _checked(lines: list[bytes], first_line: int, stream: Input) -> list[bytes]:
             raise FormatError(
                 f"{why}: {shown(line)}", file=stream.path, line=number, hint="Each line is: frame;frame;frame weight"
             )
-    return [line for line in lines if line.strip()]
+    return stacks

@@ -2,7 +2,7 @@
 
 The format (perf-script(1)) is a block a sample, ended by a blank line: a header
 ``comm pid/tid [cpu] time: period event:``, then one indented line a frame, leaf first,
-``address symbol+0xoffset (module)``.
+``address symbol+0xoffset (module)``. Without call chains a sample is one line (``perf_lines``).
 
 This is the hottest loop of the package: a capture of a minute is a hundred megabytes. Where there is a compiled loop
 (``native``), it cuts blocks into frames; the code here reads the same, and what that loop declines. In it three things
@@ -14,19 +14,27 @@ parsed once; a frame is four bytes from there on, and a stack is their concatena
 from __future__ import annotations
 
 import gc
-import re
-from dataclasses import dataclass, field
-from typing import NoReturn
+from array import array
+from dataclasses import dataclass
 
 import numpy as np
 
 from jvbtune.errors import FormatError
 from jvbtune.flame.formats import native
+from jvbtune.flame.formats.perf_lines import (
+    Header,
+    base_name,
+    frame_of,
+    header_of,
+    is_frame,
+    is_record,
+    looks_like,
+    parts_of,
+)
 from jvbtune.flame.formats.streams import Input
-from jvbtune.flame.formats.table import FrameNumbers, Rows, StackTable, text_of, thread_label
+from jvbtune.flame.formats.table import FrameNumbers, Rows, StackTable, text_of
 from jvbtune.flame.formats.text import shown
 from jvbtune.flame.model import Kind, Meta
-from jvbtune.flame.names import kind_of
 
 #: Bytes of callers and number of lines that are remembered; far above a real program's, they bound memory on all else.
 REMEMBERED_BYTES = 64 << 20
@@ -34,77 +42,57 @@ REMEMBERED_LINES = 400_000
 #: Callers that are new are looked up by this many bytes next to the root, before they are parsed line by line.
 ROOT_BYTES = 1024
 
-HEADER = re.compile(
-    rb"\s*(?P<comm>\S.*?)\s+(?:(?P<pid>-?\d+)/)?(?P<tid>-?\d+)\s+(?:\[\d+\]\s+)?(?:\S+\s+)?(?P<time>\d+\.\d+):\s+"
-    rb"(?:(?P<period>\d+)\s+)?(?P<event>\S+?)(?::[a-zA-Z]*)?:(?:\s|$)"
-)
-KERNEL_ADDRESS = b"ffff8"  # and above, of sixteen digits
-USER_PSEUDO_MODULES = (b"[vdso]", b"[vsyscall]", b"[heap]", b"[stack]", b"[anon]", b"[unknown]", b"[uprobes]")
-CPU_EVENTS = ("cpu-clock", "task-clock", "cycles", "cpu-cycles", "cpu_core/cycles/", "cpu_atom/cycles/")
+#: Events whose samples are CPU time.
+CPU_EVENTS = ("cpu-clock", "task-clock", "cycles", "cpu-cycles", "cpu/cycles/", "cpu_core/cycles/", "cpu_atom/cycles/")
+FIELDS = "Take the usual fields: perf script -F comm,pid,tid,cpu,time,period,event,ip,sym,dso"
+
+__all__ = ["PerfReader", "looks_like"]
 
 
-def looks_like(head: bytes) -> bool:
-    """Whether a file that begins so is output of perf script."""
-    for line in head.split(b"\n", 200):
-        if line.strip() and not line.startswith(b"#"):
-            return HEADER.match(line) is not None
-    return False
+class _Event:
+    """Samples of one event: of each its place (thread << 32 | stack) and its period, if it has one."""
+
+    def __init__(self, written: bytes) -> None:
+        self.written = text_of(written)
+        self.name = base_name(self.written)
+        self.keys = array("q")
+        self.periods = array("q")
+
+    def add(self, key: int, period: int | None) -> None:
+        self.keys.append(key)
+        if period is not None:
+            self.periods.append(period)
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.name in CPU_EVENTS
+
+    def rows(self, threads: tuple[str, ...]) -> Rows:
+        """A row for each place. The clock events count nanoseconds; without periods, samples are counted."""
+        keys, places = np.unique(np.frombuffer(self.keys, np.int64), return_inverse=True)
+        samples = np.bincount(places, minlength=len(keys)).astype(np.float64)
+        unit, interval_ns, counts = "samples", None, samples
+        if self.periods:
+            periods = np.frombuffer(self.periods, np.int64)
+            counts = np.bincount(places, weights=periods, minlength=len(keys)).astype(np.float64)
+            unit = "ns" if self.name in ("cpu-clock", "task-clock") else self.name
+            if unit == "ns" and periods[0] and (periods == periods[0]).all():
+                interval_ns = float(periods[0])
+        event = "cpu" if self.is_cpu else self.name or None
+        meta = Meta(engine="perf", event=event, unit=unit, interval_ns=interval_ns)
+        thread = (keys >> 32).astype(np.int32) - 1
+        return Rows((keys & 0xFFFFFFFF).astype(np.int32), counts, thread, threads, meta, samples)
 
 
 @dataclass
-class _Event:
-    """Samples of one event. Weights are the sums of the samples' periods, or their number where none is recorded."""
+class _Sample:
+    """A sample whose lines are being read."""
 
-    name: str
-    weights: dict[int, int] = field(default_factory=dict)  # by thread << 32 | stack
-    periods: set[int] = field(default_factory=set)  # the first two that differ
-    without_period: int = 0  # number of samples
-
-    def add(self, key: int, period: int) -> None:
-        self.weights[key] = self.weights.get(key, 0) + period
-        if len(self.periods) < 2:
-            self.periods.add(period)
-
-    @property
-    def meta(self) -> Meta:
-        """What the weights are: the clock events count nanoseconds."""
-        clock = self.name.endswith(("cpu-clock", "task-clock"))
-        period = next(iter(self.periods)) if len(self.periods) == 1 else None
-        return Meta(
-            engine="perf",
-            event="cpu" if self.name.endswith(CPU_EVENTS) else self.name,
-            unit="samples" if self.without_period else "ns" if clock else self.name,
-            interval_ns=float(period) if clock and period else None,
-        )
-
-
-def parts_of(line: bytes) -> tuple[bytes, bytes, bool]:
-    """Symbol, module and whether the address is the kernel's, of ``address symbol+0xoffset (module)``.
-
-    Raises ValueError where the line is something else.
-    """
-    address, space, rest = line.strip().partition(b" ")
-    symbol, found, module = rest.rpartition(b" (")
-    if not space or not found or not symbol or module[-1:] != b")":
-        raise ValueError(line)
-    int(address, 16)
-    before, _, _ = symbol.rpartition(b"+0x")
-    return before or symbol, module[:-1], len(address) == 16 and address >= KERNEL_ADDRESS
-
-
-def frame_of(symbol: bytes, module: bytes, in_kernel: bool) -> tuple[str, Kind]:
-    """Name and kind of a symbol in a module."""
-    name = text_of(symbol)
-    if name == "[unknown]" and module not in (b"[unknown]", b""):
-        name = f"[{text_of(module.rpartition(b'/')[2].strip(b'[]'))}]"
-    if in_kernel or module.endswith((b"vmlinux", b".ko")):
-        return name, Kind.KERNEL
-    if module.startswith(b"[") and module not in USER_PSEUDO_MODULES:
-        return name, Kind.KERNEL
-    kind = kind_of(name)
-    if module == b"inlined" and kind is Kind.JAVA:
-        return name, Kind.INLINED
-    return name, kind
+    event: _Event
+    thread: int  # index + 1, << 32
+    period: int | None
+    frames: list[bytes]  # leaf first
+    inline: bool  # its only frame is on the header's line
 
 
 class _Lines(dict[bytes, bytes]):
@@ -114,6 +102,7 @@ class _Lines(dict[bytes, bytes]):
         super().__init__()
         self.table = table
         self.known: dict[tuple[bytes, bytes, bool], bytes] = {}
+        self.with_modules: bool | None = None
 
     def __missing__(self, line: bytes) -> bytes:
         if len(self) >= REMEMBERED_LINES:
@@ -122,11 +111,17 @@ class _Lines(dict[bytes, bytes]):
         return number
 
     def parse(self, line: bytes) -> bytes:
-        parts = parts_of(line)
+        parts = self._parts(line)
         number = self.known.get(parts)
         if number is None:
             number = self.known[parts] = self.table.frame(*frame_of(*parts))
         return number
+
+    def _parts(self, line: bytes) -> tuple[bytes, bytes, bool]:
+        """Frames of one file all have a module, or, by the user's choice of fields, none."""
+        if self.with_modules is None:
+            self.with_modules = is_frame(line)
+        return parts_of(line, self.with_modules)
 
 
 class _Callers(dict[bytes, bytes]):
@@ -171,10 +166,11 @@ class PerfReader:
         self.event = event
         self.lines = _Lines(table)
         self.callers = _Callers(self.lines)
-        self.events: dict[bytes, _Event] = {}  # by name
+        self.events: dict[bytes, _Event] = {}  # as written: ``cpu-clock:pppH``
         self.events_as_written: dict[bytes, _Event] = {}  # ``cpu-clock:pppH:``
-        self.threads: dict[str, int] = {}  # label -> index << 32
+        self.threads: dict[str, int] = {}  # label -> (index + 1) << 32
         self.threads_as_written: dict[bytes, int] = {}  # ``comm  pid/tid  [cpu]``
+        self.sample: _Sample | None = None  # whose lines are not all read yet
 
     def read(self, stream: Input) -> Rows:
         """Raises FormatError with the number and content of a line that is neither header nor frame."""
@@ -185,31 +181,24 @@ class PerfReader:
         finally:
             if collecting:
                 gc.enable()
-        chosen = self._chosen(stream)
-        keys = np.fromiter(chosen.weights, np.int64, len(chosen.weights))
-        counts = np.fromiter(chosen.weights.values(), np.float64, len(keys))
-        return Rows(
-            (keys & 0xFFFFFFFF).astype(np.int32),
-            counts,
-            (keys >> 32).astype(np.int32),
-            tuple(self.threads),
-            chosen.meta,
-        )
+        return self._chosen(stream).rows(tuple(self.threads))
 
     def _fold(self, stream: Input) -> None:
-        library = native.library() if stream.is_large else None
+        library = native.library_for(stream)
         frames = None
         if library is not None:
             self.table.compile(library)
             frames = FrameNumbers(native.Folder(library), self._frame_of_name)
+        blocks = b"\n\n" in stream.peek()  # samples of one line each follow each other without an empty one
         line_number = 1
-        with stream.pieces_ahead(b"\n\n") as pieces:
+        with stream.pieces_ahead(b"\n\n" if blocks else b"\n") as pieces:
             for piece in pieces:
-                lines = self._fold_fast(piece, frames) if frames else 0
+                lines = self._fold_fast(piece, frames) if frames and blocks else 0
                 if not lines:
                     self._fold_piece(piece, line_number, stream)
                     lines = piece.count(b"\n")
                 line_number += lines
+        self._end()
 
     def _fold_fast(self, piece: bytes, frames: FrameNumbers) -> int:
         """Takes in whole blocks by the compiled loop, and gives the number of lines.
@@ -217,7 +206,7 @@ class PerfReader:
         0: nothing was taken in, since the loop declined them, or a block is of a rare form.
         """
         found = frames.folder.perf(piece)
-        if found is None:
+        if found is None or self.lines.with_modules is False:
             return 0
         names, lengths, headers = found
         places = headers.tolist()
@@ -231,8 +220,14 @@ class PerfReader:
             return 0
         ends = np.cumsum(lengths, dtype=np.int64)
         stacks = self.table.stacks(frames.of(names), ends - lengths, ends)
-        for (event, thread, period), stack in zip(headed, stacks.tolist(), strict=True):
-            event.add(thread | stack, period)
+        events, threads, periods = zip(*headed, strict=True)
+        keys = np.array(threads, np.int64) | stacks
+        if len(set(events)) == 1:
+            events[0].keys.frombytes(keys.tobytes())
+            events[0].periods.extend(periods)
+        else:
+            for event, key, period in zip(events, keys.tolist(), periods, strict=True):
+                event.add(key, period)
         return len(names) + 2 * len(lengths)  # with a header and an empty line each
 
     def _header(self, header: bytes) -> tuple[_Event, int, int]:
@@ -241,7 +236,7 @@ class PerfReader:
         where, _, what = header.partition(b": ")
         where, _, time = where.rpartition(b" ")
         period, _, name = what.strip().partition(b" ")
-        if not period.isdigit() or not time.replace(b".", b"", 1).isdigit():
+        if not period.isdigit() or len(period) > 18 or not time.replace(b".", b"", 1).isdigit():
             raise ValueError(header)
         return self.events_as_written[name], self.threads_as_written[where], int(period)
 
@@ -251,77 +246,90 @@ class PerfReader:
 
     def _fold_piece(self, piece: bytes, line_number: int, stream: Input) -> None:
         stack_of, callers, number_of = self.table.stack, self.callers, self.lines.parse
-        blocks = piece.rstrip(b"\n").split(b"\n\n")
-        for index, block in enumerate(blocks):
+        for block in piece.rstrip(b"\n").split(b"\n\n"):
             try:
                 header, leaf, above = block.split(b"\n", 2)
                 event, thread, period = self._header(header)
                 event.add(thread | stack_of(callers[above] + number_of(leaf)), period)
             except (KeyError, ValueError):
-                try:
-                    self._unusual(block)
-                except ValueError:
-                    _refuse(blocks, index, line_number, stream)
+                for number, line in enumerate(block.split(b"\n"), line_number):
+                    try:
+                        self._line(line)
+                    except ValueError as error:
+                        why = f"{error}: {shown(line)}"
+                        raise FormatError(why, file=stream.path, line=number, hint=FIELDS) from None
+                if piece.endswith(b"\n\n"):
+                    self._end()
+            line_number += block.count(b"\n") + 2
 
-    def _unusual(self, block: bytes) -> None:
-        """A block of any form: the first of a thread or an event, one of few frames, or with comments before it."""
-        lines = block.split(b"\n")
-        while lines and lines[0][:1] in (b"#", b""):  # the comments of `perf script --header`
-            del lines[0]
-        if not lines:
+    def _line(self, line: bytes) -> None:
+        """One line of whatever form. Raises ValueError with the reason where it is malformed."""
+        if not line.strip():
+            self._end()
             return
-        found = HEADER.match(lines[0])
-        if found is None:
-            raise ValueError(lines[0])
-        name, period = found["event"], found["period"]
-        event = self.events.setdefault(name, _Event(text_of(name)))
-        label = thread_label(found["comm"], found["tid"])
-        thread = self.threads.setdefault(label, len(self.threads) << 32)
-        frames = b"".join(map(self.lines.parse, reversed(lines[1:])))
-        if not frames:
-            frames = self.table.frame("[no stack]", Kind.OTHER)
-        key = thread | self.table.stack(frames)
-        if period:
-            event.add(key, int(period))
-        else:
-            event.weights[key] = event.weights.get(key, 0) + 1
-            event.without_period += 1
-        where, _, what = lines[0].partition(b": ")
-        if found.end("time") == len(where) and found.start("event") > found.start("period") > 0:
+        sample = self.sample
+        if sample is None or sample.inline:
+            if (line[:1] == b"#" and sample is None) or is_record(line):  # the comments of `perf script --header`
+                return
+            self._begin(line, header_of(line))
+            return
+        if line[:1] != b"\t":  # headers are indented by spaces, if at all
+            if is_record(line):
+                self._end()
+                return
+            header = header_of(line, surely=True)
+            if header is None and not sample.frames and not is_frame(line):
+                header = header_of(line)
+            if header is not None:
+                self._begin(line, header)
+                return
+        try:
+            sample.frames.append(self.lines[line])
+        except ValueError:
+            raise ValueError("no frame of perf script, address symbol (module)") from None
+
+    def _begin(self, line: bytes, header: Header | None) -> None:
+        self._end()
+        if header is None:
+            raise ValueError("no header of a sample of perf script")
+        event = self.events.get(header.event)
+        if event is None:
+            event = self.events[header.event] = _Event(header.event)
+        thread = 0
+        if header.thread:
+            thread = self.threads.setdefault(header.thread, (len(self.threads) + 1) << 32)
+        frames = [self.lines[header.frame]] if header.frame else []
+        self.sample = _Sample(event, thread, header.period, frames, bool(frames))
+        if header.plain:
+            where, _, what = line.partition(b": ")
             self.threads_as_written[where.rpartition(b" ")[0]] = thread
             self.events_as_written[what.strip().partition(b" ")[2]] = event
+
+    def _end(self) -> None:
+        """Takes in the sample whose lines are all read."""
+        sample, self.sample = self.sample, None
+        if sample is None:
+            return
+        frames = b"".join(reversed(sample.frames)) or self.table.frame("[no stack]", Kind.OTHER)
+        sample.event.add(sample.thread | self.table.stack(frames), sample.period)
 
     def _chosen(self, stream: Input) -> _Event:
         file = stream.path
         if not self.events:
             raise FormatError("no sample is in this output of perf script", file=file)
-        there = ", ".join(sorted(map(text_of, self.events)))
-        if self.event is None and len(self.events) > 1:
+        events = list(self.events.values())
+        there = ", ".join(sorted(event.name if self._is_alone(event) else event.written for event in events))
+        if self.event is not None:
+            events = [event for event in events if self.event in (event.name, event.written)]
+            events = events or [event for event in self.events.values() if event.is_cpu and self.event == "cpu"]
+            if not events:
+                raise FormatError(f"no sample of event {self.event}; there are: {there}", file=file)
+        if len(events) > 1:
             raise FormatError(f"samples of several events: {there}", file=file, hint="Choose one with --event.")
-        chosen = next(iter(self.events.values())) if self.event is None else self.events.get(self.event.encode())
-        if chosen is None:
-            raise FormatError(f"no sample of event {self.event}; there are: {there}", file=file)
-        if chosen.periods and chosen.without_period:
+        (chosen,) = events
+        if 0 < len(chosen.periods) < len(chosen.keys):
             raise FormatError(f"some samples of event {chosen.name} have a period and some have none", file=file)
         return chosen
 
-
-def _refuse(blocks: list[bytes], number: int, first_line: int, stream: Input) -> NoReturn:
-    """Finds and names the line of block ``number`` that is malformed."""
-    line_number = first_line + sum(block.count(b"\n") + 2 for block in blocks[:number])
-    seen_header = False
-    for line in blocks[number].split(b"\n"):
-        if not seen_header and line[:1] not in (b"#", b""):
-            seen_header = True
-            if HEADER.match(line) is None:
-                raise FormatError(
-                    f"no header of a sample of perf script: {shown(line)}", file=stream.path, line=line_number
-                )
-        elif seen_header:
-            try:
-                parts_of(line)
-            except ValueError:
-                why = f"no frame of perf script, address symbol (module): {shown(line)}"
-                raise FormatError(why, file=stream.path, line=line_number) from None
-        line_number += 1
-    raise AssertionError("every line of the block is well-formed")
+    def _is_alone(self, event: _Event) -> bool:
+        return sum(event.name == other.name for other in self.events.values()) == 1

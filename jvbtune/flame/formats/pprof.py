@@ -1,5 +1,8 @@
 """pprof's profile.proto (https://github.com/google/pprof/blob/main/proto/profile.proto), always gzipped on disk.
 
+Only values whose type is called so (``samples/count``) are numbers of samples: the counts of a heap or mutex profile
+(``inuse_objects/count``) are estimates that were scaled up.
+
 pprof knows no kinds: where a frame's kind does not follow from its name, the name carries the suffix that it has in
 collapsed stacks. The thread is the sample's label ``thread``. Values are whole numbers.
 """
@@ -29,15 +32,16 @@ SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRINGS, PERIOD_TYPE, PERIOD, 
     14,
 )
 THREAD_LABELS = ("thread", "thread_name", "thread name")
+#: Types of values that count the profiler's samples, in "count".
+SAMPLES = ("samples", "sample")
 UNITS = {
-    "count": "samples",
     "nanoseconds": "ns",
     "microseconds": "us",
     "milliseconds": "ms",
     "seconds": "s",
     "bytes": "bytes",
 }
-NAMES_OF_UNITS = {unit: name for name, unit in UNITS.items()}
+NAMES_OF_UNITS = {unit: name for name, unit in UNITS.items()} | {"samples": "count"}
 
 
 class _Message:
@@ -91,12 +95,15 @@ class PprofReader:
         if wanted not in names:
             raise FormatError(f"no values of {wanted}; there are: {', '.join(names)}", file=stream.path)
         column = names.index(wanted)
-        unit = UNITS.get(types[column][1], types[column][1])
+        counts_samples = next((i for i, (name, unit) in enumerate(types) if name in SAMPLES and unit == "count"), None)
+        unit = types[column][1]
+        unit = UNITS.get(unit, wanted if unit == "count" else unit) if column != counts_samples else "samples"
         period_type = message.messages(PERIOD_TYPE)
         period_unit = self.strings[period_type[-1].integer(2)] if period_type else ""
         locations = self._locations(message)
         threads: dict[str, int] = {}
         rows: list[tuple[int, int, int]] = []
+        samples: list[int] = []
         for number, sample in enumerate(message.messages(SAMPLE)):
             values = sample.integers(2)
             if len(values) != len(types):
@@ -108,6 +115,8 @@ class PprofReader:
             label = self._thread(sample)
             thread = -1 if label is None else threads.setdefault(label, len(threads))
             rows.append((self.table.stack(stack), thread, value))
+            if counts_samples is not None:
+                samples.append(max(protobuf.signed(values[counts_samples]), 0))
         period = message.integer(PERIOD)
         return Rows(
             [stack for stack, _, _ in rows],
@@ -115,6 +124,7 @@ class PprofReader:
             [thread for _, thread, _ in rows],
             tuple(threads),
             Meta(unit=unit, interval_ns=float(period) if period_unit == "nanoseconds" and period else None),
+            samples if counts_samples is not None else None,
         )
 
     def _thread(self, sample: _Message) -> str | None:
@@ -146,7 +156,10 @@ class _Strings(dict[str, int]):
 
 
 def write(profile: Profile, out: BinaryIO) -> None:
-    """One type of value: the profile's own unit, or ``samples/count``. Raises FormatError for fractional weights."""
+    """Values in the profile's own unit, behind the numbers of samples where it has them, as Go's profiles are.
+
+    Raises FormatError for fractional weights.
+    """
     if (profile.counts % 1).any() or (profile.counts >= 2**63).any():
         raise FormatError(
             "pprof holds whole numbers only, and this profile has fractional weights",
@@ -154,22 +167,26 @@ def write(profile: Profile, out: BinaryIO) -> None:
         )
     strings = _Strings({"": 0})
     meta, stacks = profile.meta, profile.stacks
-    value_type = field(1, strings[meta.event or ("samples" if meta.unit == "samples" else "cpu")])
-    value_type += field(2, strings[NAMES_OF_UNITS.get(meta.unit, meta.unit)])
-    parts = [field(SAMPLE_TYPE, value_type)]
+    name = "samples" if meta.unit == "samples" else meta.event or "cpu"
+    types = [(name, NAMES_OF_UNITS.get(meta.unit, meta.unit))]
+    values = [profile.counts]
+    if profile.samples is not None and meta.unit != "samples" and not (profile.samples % 1).any():
+        types.insert(0, ("samples", "count"))
+        values.insert(0, profile.samples)
+    parts = [field(SAMPLE_TYPE, field(1, strings[name]) + field(2, strings[unit])) for name, unit in types]
     thread_key = strings["thread"]
     used: dict[int, None] = {}
-    for stack, thread, count in zip(profile.stack, profile.thread, profile.counts, strict=True):
+    for stack, thread, *numbers in zip(profile.stack, profile.thread, *values, strict=True):
         frames = stacks.flat[stacks.offsets[stack] : stacks.offsets[stack + 1]].tolist()
         used.update(dict.fromkeys(frames))
-        sample = packed(1, [frame + 1 for frame in reversed(frames)]) + packed(2, [int(count)])
+        sample = packed(1, [frame + 1 for frame in reversed(frames)]) + packed(2, map(int, numbers))
         if thread >= 0:
             sample += field(3, field(1, thread_key) + field(2, strings[profile.threads[thread]]))
         parts.append(field(SAMPLE, sample))
     for frame in used:  # a location and a function for each frame
-        name = strings[with_needed_suffix(stacks.frames.names[frame], Kind(stacks.frames.kinds[frame]))]
+        number = strings[with_needed_suffix(stacks.frames.names[frame], Kind(stacks.frames.kinds[frame]))]
         parts.append(field(LOCATION, field(1, frame + 1) + field(4, field(1, frame + 1))))
-        parts.append(field(FUNCTION, field(1, frame + 1) + field(2, name) + field(3, name)))
+        parts.append(field(FUNCTION, field(1, frame + 1) + field(2, number) + field(3, number)))
     if meta.interval_ns:
         parts.append(field(PERIOD_TYPE, field(1, strings["cpu"]) + field(2, strings["nanoseconds"])))
         parts.append(field(PERIOD, round(meta.interval_ns)))

@@ -2,6 +2,10 @@
 
 The file knows no kinds: where a frame's kind does not follow from its name, the name carries the suffix that it has in
 collapsed stacks. Several profiles in one file are its threads, as py-spy and speedscope itself write them.
+
+The format has no place for numbers of samples or for a sampling interval. jvbtune writes both beside it, in ``jvbtune``
+of the document and of each profile. Of other programs' files (py-spy's), weights of time that are all the same are
+those of one sample each.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from jvbtune.errors import FormatError
 from jvbtune.flame.formats.streams import Input
 from jvbtune.flame.formats.table import Rows, StackTable
 from jvbtune.flame.formats.text import shown
-from jvbtune.flame.model import Kind, Meta, Profile
+from jvbtune.flame.model import SECONDS_PER_UNIT, Kind, Meta, Profile
 from jvbtune.flame.names import split_suffix, with_needed_suffix
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
@@ -32,6 +36,8 @@ UNITS = {
     "bytes": "bytes",
 }
 NAMES_OF_UNITS = {unit: name for name, unit in UNITS.items()}
+#: So many equal weights are one interval, and no coincidence.
+ENOUGH_WEIGHTS = 10
 NO_THREAD = "no thread recorded"
 
 _PY_SPY_THREAD = re.compile(r'^(?:Process \d+ )?Thread (\w+) "(.*)"$')
@@ -39,6 +45,10 @@ _PY_SPY_THREAD = re.compile(r'^(?:Process \d+ )?Thread (\w+) "(.*)"$')
 
 def _label(found: re.Match[str]) -> str:
     return f"{found[2] or 'thread'} tid={found[1]}"
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 class SpeedscopeReader:
@@ -52,7 +62,7 @@ class SpeedscopeReader:
         text = stream.read_all()
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             line = getattr(error, "lineno", 1)
             content = text.split(b"\n")[line - 1] if line <= text.count(b"\n") + 1 else b""
             why = f"this is no JSON: {error}: {shown(content)}"
@@ -86,7 +96,27 @@ class SpeedscopeReader:
                 stacks.append(stack)
                 counts.append(weight)
             threads += [thread] * (len(stacks) - before)
-        return Rows(stacks, counts, threads, labels, Meta(unit=UNITS[units.pop()]))
+        unit = UNITS[units.pop()]
+        interval_ns, samples = self._told(document, profiles, len(counts))
+        equal = len(counts) >= ENOUGH_WEIGHTS and counts[0] > 0 and len(set(counts)) == 1
+        if samples is None and unit in SECONDS_PER_UNIT and equal:
+            samples = [1.0] * len(counts)
+            interval_ns = interval_ns or counts[0] * SECONDS_PER_UNIT[unit] * 1e9
+        return Rows(stacks, counts, threads, labels, Meta(unit=unit, interval_ns=interval_ns), samples)
+
+    def _told(
+        self, document: Mapping[str, Any], profiles: list[Any], rows: int
+    ) -> tuple[float | None, list[float] | None]:
+        """The interval, and the number of samples of each row, that jvbtune wrote; None where it did not."""
+        beside = document.get("jvbtune")
+        interval_ns = beside.get("interval_ns") if isinstance(beside, dict) else None
+        samples: list[float] = []
+        for profile in profiles:
+            ours = profile.get("jvbtune")
+            samples += ours["samples"] if isinstance(ours, dict) and isinstance(ours.get("samples"), list) else []
+        if not all(map(_is_count, samples)) or not (interval_ns is None or _is_count(interval_ns)):
+            self._refuse("jvbtune", "interval_ns and samples must be numbers of 0 or above", beside)
+        return interval_ns or None, samples if rows and len(samples) == rows else None
 
     def _refuse(self, where: str, why: str, content: object) -> NoReturn:
         raise FormatError(f"{where}: {why}: {shown(json.dumps(content).encode())}", file=self.file)
@@ -123,7 +153,7 @@ class SpeedscopeReader:
         for index, (sample, weight) in enumerate(zip(samples, weights, strict=True)):
             if not isinstance(sample, list):
                 self._refuse(f"{where}.samples[{index}]", "a sample must be a list of frames' numbers", sample)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            if not _is_count(weight):
                 self._refuse(f"{where}.weights[{index}]", "a weight must be a number of 0 or above", weight)
             numbers = [self._number(frame, f"{where}.samples[{index}]") for frame in sample]
             yield self.table.stack(b"".join(numbers)), float(weight)
@@ -176,17 +206,18 @@ def write(profile: Profile, out: BinaryIO) -> None:
         weights = numbers(profile.counts[rows].tolist())
         one_of_none = thread < 0 and not profile.threads
         name = profile.meta.title or "profile" if one_of_none else NO_THREAD if thread < 0 else profile.threads[thread]
-        profiles.append(
-            {
-                "type": "sampled",
-                "name": name,
-                "unit": unit,
-                "startValue": 0,
-                "endValue": sum(weights),
-                "samples": samples,
-                "weights": weights,
-            }
-        )
+        one = {
+            "type": "sampled",
+            "name": name,
+            "unit": unit,
+            "startValue": 0,
+            "endValue": sum(weights),
+            "samples": samples,
+            "weights": weights,
+        }
+        if profile.samples is not None:
+            one["jvbtune"] = {"samples": numbers(profile.samples[rows].tolist())}
+        profiles.append(one)
     document = {
         "$schema": SCHEMA,
         "name": profile.meta.title or "profile",
@@ -195,6 +226,8 @@ def write(profile: Profile, out: BinaryIO) -> None:
         "shared": {"frames": frames},
         "profiles": profiles,
     }
+    if profile.meta.interval_ns:
+        document["jvbtune"] = {"interval_ns": profile.meta.interval_ns}
     out.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace"))
 
 

@@ -165,8 +165,11 @@ class Rows:
     thread: Sequence[int] | Int32 | None = None  # None: no thread is recorded
     threads: Iterable[str] = ()
     meta: Meta = field(default_factory=Meta)  # what the file itself tells
+    samples: Sequence[float] | Float64 | None = None  # of each row; None: the file does not hold them
 
     def profile(self, stacks: Stacks, meta: Meta) -> Profile:
         stack = np.asarray(self.stack, dtype=np.int32)
         thread = np.full(len(stack), -1, np.int32) if self.thread is None else np.asarray(self.thread, dtype=np.int32)
-        return Profile(stacks, stack, np.asarray(self.counts, dtype=np.float64), thread, tuple(self.threads), meta)
+        counts = np.asarray(self.counts, dtype=np.float64)
+        samples = None if self.samples is None else np.asarray(self.samples, dtype=np.float64)
+        return Profile(stacks, stack, counts, thread, tuple(self.threads), meta, samples)

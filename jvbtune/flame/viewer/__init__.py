@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import jvbtune
-from jvbtune.flame.model import Float64, Kind, Meta, Side, Significance, Tree
+from jvbtune.flame.compare.explain import explained
+from jvbtune.flame.compare.facts import described, facts_of, sentence
+from jvbtune.flame.model import Float64, Kind, Side, Significance, Tree
 from jvbtune.flame.viewer.bundle import page
 from jvbtune.flame.viewer.encode import Encoder
 from jvbtune.flame.viewer.prune import LARGEST_PICTURE, Pruned, exact_table, prune
@@ -97,7 +99,7 @@ def render_html(
     scale). ``colour`` is what the picture is coloured by at first: ``delta``, ``kind``, ``package`` or a column. A
     tree of more nodes than ``largest_picture`` is pruned for the picture; its table stays exact.
     """
-    described = _described(tree, columns)
+    shown = _described(tree, columns)
     pruned = prune(tree, largest_picture)
     encoder = Encoder()
     encoder.add_tree(pruned.tree)
@@ -105,18 +107,20 @@ def render_html(
     if pruned.left_out:
         encoder.add_exact_table(exact_table(tree), frames)
     node_columns = dict(pruned.tree.columns)
-    frame_columns = {c.id: c.frame_values for c in described if c.frame_values is not None}
+    frame_columns = {c.id: c.frame_values for c in shown if c.frame_values is not None}
     if pruned.tree.significance is not None:
         found = pruned.tree.significance
         node_columns |= _tested(found)
     if tree.table.significance is not None:
         frame_columns |= _tested(tree.table.significance)
+    if len(tree.sides) == 2 and tree.test is not None:
+        frame_columns["explains"] = explained(tree)
     if node_columns:
         encoder.add_node_columns(node_columns, pruned.tree.parent)
     for name, values in frame_columns.items():
         encoder.add_floats(f"frame_{name}", values[frames])
     header = {
-        **_header(tree, pruned, described, colour),
+        **_header(tree, pruned, shown, colour),
         "node_columns": list(node_columns),
         "frame_columns": list(frame_columns),
         "sections": encoder.sections,
@@ -163,14 +167,17 @@ def _header(tree: Tree, pruned: Pruned, columns: tuple[Column, ...], colour: str
             "level": tree.test.level,
             "normalisation": _key(tree.test.normalisation),
             "note": tree.test.note,
+            "allowed_whole": tree.test.allowed_whole,
+            "allowed_frame": tree.test.allowed_frame,
         },
         "colour": colour or (coloured[0] if coloured else "delta" if differential else "kind"),
-        "sort": coloured[0] if coloured and not differential else "delta_total" if differential else "total_a",
+        "sort": coloured[0] if coloured and not differential else _sort(tree),
         "columns": [
             {key: value for key, value in vars(column).items() if key != "frame_values"}
             for column in columns
             if column.id in tree.columns or column.frame_values is not None
         ],
+        "besides": sentence(*(facts_of(side) for side in tree.sides)) if len(tree.sides) == 2 else "",
         "rules": list(tree.rules),
         "notes": list(tree.notes),
         "pruned": _pruned_text(tree, pruned) if pruned.left_out else None,
@@ -188,8 +195,8 @@ def _side(side: Side, index: int) -> dict[str, object]:
     meta = side.meta
     return {
         "title": meta.title or f"side {'AB'[index]}",
-        "detail": _detail(meta, len(side.slices)),
-        "units_per_sample": meta.units_per_sample,
+        "detail": described(facts_of(side)),
+        "units_per_sample": side.per_sample or meta.units_per_sample,
         "packets": meta.packets,
         "seconds": meta.seconds,
         "slices": [
@@ -201,18 +208,11 @@ def _side(side: Side, index: int) -> dict[str, object]:
     }
 
 
-def _detail(meta: Meta, slices: int) -> str:
-    """One line on how the capture was taken, for the tooltip of the head."""
-    rate = meta.packet_rate_pps
-    facts = (
-        " ".join(word for word in (meta.engine, meta.event) if word),
-        f"{meta.seconds:,.1f} s" if meta.seconds else "",
-        f"{slices} slices" if slices > 1 else "one slice",
-        f"{meta.packets:,.0f} packets" if meta.packets else "",
-        f"{rate:,.0f} packets/s" if rate else "",
-        f"{meta.cpu_seconds:,.2f} CPU seconds" if meta.cpu_seconds else "",
-    )
-    return ", ".join(fact for fact in facts if fact)
+def _sort(tree: Tree) -> str:
+    """The column that the table is sorted by at first."""
+    if len(tree.sides) < 2:
+        return "total_a"
+    return "delta_total" if tree.test is None else "explains"
 
 
 def _pruned_text(tree: Tree, pruned: Pruned) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 The scripts are ES modules, so that an editor, a type checker and Node.js can read each by itself. A module script
 cannot be loaded from ``file://``; so they are joined here, in the order of their imports, into one plain script. Their
-top-level names are unique across the modules; ``tests/flame_viewer`` holds that.
+top-level names are unique across the modules; ``tests/flame/viewer`` holds that.
 """
 
 from __future__ import annotations

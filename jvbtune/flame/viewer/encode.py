@@ -101,6 +101,8 @@ class Encoder:
             if len(tree.sides[side].slices) > 1:
                 for index, values in enumerate(tree.slice_self[side]):
                     self.add_values(f"slice_{side}_{index}", values)
+        for side, values in enumerate(tree.moments):
+            self.add_values(f"moments_{side}", values)
 
     def add_exact_table(self, table: ExactTable, frames: Array) -> None:
         """Sums by frame, in the order of ``frames``, for a tree that was pruned."""
@@ -110,6 +112,8 @@ class Encoder:
             for index, values in enumerate(table.slices[side]):
                 self.add_values(f"frame_slice_{side}_{index}", values[frames])
         self.add_values("frame_stacks", table.stacks[frames])
+        for side, values in enumerate(table.moments):
+            self.add_values(f"frame_moments_{side}", values[frames])
 
     def deflated(self) -> bytes:
         """All sections, in order."""

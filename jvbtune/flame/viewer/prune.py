@@ -37,6 +37,7 @@ class ExactTable:
     total: Float64  # (sides, frames), recursion counted once
     slices: tuple[Float64, ...]  # for each side (slices, frames); no slices where there is but one
     stacks: Float64  # equal for frames that the very same stacks go through
+    moments: tuple[Float64, ...]  # for each side Σ w² by frame; () where a side's samples weigh the same
 
 
 def exact_table(tree: Tree) -> ExactTable:
@@ -56,7 +57,8 @@ def exact_table(tree: Tree) -> ExactTable:
         np.stack([by_frame(row) for row in rows]) if len(rows) > 1 else np.zeros((0, len(tree.frames)))
         for rows in tree.slice_self
     )
-    return ExactTable(tree.table.self_, tree.table.total, slices, by_frame(drawn.astype(np.float64)))
+    moments = tuple(by_frame(values) for values in tree.moments)
+    return ExactTable(tree.table.self_, tree.table.total, slices, by_frame(drawn.astype(np.float64)), moments)
 
 
 def prune(tree: Tree, largest: int) -> Pruned:
@@ -132,6 +134,9 @@ def _cut(
         total=total,
         self_nodes=self_nodes.astype(np.int32),
         slice_self=tuple(values.astype(np.float64) for values in slice_self),
+        moments=tuple(
+            np.bincount(which, weights=values, minlength=len(self_nodes)).astype(np.float64) for values in tree.moments
+        ),
         significance=None
         if found is None
         else Significance(

@@ -1,10 +1,10 @@
-"""The inner loops of reading in C (fold.c), compiled once into the user's cache where a C compiler is at hand.
+"""The inner loops of reading in C (fold.c): a library that is built with the package, where a compiler was at hand.
 
 What costs in a pair of files of 139 MB is to cut four million names out of text twice and to look each one up: 1.1 s
 of CPU by Python, 0.65 s by polars (categorical columns of its CSV reader, before a stack is put together), 0.4 s by
-inferno, which does not look into stacks, and 0.4 s by these loops, all told. Without a compiler everything is read by
-the Python code, which gives the same result, and which reads whatever is not plainly well-formed in any case.
-``JVBTUNE_NATIVE=0`` switches this off.
+inferno, which does not look into stacks, and 0.4 s by these loops, all told. Without them everything is read by the
+Python code, which gives the same result, and which reads whatever is not plainly well-formed in any case. Nothing is
+compiled here: hatch_build.py does that when the package is built. ``JVBTUNE_NATIVE=0`` switches the loops off.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
-import shutil
-import stat
-import subprocess
-import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jvbtune.flame.model import Float64, Int32, Int64
 
-#: Files below this are read before a compiler has started.
+if TYPE_CHECKING:
+    from jvbtune.flame.formats.streams import Input
+
+#: Files below this are read as fast without them.
 WORTH_IT_BYTES = 4 << 20
-COMPILE_SECONDS = 60
-FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC")
+#: From here on it takes seconds longer without them, so that it is worth a word.
+SLOW_BYTES = 32 << 20
 
 _POINTER = ctypes.c_void_p
 Library = ctypes.CDLL
@@ -36,19 +35,14 @@ Library = ctypes.CDLL
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The compiled loops; None where they cannot be had here."""
+    """The compiled loops; None where the package was built without them, or the user wants none."""
     if os.environ.get("JVBTUNE_NATIVE") == "0":
         return None
-    source = resources.files(__name__).joinpath("fold.c").read_bytes()
-    digest = hashlib.sha256(source + platform.machine().encode()).hexdigest()[:24]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jvbtune" / "native"
-    path = cache / f"fold-{digest}.so"
+    directory = Path(__file__).parent
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _ours_alone(cache) or not (path.exists() or _compile(source, path)) or not _ours_alone(path):
-            return None
-        loaded = ctypes.CDLL(str(path))
-    except OSError:
+        source = (directory / "fold.c").read_bytes()
+        loaded = ctypes.CDLL(str(directory / f"fold-{hashlib.sha256(source).hexdigest()[:16]}.so"))
+    except OSError:  # not built, built from another source, or for another machine
         return None
     loaded.names_new.restype = _POINTER
     loaded.names_free.argtypes = [_POINTER]
@@ -66,29 +60,21 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def _ours_alone(path: Path) -> bool:
-    """Whether nobody else can have written it: what is loaded is run."""
-    found = path.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+def library_for(stream: Input) -> Library | None:
+    """The loops, for a file that is large enough to be worth it."""
+    return library() if stream.is_large else None
 
 
-def _compile(source: bytes, path: Path) -> bool:
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return False
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        text, out = Path(directory, "fold.c"), Path(directory, "fold.so")
-        text.write_bytes(source)
-        argv = [compiler, *FLAGS, "-o", str(out), str(text)]
-        try:
-            done = subprocess.run(argv, capture_output=True, timeout=COMPILE_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return False
-        if done.returncode != 0:
-            return False
-        out.chmod(0o700)
-        out.replace(path)
-    return True
+def remark(paths: Sequence[Path]) -> str | None:
+    """A sentence for the user where files are read slowly for want of the loops; None where they are not."""
+    if library() is not None or os.environ.get("JVBTUNE_NATIVE") == "0":
+        return None
+    if sum(path.stat().st_size for path in paths if path.is_file()) < SLOW_BYTES:
+        return None
+    return (
+        "This installation has no compiled reader, so large profiles take about three times as long. "
+        "To get it, install a C compiler (cc), then install jvbtune again."
+    )
 
 
 class Stacks:

@@ -196,7 +196,7 @@ long fold_collapsed(names *table, names *stacks, const char *data, long size, in
     int32_t *first = numbers;
     while (line < end) {
         const char *stop = memchr(line, '\n', end - line);
-        if (stop == NULL)
+        if (stop == NULL || *line == '#')
             return -1;
         const char *digit = stop;
         int64_t weight = 0, scale = 1;
@@ -253,17 +253,30 @@ static int32_t perf_frame(names *table, const char *line, const char *stop)
     long digits = line - address;
     if (digits < 1 || digits > 16 || stop - line < 5 || *line != ' ' || stop[-1] != ')')
         return -1;
-    const char *symbol = line + 1, *module = stop - 1;
-    while (module > symbol + 1 && !(module[-1] == '(' && module[-2] == ' '))
-        module--;
+    const char *symbol = line + 1, *last = stop - 1;
+    /* a path begins at the first " (/", since it may have brackets itself; others at the last " (" */
+    const char *module = symbol;
+    while ((module = memchr(module, '(', last - module)) != NULL && !(module[-1] == ' ' && module[1] == '/'))
+        module++;
+    if (module != NULL) {
+        module++;
+    } else {
+        static const char deleted[] = " (deleted)";
+        const size_t mark = sizeof deleted - 1;
+        module = last;
+        if ((size_t)(last - symbol) > mark && memcmp(last - mark, deleted, mark) == 0)
+            module -= mark;
+        while (module > symbol + 1 && !(module[-1] == '(' && module[-2] == ' '))
+            module--;
+    }
     const char *symbol_end = module - 2;
     if (module <= symbol + 1 || symbol_end <= symbol)
         return -1;
-    for (const char *at = symbol_end - 3; at > symbol; at--)
-        if (at[0] == '+' && at[1] == '0' && at[2] == 'x') {
-            symbol_end = at;
-            break;
-        }
+    const char *at = symbol_end; /* an offset is at the end only */
+    while (at > symbol && is_hex(at[-1]))
+        at--;
+    if (at < symbol_end && at - symbol > 3 && at[-1] == 'x' && at[-2] == '0' && at[-3] == '+')
+        symbol_end = at - 3;
     size_t symbol_length = symbol_end - symbol, module_length = stop - 1 - module;
     if (symbol_length + module_length + 2 > sizeof name || memchr(symbol, 0, stop - symbol) != NULL)
         return -1;

@@ -178,8 +178,18 @@ export class Analysis {
       if (given) return given;
       const chains = this.chains(which);
       const values = tree.total.map((totals) => Float64Array.from(chains.first, (node) => totals[node]));
-      return this.noise.judge(values, () => this.sliceTotals(which), null, chains.row, which === 'main' ? undefined : () => this.tableLoans);
+      return this.noise.judge(values, () => this.sliceTotals(which), null, chains.row, {
+        loans: which === 'main' ? undefined : () => this.tableLoans,
+        moments: () => this.momentTotals(which),
+        wholeFirst: which === 'main',
+      });
     });
+  }
+
+  /** Σ w² of each side by chain; null where all samples of a side weigh the same. @param {string} which @returns {Float64Array[] | null} */
+  momentTotals(which) {
+    const { selfNodes, moments } = this.profile;
+    return moments && moments.map((values) => rowTotals(this.tree(which), this.chains(which), selfNodes, values));
   }
 
   /** Totals of each slice by chain. @param {string} which @returns {Float64Array[][]} */
@@ -192,8 +202,8 @@ export class Analysis {
   /** Values by frame, of the whole tree or of what the filters leave. @returns {Rows} */
   get rows() {
     return this.keep('rows', `${this.normKey} ${this.filterKey}`, () => {
-      const { self, total, present, slices, stacks, exact } = this.byFrame;
-      const judged = this.given(this.profile.frameColumns, null) ?? this.noise.judge(total, slices, stacks, null);
+      const { self, total, present, slices, stacks, moments, exact } = this.byFrame;
+      const judged = this.given(this.profile.frameColumns, null) ?? this.noise.judge(total, slices, stacks, null, { moments });
       return { self, total, present, judged, exact };
     });
   }
@@ -208,6 +218,7 @@ export class Analysis {
         ...(whole ?? sums),
         slices: () => whole?.slices ?? this.frameSlices(sums.marks),
         stacks: () => whole?.stacks ?? this.sameStacks(sums.marks),
+        moments: () => (whole ? whole.moments : this.momentTotals('main')?.map((byRow) => this.byOutermost(sums.marks, byRow)) ?? null),
         exact: !meta.pruned || whole !== null,
       };
     });
@@ -221,24 +232,24 @@ export class Analysis {
   /** A number by frame that frames of the very same stacks share. @param {Uint8Array} marks nodes to count */
   sameStacks(marks) {
     const tree = this.tree('main');
-    const { row } = this.chains('main');
     const { selfNodes } = this.profile;
     const drawn = selfNodes.map((_, i) => Math.imul(i + 1, 0x9e3779b1) >>> 2);  // whole numbers: their sums are exact
     const byRow = rowTotals(tree, this.chains('main'), selfNodes, drawn);
-    const out = new Float64Array(this.frames);
-    for (let i = 0; i < tree.size; i++) if (marks[i]) out[tree.frame[i]] += byRow[row[i]];
-    return out;
+    return this.byOutermost(marks, byRow);
   }
 
   /** Totals of each slice by frame. @param {Uint8Array} marks nodes to count @returns {Float64Array[][]} */
   frameSlices(marks) {
+    return this.sliceTotals('main').map((side) => side.map((byRow) => this.byOutermost(marks, byRow)));
+  }
+
+  /** Sums by frame of what chains hold. @param {Uint8Array} marks nodes to count @param {Float64Array} byRow */
+  byOutermost(marks, byRow) {
     const tree = this.tree('main');
     const { row } = this.chains('main');
-    return this.sliceTotals('main').map((side) => side.map((byRow) => {
-      const out = new Float64Array(this.frames);
-      for (let i = 0; i < tree.size; i++) if (marks[i]) out[tree.frame[i]] += byRow[row[i]];
-      return out;
-    }));
+    const out = new Float64Array(this.frames);
+    for (let i = 0; i < tree.size; i++) if (marks[i]) out[tree.frame[i]] += byRow[row[i]];
+    return out;
   }
 
   /** Whether a difference counts at the state's level. @param {Judged} judged @param {number} i node or frame */

@@ -27,7 +27,7 @@ export function columnsOf(viewer) {
     columns.push({ id: key, label, title: `${title}, ${unit}`, bar: null, value: (f) => values[f] * scale, text: (f) => figure(values[f] * scale) });
   const whole = (/** @type {number} */ side) => analysis.profile.tree.total[side][0];
   if (!analysis.differential) {
-    plain('total_a', 'Total', 'The frame and all it calls, recursion counted once', rows.total[0], scales[0]);
+    plain('total_a', 'Total', 'The frame and all it calls; a recursion counts once', rows.total[0], scales[0]);
     plain('self_a', 'Self', 'The frame itself', rows.self[0], scales[0]);
     for (const [key, label, values] of /** @type {[string, string, Float64Array][]} */ ([['share', 'Total %', rows.total[0]], ['self_share', 'Self %', rows.self[0]]])) {
       columns.push({
@@ -38,12 +38,21 @@ export function columnsOf(viewer) {
   } else {
     const delta = (/** @type {Float64Array[]} */ values) => (/** @type {number} */ f) => values[1][f] * scales[1] - values[0][f] * scales[0];
     const deltas = { total: delta(rows.total), self: delta(rows.self) };
+    const { explains } = frameColumns;
+    if (explains && analysis.asTested) {
+      const largest = largestOf((f) => explains[f], rows.present);
+      columns.push({
+        id: 'explains', signed: true, label: 'Explains', bar: (f) => (largest ? explains[f] / largest : 0),
+        title: `The part of the whole's difference that the frame explains and its callees do not, ${unit}`,
+        value: (f) => explains[f], text: (f) => (explains[f] === 0 ? '–' : signed(explains[f])),
+      });
+    }
     for (const kind of /** @type {('total' | 'self')[]} */ (['total', 'self'])) {
       const largest = largestOf(deltas[kind], rows.present);
       columns.push({
         id: `delta_${kind}`, signed: true, label: kind === 'total' ? 'Δ total' : 'Δ self', bar: (f) => (largest ? deltas[kind](f) / largest : 0),
         noise: (f) => !analysis.significant(rows.judged, f),
-        title: `B − A of ${kind === 'total' ? 'the frame and all it calls, recursion counted once' : 'the frame itself'}, ${unit}`,
+        title: `B − A of ${kind === 'total' ? 'the frame and all it calls; a recursion counts once' : 'the frame itself'}, ${unit}`,
         value: deltas[kind], text: (f) => signed(deltas[kind](f)),
       });
       if (kind === 'self') continue;
@@ -58,8 +67,8 @@ export function columnsOf(viewer) {
         value: (f) => Math.log(rows.total[1][f] * scales[1]) - Math.log(rows.total[0][f] * scales[0]) || 0,
         text: (f) => percentChange(rows.total[0][f] * scales[0], rows.total[1][f] * scales[1]),
       });
-      plain('total_a', 'Total A', 'A: the frame and all it calls, recursion counted once', rows.total[0], scales[0]);
-      plain('total_b', 'Total B', 'B: the frame and all it calls, recursion counted once', rows.total[1], scales[1]);
+      plain('total_a', 'Total A', 'A: the frame and all it calls; a recursion counts once', rows.total[0], scales[0]);
+      plain('total_b', 'Total B', 'B: the frame and all it calls; a recursion counts once', rows.total[1], scales[1]);
     }
     plain('self_a', 'Self A', 'A: the frame itself', rows.self[0], scales[0]);
     plain('self_b', 'Self B', 'B: the frame itself', rows.self[1], scales[1]);
@@ -70,7 +79,7 @@ export function columnsOf(viewer) {
     }
     if (analysis.noise.method !== 'none') {
       columns.push({
-        id: 'p', label: 'p', bar: null, title: 'p-value of Δ total, – where there are too few samples to test',
+        id: 'p', label: 'p', bar: null, title: 'p-value of Δ total; –: too few samples to test',
         value: (f) => (Number.isNaN(rows.judged.p[f]) ? 2 : rows.judged.p[f]), text: (f) => probability(rows.judged.p[f]),
       });
     }
@@ -97,14 +106,17 @@ export function orderedFrames(viewer, columns) {
   /** @type {Record<string, number[]>} */
   const sets = { all: [], new: [], removed: [], changed: [] };
   const { scales } = analysis.normalised;
+  const tested = analysis.noise.method !== 'none';
+  const counted = (/** @type {number} */ f) => !tested || analysis.significant(judged, f);
   const differs = (/** @type {number} */ f) => total[0][f] * scales[0] !== total[1][f] * scales[1];
   for (let f = 0; f < present.length; f++) {
     if (!present[f] || (matched && !matched[f])) continue;
     sets.all.push(f);
     if (!analysis.differential) continue;
-    if (total[0][f] === 0 && total[1][f] > 0) sets.new.push(f);
-    else if (total[1][f] === 0 && total[0][f] > 0) sets.removed.push(f);
-    if (differs(f) && analysis.significant(judged, f)) sets.changed.push(f);
+    if (!differs(f) || !counted(f)) continue;
+    sets.changed.push(f);
+    if (total[0][f] === 0) sets.new.push(f);
+    else if (total[1][f] === 0) sets.removed.push(f);
   }
   const counts = Object.fromEntries(Object.entries(sets).map(([key, list]) => [key, list.length]));
   const frames = Int32Array.from(sets[state.rows] ?? sets.all);
@@ -112,6 +124,7 @@ export function orderedFrames(viewer, columns) {
   const values = Array.from(present, (there, f) => (there ? column.value(f) : 0));
   if (column.signed && state.bySize) for (let f = 0; f < values.length; f++) values[f] = Math.abs(/** @type {number} */ (values[f]));
   const sign = state.ascending && !(column.signed && state.bySize) ? 1 : -1;
-  frames.sort((a, b) => (values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b));
+  const size = (/** @type {number} */ f) => Math.abs(total[total.length - 1][f] * scales[total.length - 1] - (total.length > 1 ? total[0][f] * scales[0] : 0));
+  frames.sort((a, b) => (values[a] < values[b] ? -sign : values[a] > values[b] ? sign : size(b) - size(a) || a - b));
   return { frames, counts };
 }

@@ -157,7 +157,7 @@ export class Controls {
       viewer.say('Link copied');
       byId('copy-link').textContent = 'Copied';
     } catch {  // a browser may forbid it on file://: the address bar holds the same link
-      viewer.say('The link stands in the address bar');
+      viewer.say('The address bar holds the link');
       byId('copy-link').textContent = 'In the address bar';
     }
     setTimeout(() => { byId('copy-link').textContent = 'Link'; }, 2000);
@@ -208,9 +208,13 @@ export class Controls {
 
   remarks() {
     const { meta } = this.viewer.analysis.profile;
-    const remarks = [...meta.notes];
-    if (meta.pruned) remarks.push(meta.pruned.text);
-    byId('remarks').textContent = remarks.join(' · ');
+    const line = (/** @type {string} */ text, kind = '') => element('p', { class: kind }, text);
+    byId('remarks').replaceChildren(
+      ...(meta.besides ? [line(meta.besides)] : []),
+      ...(meta.test?.method === 'none' ? [line(meta.test.note, 'warning')] : []),
+      ...meta.notes.map((/** @type {string} */ note) => line(note, 'warning')),
+      ...(meta.pruned ? [line(meta.pruned.text)] : []),
+    );
   }
 
   /** How to read the picture, for what is shown now. */
@@ -218,10 +222,10 @@ export class Controls {
     const { analysis } = this.viewer;
     const { meta } = analysis.profile;
     const reading = [];
-    if (analysis.differential) reading.push(`Orange frames cost more in B, blue ones less; grey means that the difference is not significant. ${this.viewer.methodText()}`);
-    if (analysis.differential) reading.push('A frame of one side only is marked + (only in B) or − (only in A). With |Δ| as width, a frame is as wide as the differences of itself and of all below it, so that more and less do not cancel out.');
-    if (meta.rules.length) reading.push(`Names were made alike by these rules: ${meta.rules.join('; ')}.`);
-    reading.push('Hidden frames leave their time to their callers; merged ones become one frame; focus keeps the stacks through a frame. Patterns are regular expressions, and heed case only where they hold a capital.');
+    if (analysis.differential) reading.push(`Orange frames cost more in B, blue ones less. ${this.viewer.methodText()}`);
+    if (analysis.differential) reading.push('A frame of one side only is marked + (only in B) or − (only in A). With |Δ| as width, a frame is as wide as the differences of itself and of all below it, so that more and less do not cancel out. The column "Explains" gives each difference to the deepest frame that differs by itself.');
+    if (meta.rules.length) reading.push(`Rules that make names comparable: ${meta.rules.join(' ')}`);
+    reading.push('Hide gives the time of a frame to its callers. Merge makes matching frames one. Focus keeps only the stacks that contain a match. Patterns are regular expressions; they match upper and lower case alike unless they contain a capital.');
     byId('reading').replaceChildren(...reading.map((text) => element('p', {}, text)));
   }
 

@@ -22,10 +22,11 @@
  * @property {Tree} tree
  * @property {Int32Array} selfNodes      nodes with a value of their own on either side
  * @property {Float64Array[][]} slices   [side][slice] values, parallel to `selfNodes`
+ * @property {Float64Array[] | null} moments  by side Σ w² of each of `selfNodes`; null: a side's samples weigh the same
  * @property {Int32Array} row            by node: its row in `columns`; empty without columns
  * @property {Record<string, Float32Array>} columns       further values by row, NaN where there is none
  * @property {Record<string, Float32Array>} frameColumns  the same by frame
- * @property {{self: Float64Array[], total: Float64Array[], present: Uint8Array, slices: Float64Array[][], stacks: Float64Array} | null} frameValues
+ * @property {{self: Float64Array[], total: Float64Array[], present: Uint8Array, slices: Float64Array[][], stacks: Float64Array, moments: Float64Array[] | null} | null} frameValues
  *   exact sums by frame, where the tree itself was pruned
  */
 
@@ -188,6 +189,7 @@ export async function decodeProfile(meta, base64) {
   const slices = meta.sides.map((/** @type {any} */ side, /** @type {number} */ index) =>
     side.slices.map((/** @type {any} */ _, /** @type {number} */ slice) =>
       read.numbers(`slice_${index}_${slice}`, Float64Array)));
+  const moments = read.has('moments_0') ? meta.sides.map((/** @type {any} */ _, /** @type {number} */ side) => read.numbers(`moments_${side}`, Float64Array)) : null;
   const { row, columns } = decodeColumns(read, meta.node_columns, parent);
   const frameColumns = Object.fromEntries(meta.frame_columns.map((/** @type {string} */ id) => {
     const out = new Float32Array(names.length + 1).fill(NaN);
@@ -204,10 +206,10 @@ export async function decodeProfile(meta, base64) {
     const bySide = (/** @type {string} */ what) => meta.sides.map((/** @type {any} */ _, /** @type {number} */ side) => byFrame(`${what}_${side}`));
     const sliced = meta.sides.map((/** @type {any} */ { slices: parts }, /** @type {number} */ side) =>
       parts.map((/** @type {any} */ __, /** @type {number} */ slice) => byFrame(`slice_${side}_${slice}`)));
-    frameValues = { self: bySide('self'), total: bySide('total'), present: new Uint8Array(names.length + 1), slices: sliced, stacks: byFrame('stacks') };
+    frameValues = { self: bySide('self'), total: bySide('total'), present: new Uint8Array(names.length + 1), slices: sliced, stacks: byFrame('stacks'), moments: moments && bySide('moments') };
     const { total: sums, present } = frameValues;
     for (let f = 0; f < names.length - 1; f++) present[f] = sums.some((/** @type {Float64Array} */ values) => values[f] > 0) ? 1 : 0;
   }
   const tree = { size, frame, parent, depth, end: subtreeEnds(parent), self, total, target: null, maxDepth };
-  return { meta, names, kinds, tree, selfNodes, slices, row, columns, frameColumns, frameValues };
+  return { meta, names, kinds, tree, selfNodes, slices, moments, row, columns, frameColumns, frameValues };
 }

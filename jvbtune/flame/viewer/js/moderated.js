@@ -95,10 +95,10 @@ function trendOf(size, ratio) {
 
 /**
  * @param {Sliced[]} sides two, each of at least two slices @param {number} confidence
- * @param {ReturnType<typeof loanOf>[]} loans by side
+ * @param {ReturnType<typeof loanOf>[]} loans by side @param {number[]} allowed by row: the relative difference that is none
  * @returns {{p: number, delta: number, half: number}[]} by row; NaN: cannot be tested
  */
-export function judgeSlices(sides, confidence, loans) {
+export function judgeSlices(sides, confidence, loans, allowed) {
   const totals = sides.map(({ counts }) => totalsOfSlices(counts));
   const errors = sides.map(({ counts, exposure }) => squaredErrors(counts, exposure));
   const wholes = sides.map((side) => sumOf(side.wholes));
@@ -131,6 +131,8 @@ export function judgeSlices(sides, confidence, loans) {
     if (!(prior > 0 && square > 0)) return { p: NaN, delta: NaN, half: NaN };
     const freedom = square ** 2 / Math.max(below, 1e-300);
     const delta = fb * totals[1][i] - fa * totals[0][i];
-    return { p: studentP(delta / Math.sqrt(square), freedom), delta, half: studentQuantile(confidence, freedom) * Math.sqrt(square) };
+    const margin = allowed[i] * Math.min(fa * totals[0][i], fb * totals[1][i]);
+    const beyond = Math.max(0, Math.abs(delta) - margin);
+    return { p: studentP(beyond / Math.sqrt(square), freedom), delta, half: studentQuantile(confidence, freedom) * Math.sqrt(square) + margin };
   });
 }

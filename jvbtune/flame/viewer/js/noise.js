@@ -24,12 +24,16 @@ export class Noise {
     this.profile = profile;
     this.normalised = normalised;
     const { sides, test } = profile.meta;
-    this.method = sides.length < 2 ? 'none' : profile.slices.every((slices) => slices.length >= 2) ? 'slices' : 'poisson';
+    this.method = sides.length < 2 || test?.method === 'none' ? 'none' : profile.slices.every((slices) => slices.length >= 2) ? 'slices' : 'poisson';
     this.perSample = sides.map((/** @type {any} */ side) => side.units_per_sample);
     this.factors = normalised.scales.map((scale, side) => scale * this.perSample[side]);
     const whole = profile.tree.total.reduce((sum, values, side) => sum + values[0] / this.perSample[side], 0);
     this.fewest = Math.max(FEWEST_SAMPLES, SMALLEST_SHARE * whole);
     this.confidence = 1 - (test?.level ?? 0.05);
+    // Relative differences that unlike captures show by themselves (jvbtune/flame/compare/likeness.py).
+    const scaled = ['packets', 'seconds', 'share'].includes(normalised.id);
+    this.allowedFrame = test?.allowed_frame ?? 0;
+    this.allowedWhole = (scaled ? test?.allowed_whole : test?.allowed_frame) ?? 0;
     this.z = normalQuantile(this.confidence);
   }
 
@@ -38,10 +42,12 @@ export class Noise {
    * @param {() => Float64Array[][]} slices [side][slice] the same of each slice
    * @param {(() => ArrayLike<number>) | null} alike what is equal for rows of the same stacks; null: each has its own
    * @param {Int32Array | null} row
-   * @param {() => ReturnType<typeof loanOf>[]} [loans] where the rows have no loans of their own
+   * @param {{loans?: () => ReturnType<typeof loanOf>[], moments?: () => Float64Array[] | null, wholeFirst?: boolean}} more
+   *   `loans` of others, where the rows have none of their own; `moments` Σ w² by side and row, where samples differ in
+   *   weight; `wholeFirst`: the first row is the whole
    * @returns {Judged}
    */
-  judge(values, slices, alike, row, loans) {
+  judge(values, slices, alike, row, { loans, moments, wholeFirst = false } = {}) {
     const count = values[0].length;
     const empty = () => new Float32Array(count).fill(NaN);
     const out = { row, p: empty(), q: empty(), low: empty(), high: empty() };
@@ -49,14 +55,20 @@ export class Noise {
     const tests = this.#tests(values, alike);
     const once = tests.map(([i]) => i);
     let found;
+    const allowed = once.map((i) => (wholeFirst && i === 0 ? this.allowedWhole : this.allowedFrame));
     if (this.method === 'poisson') {
       const [a, b] = this.perSample;
-      found = once.map((i) => this.#poisson(values[0][i] / a, values[1][i] / b));
+      const squares = moments?.() ?? null;
+      found = once.map((i, t) => {
+        const [x, y] = [values[0][i] / a, values[1][i] / b];
+        return this.#poisson(x, y, squares ? (squares[0][i] / a ** 2 + squares[1][i] / b ** 2) / (x + y) : 1, allowed[t]);
+      });
     } else {
       const sides = this.#sliced(once, slices());
-      found = judgeSlices(sides, this.confidence, loans ? loans() : sides.map(loanOf));
+      found = judgeSlices(sides, this.confidence, loans ? loans() : sides.map(loanOf), allowed);
     }
     const q = adjusted(found.map(({ p }) => p));
+    if (wholeFirst && once[0] === 0) q[0] = found[0].p;  // one question, asked beforehand: not corrected for the others
     tests.forEach((rows, t) => {
       const { p, delta, half } = found[t];
       for (const i of rows) [out.p[i], out.q[i], out.low[i], out.high[i]] = [p, q[t], delta - half, delta + half];
@@ -90,10 +102,19 @@ export class Noise {
     return tests;
   }
 
-  /** @param {number} a @param {number} b in samples */
-  #poisson(a, b) {
+  /**
+   * @param {number} a @param {number} b in samples of the sides' usual weights @param {number} weight how much heavier these
+   * are @param {number} allowed the relative difference that is none
+   */
+  #poisson(a, b, weight, allowed) {
     const [one, other] = this.factors;
-    return { p: poissonP(a, b, one / (one + other)), delta: other * b - one * a, half: this.z * Math.sqrt(one * one * a + other * other * b) };
+    const [more, fewer] = [one * (1 + allowed), one / (1 + allowed)];
+    const tested = (a + b) / weight >= FEWEST_SAMPLES;
+    return {
+      p: tested ? poissonP(a / weight, b / weight, more / (more + other), fewer / (fewer + other)) : NaN,
+      delta: tested ? other * b - one * a : NaN,
+      half: this.z * Math.sqrt(weight * (one * one * a + other * other * b)) + allowed * Math.min(one * a, other * b),
+    };
   }
 
   /** @param {number[]} rows @param {Float64Array[][]} slices */

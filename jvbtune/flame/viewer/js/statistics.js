@@ -63,11 +63,12 @@ export function studentQuantile(level, freedom) {
 /**
  * Exact conditional test that two Poisson counts have one rate: given their sum, the second is binomial with `share`
  * (Przyborowski and Wilenski, 1940). Two-sided by doubling.
- * @param {number} a @param {number} b @param {number} share expected part of the second
+ * @param {number} a @param {number} b @param {number} most @param {number} least expected part of the second: one number,
+ * or the ends of a range that shows no difference
  */
-export function poissonP(a, b, share) {
-  const upper = b > 0 ? incompleteBeta(share, b, a + 1) : 1;
-  const lower = a > 0 ? incompleteBeta(1 - share, a, b + 1) : 1;
+export function poissonP(a, b, most, least) {
+  const upper = b > 0 ? incompleteBeta(most, b, a + 1) : 1;
+  const lower = a > 0 ? incompleteBeta(1 - least, a, b + 1) : 1;
   return Math.min(1, 2 * Math.min(upper, lower));
 }
 

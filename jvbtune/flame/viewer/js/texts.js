@@ -1,4 +1,4 @@
-// What is said in words and figures: the head, the details, the tooltip, the legend, and the screen reader's sentence.
+// Words and figures: the head, the details, the tooltip, the legend, and the screen reader's sentence.
 
 import { categoriesOf } from './fills.js';
 import { figure, percentChange, probability, share, signed } from './format.js';
@@ -76,13 +76,13 @@ export function showSums(viewer, host) {
   const parts = meta.sides.map((/** @type {any} */ side, /** @type {number} */ i) => {
     const name = analysis.differential ? element('span', { class: 'side' }, 'AB'[i]) : '';
     const left = shown.total[i][0] === tree.total[i][0] ? '' : ` of ${figure(tree.total[i][0] * scales[i])} shown (${share(shown.total[i][0], tree.total[i][0])})`;
-    return element('span', { title: side.detail }, name, `${side.title} `, element('b', {}, `${figure(shown.total[i][0] * scales[i])} ${unit}`), element('span', { class: 'quiet' }, left));
+    return element('div', {}, name, `${side.title} `, element('b', {}, `${figure(shown.total[i][0] * scales[i])} ${unit}`), element('span', { class: 'quiet' }, left), ' ', element('span', { class: 'taken' }, side.detail));
   });
   if (analysis.differential) {
     const [a, b] = shown.total.map((values, i) => values[0] * scales[i]);
     const judged = analysis.nodes('main');
     const half = analysis.noise.method === 'none' ? '' : `, ${analysis.confidenceText} ${viewer.intervalText(judged, 0)}`;
-    parts.push(element('span', {}, 'Δ ', element('b', {}, `${signed(b - a)} ${unit}`), element('span', { class: 'quiet' }, ` (${percentChange(a, b)})${half}`)));
+    parts.push(element('div', {}, 'Δ ', element('b', {}, `${signed(b - a)} ${unit}`), element('span', { class: 'quiet' }, ` (${percentChange(a, b)})${half}`)));
   }
   host.replaceChildren(...parts);
 }
@@ -103,10 +103,10 @@ export function showLegend(viewer, host) {
   };
   const column = analysis.profile.meta.columns.find((/** @type {any} */ one) => one.id === state.colour);
   if (state.colour === 'delta') {
-    const grey = analysis.noise.method === 'none' || state.level >= 1 ? 'no value' : `not significant at a false-discovery rate of ${state.level}`;
+    const grey = analysis.noise.method === 'none' || state.level >= 1 ? 'no value' : `not significant (false-discovery rate ${state.level})`;
     host.replaceChildren(scale('B halved or gone', 'B doubled or new'), dot(palette.grey, grey), note('+ only in B, − only in A'));
   } else if (column) {
-    host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, column.interval ? `no value, or ${column.middle} lies in its interval` : 'no value'));
+    host.replaceChildren(scale(column.low_text, column.high_text), note(column.middle_text), dot(palette.grey, column.interval ? `no value, or its interval contains ${column.middle}` : 'no value'));
   } else {
     const { legend } = categoriesOf(viewer);
     host.replaceChildren(...legend.flatMap((label, i) => (label ? [dot(palette.category(i), label)] : [])), dot(palette.grey, 'other'));

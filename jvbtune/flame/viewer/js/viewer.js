@@ -216,9 +216,10 @@ export class Viewer {
     const columns = columnsOf(this);
     const { frames, counts } = orderedFrames(this, columns);
     this.counts = counts;
-    this.table.show(columns, frames, state, (frame) => analysis.nameOf(frame), this.picked);
+    const order = columns.some(({ id }) => id === sort) ? state : { ...state, sort: columns[1].id };
+    this.table.show(columns, frames, order, (frame) => analysis.nameOf(frame), this.picked);
     this.controls.showCounts(counts);
-    const note = analysis.rows.exact ? '' : ' of the pruned picture, since a filter is on';
+    const note = analysis.rows.exact ? '' : ' of the pruned picture, because a filter is on';
     byId('row-count').textContent = `${frames.length.toLocaleString('en')} frames${note}`;
   }
 
@@ -262,9 +263,10 @@ export class Viewer {
   methodText() {
     const { noise, profile } = this.analysis;
     const correction = 'corrected for the number of tests by Benjamini and Hochberg';
-    if (this.analysis.asTested) return `${profile.meta.test.note} p-values are ${correction}.`;
-    if (noise.method === 'poisson') return `Sampling noise alone (Poisson), for want of slices: a lower bound on the noise; ${correction}.`;
-    return `A moderated Welch test over the slices of each side; ${correction}.`;
+    if (noise.method === 'none') return `Nothing is greyed out, because nothing was tested. ${profile.meta.test?.note ?? ''}`;
+    if (this.analysis.asTested) return `Grey frames do not differ significantly. ${profile.meta.test.note} p-values are ${correction}.`;
+    if (noise.method === 'poisson') return `Grey frames do not differ significantly. The test knows sampling noise only (Poisson), a lower bound on the noise, because a side has no slices; p-values are ${correction}.`;
+    return `Grey frames do not differ significantly: a moderated Welch test over the slices of each side; p-values are ${correction}.`;
   }
 
   widthText() {
@@ -275,7 +277,7 @@ export class Viewer {
   }
 
   legendText() {
-    return (byId('legend').textContent ?? '').includes('halved') ? 'blue: B less than A, orange: more, grey: not significant' : `colour: ${this.state.colour}`;
+    return (byId('legend').textContent ?? '').includes('halved') ? `blue: B less than A, orange: more, grey: ${this.analysis.noise.method === 'none' ? 'no value' : 'not significant'}` : `colour: ${this.state.colour}`;
   }
 
   /** @param {import('./analysis.js').Judged} judged @param {number} i */

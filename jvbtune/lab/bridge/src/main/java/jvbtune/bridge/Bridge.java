@@ -65,7 +65,13 @@ public final class Bridge {
                         conference.removeEndpoint(endpoint);
                     }
                 }
-                if (conference.endpoints().length == 0 && conference.created().plus(timeout).isBefore(Instant.now())) {
+                for (Relay relay : conference.relays()) {
+                    if (relay.shouldExpire()) {
+                        logger.info("Expiring relay " + relay.id() + ": nothing heard of it");
+                        conference.removeRelay(relay);
+                    }
+                }
+                if (conference.isEmpty() && conference.created().plus(timeout).isBefore(Instant.now())) {
                     expireConference(conference);
                 }
             }

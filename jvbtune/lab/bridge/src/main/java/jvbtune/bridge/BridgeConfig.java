@@ -5,6 +5,7 @@ import com.typesafe.config.ConfigFactory;
 import com.typesafe.config.ConfigUtil;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * The keys of {@code jvb.conf} that this bridge knows, by their real names.
@@ -49,6 +50,22 @@ public final class BridgeConfig {
 
     public static List<String> strings(String key) {
         return CONFIG.getStringList(key);
+    }
+
+    /** A bandwidth as the Jitsi Videobridge writes it, {@code 2500 kbps} (Bandwidth.kt). */
+    public static long bandwidthBps(String key) {
+        String text = CONFIG.getString(key).trim().toLowerCase(Locale.ROOT);
+        int unit = text.length();
+        while (unit > 0 && !Character.isDigit(text.charAt(unit - 1))) {
+            unit--;
+        }
+        double amount = Double.parseDouble(text.substring(0, unit));
+        return (long) (amount * switch (text.substring(unit).trim()) {
+            case "bps" -> 1;
+            case "kbps" -> 1_000;
+            case "mbps" -> 1_000_000;
+            default -> throw new IllegalArgumentException(key + " has no unit of bps, kbps or mbps: " + text);
+        });
     }
 
     public static Duration duration(String key) {

@@ -5,8 +5,11 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
+import jvbtune.bridge.video.VideoSource;
 import org.jitsi.utils.logging2.Logger;
 import org.jitsi.utils.logging2.LoggerImpl;
 
@@ -39,7 +42,11 @@ public final class Colibri2 {
         if (endpoints.size() > 1) {
             throw new BadRequest("one endpoint per request, not " + endpoints.size());
         }
-        if (request.path("relays").size() > 0) {
+        JsonNode relays = request.path("relays");
+        if (relays.size() > 1 || (relays.size() > 0 && endpoints.size() > 0)) {
+            throw new BadRequest("one endpoint or one relay per request");
+        }
+        if (relays.size() > 0 && !Relay.enabled()) {
             throw new BadRequest("Octo is disabled in configuration.");
         }
         boolean create = request.path("create").asBoolean();
@@ -56,11 +63,14 @@ public final class Colibri2 {
                     answer.withArray("endpoints").add(modifyEndpoint(conference, endpoint));
                     createdEndpoint |= endpoint.path("create").asBoolean();
                 }
+                for (JsonNode relay : relays) {
+                    answer.withArray("relays").add(modifyRelay(conference, relay));
+                }
                 if (create || createdEndpoint) {
                     answer.set("sources", feedbackSources(conference));
                 }
             } finally {
-                if (expire || (!create && conference.endpoints().length == 0)) {
+                if (expire || (!create && conference.isEmpty())) {
                     bridge.expireConference(conference);
                 }
             }
@@ -95,6 +105,10 @@ public final class Colibri2 {
             throw new BadRequest("Unknown endpoint " + id);
         }
         request.path("medias").forEach(endpoint::addMedia);
+        JsonNode initialLastN = request.path("initial-last-n").path("value");
+        if (initialLastN.isInt()) {
+            endpoint.video().setInitialLastN(initialLastN.asInt());
+        }
         JsonNode transport = request.path("transport").path("transport");
         if (transport.isObject()) {
             endpoint.setTransport(transport);
@@ -102,12 +116,71 @@ public final class Colibri2 {
         JsonNode sources = request.path("sources");
         if (sources.isArray()) {
             endpoint.setSources(ssrcs(sources));
+            endpoint.sent().setSources(videoSources(id, sources));
             conference.updateSources();
+            conference.video().changed();
         }
         if (create) {
             endpoint.describeTransport(answer.putObject("transport").putObject("transport"));
         }
         return answer;
+    }
+
+    private ObjectNode modifyRelay(Conference conference, JsonNode request) throws BadRequest {
+        String id = request.path("id").asText("");
+        ObjectNode answer = JsonNodeFactory.instance.objectNode().put("id", id);
+        Relay relay = conference.relay(id);
+        if (request.path("expire").asBoolean()) {
+            if (relay != null) {
+                conference.removeRelay(relay);
+            }
+            return answer.put("expire", true);
+        }
+        boolean create = request.path("create").asBoolean();
+        if (create) {
+            relay = createRelay(conference, relay, id, request);
+        } else if (relay == null) {
+            throw new BadRequest("Unknown relay " + id);
+        }
+        JsonNode transport = request.path("transport").path("transport");
+        if (transport.isObject()) {
+            relay.setTransport(transport);
+        }
+        if (create) {
+            relay.describeTransport(answer.putObject("transport").putObject("transport"));
+        }
+        request.path("medias").forEach(relay::addMedia);
+        for (JsonNode endpoint : request.path("endpoints")) {
+            String endpointId = endpoint.path("id").asText();
+            if (endpoint.path("expire").asBoolean()) {
+                relay.removeEndpoint(endpointId);
+            } else {
+                JsonNode sources = endpoint.path("sources");
+                relay.setEndpoint(endpointId, ssrcs(sources), videoSources(endpointId, sources));
+            }
+        }
+        conference.updateSources();
+        conference.video().changed();
+        return answer;
+    }
+
+    private Relay createRelay(Conference conference, Relay existing, String id, JsonNode request) throws BadRequest {
+        if (existing != null) {
+            throw new BadRequest("Relay with ID " + id + " already exists");
+        }
+        JsonNode transport = request.path("transport");
+        if (!transport.isObject()) {
+            throw new BadRequest("Attempt to create relay " + id + " with no <transport>");
+        }
+        if (transport.path("use-unique-port").asBoolean()) {
+            throw new BadRequest("use-unique-port: the lab's bridge has its one port only");
+        }
+        try {
+            return conference.addRelay(id, transport.path("ice-controlling").asBoolean());
+        } catch (IOException e) {
+            logger.error("Cannot create the ICE component of relay " + id, e);
+            throw new BadRequest("Cannot create relay " + id + ": " + e.getMessage());
+        }
     }
 
     private Endpoint createEndpoint(Conference conference, Endpoint existing, String id, JsonNode request)
@@ -137,10 +210,23 @@ public final class Colibri2 {
         Set<Long> ssrcs = new HashSet<>();
         for (JsonNode mediaSource : mediaSources) {
             for (JsonNode source : mediaSource.path("sources")) {
-                ssrcs.add(source.isObject() ? source.path("ssrc").asLong() : source.asLong());
+                ssrcs.add(VideoSource.ssrc(source));
             }
         }
         return ssrcs;
+    }
+
+    private static List<VideoSource> videoSources(String owner, JsonNode mediaSources) {
+        List<VideoSource> sources = new ArrayList<>();
+        for (JsonNode mediaSource : mediaSources) {
+            VideoSource source = mediaSource.path("type").asText().equals("video")
+                    ? VideoSource.parse(owner, mediaSource)
+                    : null;
+            if (source != null) {
+                sources.add(source);
+            }
+        }
+        return sources;
     }
 
     /** The sources under which the bridge itself sends RTCP. */

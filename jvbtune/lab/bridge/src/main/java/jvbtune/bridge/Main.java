@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.concurrent.CountDownLatch;
 import java.util.logging.LogManager;
+import jvbtune.bridge.channel.PublicHttpServer;
 import jvbtune.bridge.http.PrivateHttpServer;
 import jvbtune.bridge.http.Routes;
 import jvbtune.bridge.stats.LoadManager;
@@ -39,9 +40,12 @@ public final class Main {
         metrics.start();
         PrivateHttpServer http = new PrivateHttpServer(new Routes(bridge, health));
         http.start();
+        PublicHttpServer channel = new PublicHttpServer(bridge);
+        channel.start();
 
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             logger.info("Bridge shutting down");
+            channel.stop();
             http.stop();
             metrics.stop();
             Harvesters.close();

@@ -11,7 +11,7 @@ public final class PacketStreamStats {
     private final LongAdder bytes = new LongAdder();
     private final LongAdder packets = new LongAdder();
 
-    static RateTracker newRateTracker() {
+    public static RateTracker newRateTracker() {
         return new RateTracker(BridgeConfig.rateWindow("window-size"), BridgeConfig.rateWindow("bucket-size"));
     }
 

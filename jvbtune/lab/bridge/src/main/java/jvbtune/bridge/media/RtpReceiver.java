@@ -7,15 +7,17 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 import jvbtune.bridge.BridgeConfig;
 import jvbtune.bridge.TaskPools;
+import jvbtune.bridge.rtp.Feedback;
+import jvbtune.bridge.rtp.HeaderExtensions;
 import jvbtune.bridge.rtp.Packet;
 import jvbtune.bridge.rtp.Rtcp;
 import jvbtune.bridge.rtp.Rtp;
 import jvbtune.bridge.stats.QueueErrors;
 import jvbtune.bridge.transport.SrtpSession;
 import org.jitsi.utils.queue.PacketQueue;
-import org.jitsi.utils.stats.RateTracker;
 
 /**
  * What one endpoint sends: queue, audio level, SRTP, statistics; what passes goes to the handler (RtpReceiverImpl.kt).
@@ -29,11 +31,17 @@ public final class RtpReceiver {
 
         void onSenderReport(Packet packet);
 
+        /** The endpoint wants a key frame of a stream that it is sent. */
+        void onKeyFrameRequest(long ssrc);
+
+        /** The SSRC of the stream that has the packets sent first of this retransmission stream; negative: none. */
+        long rtxPrimary(long ssrc);
+
         /**
          * @param level 0 (silence) to 127 (loudest)
          * @return whether to discard the packet for want of loudness
          */
-        boolean onAudioLevel(int level);
+        boolean onAudioLevel(long ssrc, int level);
     }
 
     /** The id under which JVB's queue statistics know this queue. */
@@ -52,19 +60,31 @@ public final class RtpReceiver {
 
     private final MediaFormat format;
     private final Handler handler;
+    private final OutgoingHop hop;
+    private final TccGenerator transportCc;
+    private final RetransmissionRequester retransmissions;
     private final PacketQueue<Packet> queue;
     private final PacketStreamStats stats = new PacketStreamStats();
-    private final Activity audio = new Activity(5);
-    private final Activity video = new Activity(1);
+    private final MediaActivity audio = new MediaActivity(5);
+    private final MediaActivity video = new MediaActivity(1);
     private final Map<Long, IncomingStream> streams = new ConcurrentHashMap<>();
     private final ArrayDeque<Packet> held = new ArrayDeque<>();
     private int silentPackets;
     private volatile SrtpSession srtp;
     private volatile boolean running = true;
 
-    public RtpReceiver(MediaFormat format, Handler handler) {
+    /**
+     * @param hop takes the endpoint's feedback on what it is sent
+     * @param feedbackSsrc the SSRC of the bridge's own feedback
+     * @param feedback takes over, in the clear, what the bridge has to say on what the endpoint sends
+     */
+    public RtpReceiver(
+            MediaFormat format, Handler handler, OutgoingHop hop, long feedbackSsrc, Consumer<Packet> feedback) {
         this.format = format;
         this.handler = handler;
+        this.hop = hop;
+        transportCc = new TccGenerator(feedbackSsrc, feedback);
+        retransmissions = new RetransmissionRequester(feedbackSsrc, feedback);
         int capacity = BridgeConfig.integer("jmt.transceiver.recv.queue-size");
         queue = new PacketQueue<>(capacity, null, QUEUE_ID, this::handle, TaskPools.CPU) {
             @Override
@@ -141,12 +161,39 @@ public final class RtpReceiver {
             streams.put(ssrc, stream);
         }
         stream.received(packet);
+        int transportCcId = format.transportCcId();
+        if (transportCcId != 0) {
+            int sequence = HeaderExtensions.uint16(packet, transportCcId);
+            if (sequence >= 0) {
+                transportCc.received(sequence, packet.receivedTime, Rtp.marker(packet), ssrc, System.nanoTime());
+            }
+        }
         if (discard) {
             return false;
+        }
+        if (kind == MediaFormat.Kind.VIDEO) {
+            if (!recover(packet, ssrc)) {
+                return false;
+            }
+            ssrc = Rtp.ssrc(packet);
         }
         (kind == MediaFormat.Kind.AUDIO ? audio : video).update();
         handler.onRtp(packet, kind, ssrc);
         return true;
+    }
+
+    /** Takes a video packet out of its retransmission; false for padding, and for a packet that came before. */
+    private boolean recover(Packet packet, long ssrc) {
+        int original = format.originalOf(Rtp.payloadType(packet));
+        long primary = original < 0 ? -1 : handler.rtxPrimary(ssrc);
+        if (primary >= 0 && !Rtp.unwrapRtx(packet, primary, original)) {
+            return false;
+        }
+        if (!retransmissions.received(Rtp.ssrc(packet), Rtp.sequenceNumber(packet))) {
+            return false;
+        }
+        int payload = Rtp.payloadOffset(packet);
+        return payload >= 0 && packet.getOffset() + packet.getLength() - Rtp.paddingBytes(packet) > payload;
     }
 
     /** AudioLevelReader.kt: silence beyond a few packets is discarded, and what the loudest-only routing rejects. */
@@ -160,11 +207,32 @@ public final class RtpReceiver {
             return true;
         }
         silentPackets = silence ? silentPackets + 1 : 0;
-        return handler.onAudioLevel(SILENCE - level);
+        return handler.onAudioLevel(Rtp.ssrc(packet), SILENCE - level);
     }
 
     private void processRtcp(Packet compound) {
-        Packet report = Rtcp.senderReport(compound);
+        Rtcp.forEach(compound, (type, count, at, bytes) -> {
+            switch (type) {
+                case Rtcp.SENDER_REPORT -> {
+                    processSenderReport(compound, at, bytes);
+                    processBlocks(compound, type, count, at, bytes);
+                }
+                case Rtcp.RECEIVER_REPORT -> processBlocks(compound, type, count, at, bytes);
+                case Rtcp.TRANSPORT_FEEDBACK -> hop.onTransportFeedback(compound, count, at, bytes);
+                case Rtcp.PAYLOAD_FEEDBACK -> {
+                    if (count == Feedback.PLI && bytes >= 12) {
+                        handler.onKeyFrameRequest(Feedback.mediaSsrc(compound, at));
+                    } else if (count == Feedback.FIR) {
+                        handler.onKeyFrameRequest(Feedback.firSsrc(compound, at, bytes));
+                    }
+                }
+                default -> { }
+            }
+        });
+    }
+
+    private void processSenderReport(Packet compound, int at, int bytes) {
+        Packet report = Rtcp.senderReport(compound, at, bytes);
         if (report != null) {
             IncomingStream stream = streams.get(Rtcp.senderSsrc(report));
             if (stream != null) {
@@ -172,6 +240,11 @@ public final class RtpReceiver {
             }
             handler.onSenderReport(report);
         }
+    }
+
+    private void processBlocks(Packet compound, int type, int count, int at, int bytes) {
+        Rtcp.forEachBlock(compound, type, count, at, bytes, (ssrc, lastSenderReport, delay) ->
+                hop.onReportBlock(ssrc, lastSenderReport, delay, compound.receivedTime));
     }
 
     /** Receiver reports on the streams that sent since the last call. */
@@ -219,27 +292,6 @@ public final class RtpReceiver {
     public void close() {
         running = false;
         queue.close();
-    }
-
-    /** Whether a kind of media flows (BitrateCalculator.kt). */
-    private static final class Activity {
-        private static final long GRACE_MILLIS = 10_000;
-
-        private final RateTracker rate = PacketStreamStats.newRateTracker();
-        private final long startMillis = System.currentTimeMillis();
-        private final int thresholdPps;
-
-        Activity(int thresholdPps) {
-            this.thresholdPps = thresholdPps;
-        }
-
-        void update() {
-            rate.update(1, System.currentTimeMillis());
-        }
-
-        boolean isActive() {
-            long now = System.currentTimeMillis();
-            return rate.getRate(now) >= (now - startMillis <= GRACE_MILLIS ? 1 : thresholdPps);
-        }
+        retransmissions.close();
     }
 }

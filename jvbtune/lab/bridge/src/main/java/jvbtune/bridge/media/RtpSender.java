@@ -27,19 +27,33 @@ public final class RtpSender {
     /** The id under which JVB's queue statistics know the queue before SRTP. */
     public static final String SENDER_QUEUE_ID = "rtp-sender-incoming-packet-queue";
 
-    /** The id under which JVB's queue statistics know the queue behind SRTP. */
-    public static final String SRTP_QUEUE_ID = "Endpoint-outgoing-packet-queue";
+    /** The queue behind SRTP by the kind of receiver, with the id under which JVB's queue statistics know it. */
+    public enum Queue {
+        ENDPOINT("Endpoint-outgoing-packet-queue", QueueErrors.SRTP_SEND),
+        /** Of the real bridge's relays each endpoint has such a queue; here a relay has one. */
+        RELAY("RelayEndpointSender-outgoing-packet-queue", QueueErrors.RELAY_ENDPOINT_SRTP_SEND);
+
+        public final String id;
+        final QueueErrors errors;
+
+        Queue(String id, QueueErrors errors) {
+            this.id = id;
+            this.errors = errors;
+        }
+    }
 
     private final PacketQueue<Packet> senderQueue;
     private final PacketQueue<Packet> srtpQueue;
     private final PacketStreamStats stats = new PacketStreamStats();
     private final Map<Long, Sent> sent = new HashMap<>();
     private final Wire wire;
+    private final OutgoingHop hop;
     private volatile SrtpSession srtp;
     private volatile boolean running = true;
 
-    public RtpSender(Wire wire) {
+    public RtpSender(Wire wire, OutgoingHop hop, Queue queue) {
         this.wire = wire;
+        this.hop = hop;
         senderQueue = newQueue(
                 "jmt.transceiver.send.queue-size",
                 SENDER_QUEUE_ID,
@@ -47,7 +61,7 @@ public final class RtpSender {
                 TaskPools.CPU,
                 QueueErrors.RTP_SENDER);
         srtpQueue = newQueue(
-                "videobridge.transport.send.queue-size", SRTP_QUEUE_ID, this::send, TaskPools.IO, QueueErrors.SRTP_SEND);
+                "videobridge.transport.send.queue-size", queue.id, this::send, TaskPools.IO, queue.errors);
     }
 
     private static PacketQueue<Packet> newQueue(
@@ -101,6 +115,7 @@ public final class RtpSender {
     }
 
     private boolean protectRtp(Packet packet, SrtpSession session) throws Exception {
+        hop.prepare(packet);
         Sent counts = sent.computeIfAbsent(Rtp.ssrc(packet), ssrc -> new Sent());
         counts.packets++;
         counts.octets += packet.getLength();
@@ -115,6 +130,7 @@ public final class RtpSender {
                 return false;
             }
             Rtcp.setSenderCounts(packet, counts.packets, counts.octets);
+            hop.senderReportSent(packet);
         }
         return session.encryptRtcp(packet);
     }
@@ -139,6 +155,7 @@ public final class RtpSender {
         running = false;
         senderQueue.close();
         srtpQueue.close();
+        hop.close();
     }
 
     /** What was sent of one SSRC. Guarded by the sender queue: one packet at a time. */

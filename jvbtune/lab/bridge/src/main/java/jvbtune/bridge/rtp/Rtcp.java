@@ -4,11 +4,14 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import jvbtune.bridge.BufferPool;
 
-/** The RTCP that this bridge understands (RFC 3550 section 6): sender reports in, receiver reports out. */
+/** Compound RTCP packets, sender and receiver reports (RFC 3550 section 6). */
 public final class Rtcp {
     static final int HEADER_BYTES = 8;
-    private static final int SENDER_REPORT = 200;
-    private static final int RECEIVER_REPORT = 201;
+    public static final int SENDER_REPORT = 200;
+    public static final int RECEIVER_REPORT = 201;
+    public static final int TRANSPORT_FEEDBACK = 205;
+    public static final int PAYLOAD_FEEDBACK = 206;
+
     private static final int SENDER_REPORT_BYTES = 28;
     private static final int REPORT_BLOCK_BYTES = 24;
 
@@ -29,31 +32,63 @@ public final class Rtcp {
         return Rtp.uint32(packet.getBuffer(), packet.getOffset() + 4);
     }
 
-    /**
-     * The first sender report of a compound packet, without its report blocks (they speak to the bridge alone).
-     *
-     * @return null where there is none, or the compound is malformed
-     */
-    public static Packet senderReport(Packet compound) {
+    /** Takes the packets of a compound one by one. */
+    @FunctionalInterface
+    public interface Visitor {
+        /**
+         * @param type RTCP's packet type
+         * @param count the lower five bits of the first byte: a count of blocks, or a format of feedback
+         * @param at where the packet begins in the compound's buffer
+         * @param bytes its length
+         */
+        void visit(int type, int count, int at, int bytes);
+    }
+
+    /** Visits all packets of a compound up to the first malformed one. */
+    public static void forEach(Packet compound, Visitor visitor) {
         byte[] b = compound.getBuffer();
         int at = compound.getOffset();
         int end = at + compound.getLength();
         while (at + 4 <= end) {
             int bytes = 4 * (Rtp.uint16(b, at + 2) + 1);
             if (at + bytes > end) {
-                return null;
+                return;
             }
-            if ((b[at + 1] & 0xff) == SENDER_REPORT && bytes >= SENDER_REPORT_BYTES) {
-                byte[] own = BufferPool.get(Packet.HEADROOM_BYTES + SENDER_REPORT_BYTES + Packet.TAILROOM_BYTES);
-                System.arraycopy(b, at, own, Packet.HEADROOM_BYTES, SENDER_REPORT_BYTES);
-                own[Packet.HEADROOM_BYTES] = (byte) 0x80;
-                own[Packet.HEADROOM_BYTES + 2] = 0;
-                own[Packet.HEADROOM_BYTES + 3] = SENDER_REPORT_BYTES / 4 - 1;
-                return new Packet(own, Packet.HEADROOM_BYTES, SENDER_REPORT_BYTES, compound.receivedTime);
-            }
+            visitor.visit(b[at + 1] & 0xff, b[at] & 0x1f, at, bytes);
             at += bytes;
         }
-        return null;
+    }
+
+    /**
+     * A sender report out of a compound, without its report blocks (they speak to the bridge alone).
+     *
+     * @return null where it is malformed
+     */
+    public static Packet senderReport(Packet compound, int at, int bytes) {
+        if (bytes < SENDER_REPORT_BYTES) {
+            return null;
+        }
+        byte[] own = BufferPool.get(Packet.HEADROOM_BYTES + SENDER_REPORT_BYTES + Packet.TAILROOM_BYTES);
+        System.arraycopy(compound.getBuffer(), at, own, Packet.HEADROOM_BYTES, SENDER_REPORT_BYTES);
+        own[Packet.HEADROOM_BYTES] = (byte) 0x80;
+        own[Packet.HEADROOM_BYTES + 2] = 0;
+        own[Packet.HEADROOM_BYTES + 3] = SENDER_REPORT_BYTES / 4 - 1;
+        return new Packet(own, Packet.HEADROOM_BYTES, SENDER_REPORT_BYTES, compound.receivedTime);
+    }
+
+    /** Takes the report blocks of a sender or receiver report. */
+    @FunctionalInterface
+    public interface BlockVisitor {
+        /** Units are RTCP's: 1/65536 seconds. */
+        void visit(long ssrc, long lastSenderReport, long delaySinceLastSenderReport);
+    }
+
+    public static void forEachBlock(Packet compound, int type, int count, int at, int bytes, BlockVisitor visitor) {
+        byte[] b = compound.getBuffer();
+        int block = at + (type == SENDER_REPORT ? SENDER_REPORT_BYTES : HEADER_BYTES);
+        for (int i = 0; i < count && block + REPORT_BLOCK_BYTES <= at + bytes; i++, block += REPORT_BLOCK_BYTES) {
+            visitor.visit(Rtp.uint32(b, block), Rtp.uint32(b, block + 16), Rtp.uint32(b, block + 20));
+        }
     }
 
     /** The middle 32 bits of a sender report's NTP time stamp, as a receiver report echoes it. */
@@ -66,6 +101,12 @@ public final class Rtcp {
         ByteBuffer.wrap(senderReport.getBuffer())
                 .putInt(senderReport.getOffset() + 20, (int) packets)
                 .putInt(senderReport.getOffset() + 24, (int) octets);
+    }
+
+    /** Moves the RTP time stamp of a sender report, modulo 2^32. */
+    public static void shiftRtpTimestamp(Packet senderReport, long shift) {
+        int at = senderReport.getOffset() + 16;
+        Rtp.putUint32(senderReport.getBuffer(), at, Rtp.uint32(senderReport.getBuffer(), at) + shift);
     }
 
     public static boolean isSenderReport(Packet packet) {

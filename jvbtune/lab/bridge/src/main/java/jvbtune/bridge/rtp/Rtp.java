@@ -2,7 +2,7 @@ package jvbtune.bridge.rtp;
 
 /** Fields of an RTP header (RFC 3550 section 5.1) read in place, and how packets are told apart (RFC 7983). */
 public final class Rtp {
-    private static final int HEADER_BYTES = 12;
+    static final int HEADER_BYTES = 12;
 
     /** What a packet that has no audio level gives. */
     public static final int NO_AUDIO_LEVEL = -1;
@@ -56,48 +56,108 @@ public final class Rtp {
      * @return NO_AUDIO_LEVEL where the packet has none
      */
     public static int audioLevel(Packet packet, int id) {
+        int at = HeaderExtensions.find(packet, id, 1);
+        return at < 0 ? NO_AUDIO_LEVEL : packet.getBuffer()[at] & 0x7f;
+    }
+
+    /**
+     * Where the payload begins in the packet's buffer.
+     *
+     * @return -1 where the header is longer than the packet
+     */
+    public static int payloadOffset(Packet packet) {
         byte[] b = packet.getBuffer();
         int start = packet.getOffset();
-        if (id == 0 || (b[start] & 0x10) == 0) {
-            return NO_AUDIO_LEVEL;
-        }
-        int at = start + HEADER_BYTES + 4 * (b[start] & 0x0f);
         int end = start + packet.getLength();
-        if (at + 4 > end) {
-            return NO_AUDIO_LEVEL;
-        }
-        int profile = uint16(b, at);
-        int last = Math.min(end, at + 4 + 4 * uint16(b, at + 2));
-        at += 4;
-        boolean oneByte = profile == 0xbede;
-        if (!oneByte && (profile & 0xfff0) != 0x1000) {
-            return NO_AUDIO_LEVEL;
-        }
-        while (at < last) {
-            if (b[at] == 0) { // padding
-                at++;
-                continue;
+        int at = start + HEADER_BYTES + 4 * (b[start] & 0x0f);
+        if ((b[start] & 0x10) != 0) {
+            if (at + 4 > end) {
+                return -1;
             }
-            int elementId;
-            int elementBytes;
-            if (oneByte) {
-                elementId = (b[at] & 0xf0) >> 4;
-                elementBytes = (b[at] & 0x0f) + 1;
-                at += 1;
-            } else {
-                if (at + 1 >= last) {
-                    return NO_AUDIO_LEVEL;
-                }
-                elementId = b[at] & 0xff;
-                elementBytes = b[at + 1] & 0xff;
-                at += 2;
-            }
-            if (elementId == id && elementBytes >= 1 && at < last) {
-                return b[at] & 0x7f;
-            }
-            at += elementBytes;
+            at += 4 + 4 * uint16(b, at + 2);
         }
-        return NO_AUDIO_LEVEL;
+        return at > end ? -1 : at;
+    }
+
+    /** Bytes of padding at the packet's end (RFC 3550 section 5.1). */
+    public static int paddingBytes(Packet packet) {
+        byte[] b = packet.getBuffer();
+        int start = packet.getOffset();
+        return (b[start] & 0x20) == 0 ? 0 : b[start + packet.getLength() - 1] & 0xff;
+    }
+
+    /** The marker bit: of video, the last packet of a frame. */
+    public static boolean marker(Packet packet) {
+        return (packet.getBuffer()[packet.getOffset() + 1] & 0x80) != 0;
+    }
+
+    public static void setPayloadType(Packet packet, int payloadType) {
+        int at = packet.getOffset() + 1;
+        packet.getBuffer()[at] = (byte) (packet.getBuffer()[at] & 0x80 | payloadType);
+    }
+
+    public static void setSequenceNumber(Packet packet, int sequenceNumber) {
+        putUint16(packet.getBuffer(), packet.getOffset() + 2, sequenceNumber);
+    }
+
+    public static void setTimestamp(Packet packet, long timestamp) {
+        putUint32(packet.getBuffer(), packet.getOffset() + 4, timestamp);
+    }
+
+    public static void setSsrc(Packet packet, long ssrc) {
+        putUint32(packet.getBuffer(), packet.getOffset() + 8, ssrc);
+    }
+
+    /** Makes a packet one of a retransmission stream (RFC 4588 section 4); it needs two bytes of room in front. */
+    public static void wrapRtx(Packet packet, long rtxSsrc, int rtxPayloadType, int rtxSequence) {
+        byte[] b = packet.getBuffer();
+        int start = packet.getOffset();
+        int payload = payloadOffset(packet);
+        int original = sequenceNumber(packet);
+        System.arraycopy(b, start, b, start - 2, payload - start);
+        putUint16(b, payload - 2, original);
+        packet.setOffset(start - 2);
+        packet.setLength(packet.getLength() + 2);
+        setSsrc(packet, rtxSsrc);
+        setPayloadType(packet, rtxPayloadType);
+        setSequenceNumber(packet, rtxSequence);
+    }
+
+    /**
+     * Makes of a packet of a retransmission stream the one that was sent first.
+     *
+     * @return false where it has no packet in it: it is padding
+     */
+    public static boolean unwrapRtx(Packet packet, long ssrc, int payloadType) {
+        byte[] b = packet.getBuffer();
+        int start = packet.getOffset();
+        int payload = payloadOffset(packet);
+        if (payload < 0 || start + packet.getLength() - paddingBytes(packet) - payload < 2) {
+            return false;
+        }
+        int original = uint16(b, payload);
+        System.arraycopy(b, start, b, start + 2, payload - start);
+        packet.setOffset(start + 2);
+        packet.setLength(packet.getLength() - 2);
+        setSsrc(packet, ssrc);
+        setPayloadType(packet, payloadType);
+        setSequenceNumber(packet, original);
+        return true;
+    }
+
+    /** How far {@code a} is ahead of {@code b} modulo 2^16: -32768 to 32767. */
+    public static int sequenceDelta(int a, int b) {
+        return (short) (a - b);
+    }
+
+    static void putUint16(byte[] b, int at, int value) {
+        b[at] = (byte) (value >> 8);
+        b[at + 1] = (byte) value;
+    }
+
+    static void putUint32(byte[] b, int at, long value) {
+        putUint16(b, at, (int) (value >> 16));
+        putUint16(b, at + 2, (int) value);
     }
 
     static int uint16(byte[] b, int at) {

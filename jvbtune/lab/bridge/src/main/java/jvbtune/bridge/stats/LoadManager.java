@@ -12,6 +12,7 @@ import jvbtune.bridge.Bridge;
 import jvbtune.bridge.BridgeConfig;
 import jvbtune.bridge.Conference;
 import jvbtune.bridge.Endpoint;
+import jvbtune.bridge.Relay;
 import jvbtune.bridge.TaskPools;
 import org.jitsi.utils.logging2.Logger;
 import org.jitsi.utils.logging2.LoggerImpl;
@@ -54,12 +55,15 @@ public final class LoadManager {
                 TimeUnit.SECONDS);
     }
 
-    /** Packets per second in and out of all endpoints, over the window of their stats. */
+    /** Packets per second in and out of all endpoints and relays, over the window of their stats. */
     private double packetRate() {
         long sum = 0;
         for (Conference conference : bridge.conferences()) {
             for (Endpoint endpoint : conference.endpoints()) {
                 sum += endpoint.receiver().stats().packetRatePps() + endpoint.sender().stats().packetRatePps();
+            }
+            for (Relay relay : conference.relays()) {
+                sum += relay.receiver().stats().packetRatePps() + relay.sender().stats().packetRatePps();
             }
         }
         return sum;

@@ -63,11 +63,51 @@ public final class Metrics {
     public static final CounterMetric KEYFRAME_REQUESTS_SUPPRESSED = counter(
             "preemptive_keyframe_requests_suppressed",
             "Number of preemptive keyframe requests that were not sent because no endpoints were in stage view.");
+    public static final CounterMetric KEYFRAME_REQUESTS_SENT = counter(
+            "preemptive_keyframe_requests_sent", "Number of preemptive keyframe requests that were sent.");
+    public static final CounterMetric KEYFRAMES_RECEIVED = counter(
+            "keyframes_received", "Number of keyframes that were received (updated on endpoint expiration).");
+    public static final CounterMetric LAYERING_CHANGES = counter(
+            "layering_changes_received",
+            "Number of times the layering of an incoming video stream changed (updated on endpoint expiration).");
+    public static final CounterMetric WEB_SOCKET_RECEIVED = counter(
+            "colibri_web_socket_messages_received",
+            "Number of messages received from the data channels of the endpoints of this conference.");
+    public static final CounterMetric WEB_SOCKET_SENT = counter(
+            "colibri_web_socket_messages_sent",
+            "Number of messages sent via the data channels of the endpoints of this conference.");
+    public static final CounterMetric WEB_SOCKET_CLOSE_NORMAL =
+            counter("colibri_web_socket_close_normal", "Number of times a colibri web socket was closed normally.");
+    public static final CounterMetric WEB_SOCKET_CLOSE_ABNORMAL =
+            counter("colibri_web_socket_close_abnormal", "Number of times a colibri web socket was closed abnormally.");
+    public static final CounterMetric WEB_SOCKET_ERRORS =
+            counter("colibri_web_socket_error", "Number of times a colibri web socket reported an error.");
     public static final CounterMetric ENDPOINTS_ICE_FAILED =
             counter("endpoints_ice_failed", "Number of endpoints for which ICE failed to establish.");
+    public static final CounterMetric NO_MESSAGE_TRANSPORT = counter(
+            "endpoints_no_message_transport_after_delay",
+            "Number of endpoints which had not established a relay message transport even after some delay.");
     public static final CounterMetric ENDPOINTS_DTLS_FAILED = counter(
             "endpoints_dtls_failed",
             "Number of endpoints whose ICE connection was established, but DTLS wasn't (at time of expiration).");
+    public static final CounterMetric RELAY_PACKETS_RECEIVED = counter(
+            "relay_packets_received",
+            "Number of RTP packets received by relays in conferences on this videobridge.");
+    public static final CounterMetric RELAY_PACKETS_SENT =
+            counter("relay_packets_sent", "Number of RTP packets sent by relays in conferences on this videobridge.");
+    public static final CounterMetric RELAYS_CREATED = counter("relays", "The total number of relays created.");
+    public static final CounterMetric RELAYS_NO_MESSAGE_TRANSPORT = counter(
+            "relays_no_message_transport_after_delay",
+            "Number of relays which had not established a relay message transport even after some delay.");
+    public static final CounterMetric RELAYS_ICE_FAILED =
+            counter("relays_ice_failed", "Number of relays for which ICE failed to establish.");
+    public static final CounterMetric RELAYS_DTLS_FAILED = counter(
+            "relays_dtls_failed",
+            "Number of relays whose ICE connection was established, but DTLS wasn't (at time of expiration).");
+    public static final CounterMetric RELAY_BYTES_RECEIVED =
+            counter("relay_bytes_received", "The total number of bytes received by relays in RTP packets.");
+    public static final CounterMetric RELAY_BYTES_SENT =
+            counter("relay_bytes_sent", "The total number of bytes sent to relays in RTP packets.");
     public static final CounterMetric ICE_FAILED =
             counter("ice_failed", "Number of times an ICE Agent failed to establish connectivity.");
     public static final CounterMetric ICE_SUCCEEDED =
@@ -88,6 +128,21 @@ public final class Metrics {
             "incoming_loss_fraction", "Fraction of incoming RTP packets that are lost.");
     public static final DoubleGaugeMetric LOSS = CONTAINER.registerDoubleGauge(
             "loss_fraction", "Fraction of RTP packets that are lost (incoming and outgoing combined).");
+    public static final DoubleGaugeMetric OUTGOING_LOSS = CONTAINER.registerDoubleGauge(
+            "outgoing_loss_fraction", "Fraction of outgoing RTP packets that are lost.");
+    public static final DoubleGaugeMetric AVERAGE_RTT =
+            CONTAINER.registerDoubleGauge("average_rtt", "Average RTT across all local endpoints in ms.");
+    public static final LongGaugeMetric UNMATCHED_FEEDBACK = gauge(
+            "tcc_unmatched_feedback",
+            "Total transport-cc feedback reports that could not be matched to the send-time history. A sustained flood"
+                    + " of these is the marker of a feedback-starvation saturation lock.");
+    public static final LongGaugeMetric HIGH_OUTGOING_LOSS = gauge(
+            "endpoints_with_high_outgoing_loss", "Number of endpoints that have high outgoing loss (>10%).");
+    public static final LongGaugeMetric OVERSENDING =
+            gauge("endpoints_oversending", "Number of endpoints that we are oversending to.");
+    public static final LongGaugeMetric SUSPENDED_SOURCES = gauge(
+            "endpoints_with_suspended_sources",
+            "Number of endpoints that that we have suspended sending some video streams to because of bwe.");
     public static final LongGaugeMetric INCOMING_BITRATE =
             gauge("incoming_bitrate", "Incoming RTP/RTCP bitrate in bps.");
     public static final LongGaugeMetric OUTGOING_BITRATE =
@@ -96,6 +151,17 @@ public final class Metrics {
             gauge("incoming_packet_rate", "Incoming RTP/RTCP packet rate in pps.");
     public static final LongGaugeMetric OUTGOING_PACKET_RATE =
             gauge("outgoing_packet_rate", "Outgoing RTP/RTCP packet rate in pps.");
+    public static final LongGaugeMetric RELAY_INCOMING_BITRATE =
+            gauge("relay_incoming_bitrate", "Incoming RTP/RTCP bitrate from relays in bps.");
+    public static final LongGaugeMetric RELAY_OUTGOING_BITRATE =
+            gauge("relay_outgoing_bitrate", "Outgoing RTP/RTCP bitrate to relays in bps.");
+    public static final LongGaugeMetric RELAY_INCOMING_PACKET_RATE =
+            gauge("relay_incoming_packet_rate", "Incoming RTP/RTCP packet rate from relays in pps.");
+    public static final LongGaugeMetric RELAY_OUTGOING_PACKET_RATE =
+            gauge("relay_outgoing_packet_rate", "Outgoing RTP/RTCP packet rate to relays in pps.");
+    public static final LongGaugeMetric ENDPOINTS_RELAYED = gauge("endpoints_relayed", "Number of relayed endpoints.");
+    public static final LongGaugeMetric CONFERENCES_WITH_RELAY =
+            gauge("conferences_with_relay", "Number of conferences with one or more relays.");
     public static final LongGaugeMetric LARGEST_CONFERENCE =
             gauge("largest_conference", "The size of the largest conference (number of endpoints).");
     public static final LongGaugeMetric CURRENT_ENDPOINTS =

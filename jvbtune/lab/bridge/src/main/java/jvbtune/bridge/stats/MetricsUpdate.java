@@ -4,6 +4,7 @@ import com.sun.management.UnixOperatingSystemMXBean;
 import java.lang.management.GarbageCollectorMXBean;
 import java.lang.management.ManagementFactory;
 import java.lang.management.MemoryPoolMXBean;
+import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
@@ -12,6 +13,7 @@ import jvbtune.bridge.Bridge;
 import jvbtune.bridge.BridgeConfig;
 import jvbtune.bridge.Conference;
 import jvbtune.bridge.Endpoint;
+import jvbtune.bridge.Relay;
 import jvbtune.bridge.media.MediaFormat.Kind;
 import org.jitsi.metrics.HistogramMetric;
 import org.jitsi.metrics.LongGaugeMetric;
@@ -99,13 +101,16 @@ public final class MetricsUpdate {
             histogram.getHistogram().clear();
         }
         for (Conference conference : bridge.conferences()) {
-            int[] counts = sums.add(conference.endpoints());
+            int[] counts = sums.add(conference.endpoints(), conference.relays());
             for (int i = 0; i < histograms.length; i++) {
                 histograms[i].getHistogram().observe(counts[i]);
             }
         }
         sums.set();
     }
+
+    /** From this share of lost packets on an endpoint has a high outgoing loss. */
+    private static final double HIGH_LOSS = 0.1;
 
     /** What one pass over all endpoints adds up. */
     private static final class Sums {
@@ -122,11 +127,25 @@ public final class MetricsUpdate {
         long bitsOut;
         long packetsIn;
         long packetsOut;
+        long relayed;
+        long withRelay;
+        long relayBitsIn;
+        long relayBitsOut;
+        long relayPacketsIn;
+        long relayPacketsOut;
         long received;
         long lost;
+        long outgoingReceived;
+        long outgoingLost;
+        long highLoss;
+        long unmatched;
+        long oversending;
+        long suspended;
+        double rttSum;
+        int rtts;
 
         /** Endpoints, audio senders and video senders of one conference. */
-        int[] add(Endpoint[] members) {
+        int[] add(Endpoint[] members, List<Relay> relays) {
             int audio = 0;
             int video = 0;
             int silent = 0;
@@ -143,10 +162,18 @@ public final class MetricsUpdate {
                 long[] counts = endpoint.receiver().receivedAndLost();
                 received += counts[0];
                 lost += counts[1];
+                addOutgoing(endpoint);
             }
+            int behind = 0;
+            for (Relay relay : relays) {
+                behind += relay.endpoints().size();
+                addRelay(relay);
+            }
+            relayed += behind;
+            withRelay += relays.isEmpty() ? 0 : 1;
             boolean inactive = silent == members.length;
-            endpoints += members.length;
-            largest = Math.max(largest, members.length);
+            endpoints += members.length + behind;
+            largest = Math.max(largest, members.length + behind);
             audioSenders += audio;
             videoSenders += video;
             if (inactive) {
@@ -157,13 +184,43 @@ public final class MetricsUpdate {
                 active += members.length;
                 receiveOnly += silent;
             }
-            return new int[] {members.length, audio, video};
+            return new int[] {members.length + behind, audio, video};
+        }
+
+        private void addRelay(Relay relay) {
+            relayBitsIn += relay.receiver().stats().bitrateBps();
+            relayPacketsIn += relay.receiver().stats().packetRatePps();
+            relayBitsOut += relay.sender().stats().bitrateBps();
+            relayPacketsOut += relay.sender().stats().packetRatePps();
+        }
+
+        private void addOutgoing(Endpoint endpoint) {
+            long[] counts = endpoint.hop().receivedAndLost();
+            outgoingReceived += counts[0];
+            outgoingLost += counts[1];
+            highLoss += ratio(counts[1], counts[0]) > HIGH_LOSS ? 1 : 0;
+            unmatched += endpoint.hop().unmatchedFeedback();
+            oversending += endpoint.video().receiver().isOversending() ? 1 : 0;
+            suspended += endpoint.video().receiver().hasSuspendedSources() ? 1 : 0;
+            double rtt = endpoint.hop().roundTripMillis();
+            rttSum += rtt;
+            rtts += rtt > 0 ? 1 : 0;
+        }
+
+        private static double ratio(long lostPackets, long receivedPackets) {
+            long all = lostPackets + receivedPackets;
+            return all == 0 ? 0 : (double) lostPackets / all;
         }
 
         void set() {
-            double loss = received + lost == 0 ? 0 : (double) lost / (received + lost);
-            Metrics.INCOMING_LOSS.set(loss);
-            Metrics.LOSS.set(loss);
+            Metrics.INCOMING_LOSS.set(ratio(lost, received));
+            Metrics.OUTGOING_LOSS.set(ratio(outgoingLost, outgoingReceived));
+            Metrics.LOSS.set(ratio(lost + outgoingLost, received + outgoingReceived));
+            Metrics.HIGH_OUTGOING_LOSS.set(highLoss);
+            Metrics.UNMATCHED_FEEDBACK.set(unmatched);
+            Metrics.OVERSENDING.set(oversending);
+            Metrics.SUSPENDED_SOURCES.set(suspended);
+            Metrics.AVERAGE_RTT.set(rtts == 0 ? 0 : rttSum / rtts);
             Metrics.CURRENT_ENDPOINTS.set(endpoints);
             Metrics.LARGEST_CONFERENCE.set(largest);
             Metrics.ACTIVE_ENDPOINTS.set(active);
@@ -177,6 +234,12 @@ public final class MetricsUpdate {
             Metrics.OUTGOING_BITRATE.set(bitsOut);
             Metrics.INCOMING_PACKET_RATE.set(packetsIn);
             Metrics.OUTGOING_PACKET_RATE.set(packetsOut);
+            Metrics.ENDPOINTS_RELAYED.set(relayed);
+            Metrics.CONFERENCES_WITH_RELAY.set(withRelay);
+            Metrics.RELAY_INCOMING_BITRATE.set(relayBitsIn);
+            Metrics.RELAY_OUTGOING_BITRATE.set(relayBitsOut);
+            Metrics.RELAY_INCOMING_PACKET_RATE.set(relayPacketsIn);
+            Metrics.RELAY_OUTGOING_PACKET_RATE.set(relayPacketsOut);
         }
     }
 }

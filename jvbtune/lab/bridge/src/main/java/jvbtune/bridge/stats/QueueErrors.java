@@ -9,6 +9,12 @@ public final class QueueErrors extends CountingErrorHandler {
     public static final QueueErrors RTP_SENDER = new QueueErrors("rtp_sender", "the RTP sender queue");
     public static final QueueErrors SRTP_SEND = new QueueErrors("srtp_send_queue", "the Endpoint SRTP send queue");
 
+    public static final QueueErrors RELAY_ENDPOINT_SRTP_SEND =
+            new QueueErrors("relay_endpoint_srtp_send_queue", "the Relay SRTP send queue");
+
+    public static final QueueErrors MESSAGES =
+            new QueueErrors("endpoint_receive_message_queue", "the Endpoint receive message queue");
+
     private final CounterMetric dropped;
     private final CounterMetric exceptions;
 

@@ -1,0 +1,218 @@
+"""What a packet costs a real bridge, by what it carries. Needs root, and $JVBTUNE_JVB_HOME.
+
+    bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 3 minutes
+    bench_mixes.py show FILE                                  the table
+
+A block has each mix once, in a random order, each on a bridge that was just restarted, at the same packet rate: the
+conferences follow from a look at what one of them causes. The window begins when the JVM's compilers are quiet. CPU is
+the bridge's process without these compilers, of one pinned core; a packet is one that the bridge received or sent, RTCP
+included, by its own queue counters.
+
+    audio          five microphones of Opus
+    vp8            five cameras in one layer of 360 lines that all others ask for, one microphone, no RTCP of clients
+    vp8-feedback   the same with transport-cc both ways, sender and receiver reports
+    nack           the same, and one video packet in a hundred is asked for again
+    meeting-5      the shipped mix: simulcast, stages that follow the speaker, everything
+    town-hall-60   the shipped mix: a conference of 60, half of it behind a relay
+    pairs          two participants, two microphones: as many packets in as out
+    wide           ten participants, two microphones: nine packets out for each in
+    relay-out      pairs, and each packet goes to a relay too
+    relay-in       two participants, one microphone here and three behind a relay
+
+With audio, pairs, wide, relay-out and relay-in there is a second table: what a packet costs by its direction, and an
+endpoint beside its packets. Least squares over all restarts, which have the same packet rate; 95 % intervals of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from scipy.stats import t as student
+
+from jvbtune.agent.jvmthreads import COMPILER, kind_of
+from jvbtune.bridge.client import BridgeClient
+from jvbtune.bridge.counts import bridge_counts
+from jvbtune.hosts import connect
+from jvbtune.lab import Lab
+from jvbtune.load import Generator, IntendedLoad, Mix, Offered, open_generator
+from jvbtune.load.mix import Layer, Remote, Video
+from jvbtune.load.mixfile import load_mix
+
+PACKET_RATE_PPS, PILOT_PPS = 8_000.0, 2_500.0
+LOOK_SECONDS, WINDOW_SECONDS = 4.0, 8.0
+QUIET_RATIO, MOST_LOOKS = 0.05, 12  #: compilers, of the window's CPU seconds
+MOST_LOSS_RATIO = 0.001
+VP8 = Mix(5, 1, video=Video(5, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
+FEEDBACK = replace(VP8, transport_cc=True, rtcp=True)
+MIXES = {
+    "audio": Mix(5, 5),
+    "vp8": VP8,
+    "vp8-feedback": FEEDBACK,
+    "nack": replace(FEEDBACK, nack_ratio=0.01),
+    "meeting-5": load_mix("meeting-5").mix(),
+    "town-hall-60": load_mix("town-hall-60").mix(),
+    "pairs": Mix(2, 2),
+    "wide": Mix(10, 2),
+    "relay-out": Mix(2, 2, remote=Remote(1, 0)),
+    "relay-in": Mix(2, 1, remote=Remote(3, 3)),
+}
+BY_DIRECTION = ("audio", "pairs", "wide", "relay-out", "relay-in")
+DIRECTIONS = {
+    "in_pps": "packet in",
+    "out_pps": "packet out",
+    "relay_in_pps": "packet from a relay",
+    "relay_out_pps": "packet to a relay",
+    "endpoints": "endpoint, each second",
+}
+
+
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """Of the bridge's process without its JVM's compilers, and of these."""
+    process = psutil.Process(pid)
+    names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()}
+    compiling = sum(
+        thread.user_time + thread.system_time
+        for thread in process.threads()
+        if kind_of(names.get(thread.id, "")) == COMPILER
+    )
+    return float(sum(process.cpu_times()[:2])) - compiling, compiling
+
+
+def warm(generator: Generator, load: IntendedLoad, pid: int) -> Offered:
+    """Hold a load until the compilers are quiet, or long enough; the last look at it."""
+    for _ in range(MOST_LOOKS):
+        before = cpu_seconds(pid)[1]
+        offered = generator.offer(load, LOOK_SECONDS, settle_seconds=2.0)
+        if cpu_seconds(pid)[1] - before < QUIET_RATIO * LOOK_SECONDS and not offered.loss_ratio:
+            break
+    return offered
+
+
+def measure(mix: Mix, name: str) -> dict[str, Any]:
+    """One restart: a new lab with a real bridge."""
+    with Lab.up("bench-mixes", bridge_home=Path(os.environ["JVBTUNE_JVB_HOME"])) as lab:
+        entry = lab.entry()
+        pid = lab.bridge_pid()
+        assert pid is not None
+        with connect(entry) as host, open_generator(entry, host) as generator:
+            client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+            load = IntendedLoad.for_packet_rate(PILOT_PPS, mix)
+            pilot = warm(generator, load, pid)
+            each = pilot.offered_pps / load.conferences if mix.meeting else mix.packet_rate_pps()
+            load = IntendedLoad(max(1, round(PACKET_RATE_PPS / each)), mix)
+            warm(generator, load, pid)
+            used: list[float] = []
+
+            def edge() -> Any:
+                used.append(cpu_seconds(pid)[0])
+                return client.queue_stats()
+
+            offered = generator.offer(load, WINDOW_SECONDS, settle_seconds=1.0, edge=edge)
+        before, after = offered.extra.pop("edges")
+        counts = bridge_counts(before, after, offered.duration_seconds, offered.relayed_in)
+        spent = used[1] - used[0]
+        return {
+            "mix": name,
+            "conferences": load.conferences,
+            "endpoints": offered.endpoints,
+            "in_pps": counts.in_pps,
+            "out_pps": counts.out_pps,
+            "relay_in_pps": counts.relay_in_pps,
+            "relay_out_pps": counts.relay_out_pps,
+            "cpu_cores": spent / offered.duration_seconds,
+            "us_per_packet": spent / offered.duration_seconds / counts.packet_rate_pps * 1e6,
+            "loss_ratio": offered.loss_ratio,
+            "delay_p99_ms": offered.delay_ms.get("p99"),
+            "generator_limited": offered.generator_limited_because,
+            "generator_cpu_ratio": offered.cpu_ratio,
+            "load_average": os.getloadavg()[0],
+            "kinds": offered.extra["kinds"],
+            "meetings": offered.extra["meetings"],
+        }
+
+
+def run(path: Path, blocks: int, names: list[str]) -> None:
+    for _ in range(blocks):
+        for name in random.sample(names, len(names)):
+            row = measure(MIXES[name], name)
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            packets = sum(row[f"{way}_pps"] for way in ("in", "out", "relay_in", "relay_out"))
+            print(f"{name:<14} {packets:8.0f} pps  {row['us_per_packet']:6.1f} µs", flush=True)
+
+
+def show(path: Path) -> None:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [row for row in found if not row["generator_limited"] and row["loss_ratio"] < MOST_LOSS_RATIO]
+    print(f"{len(found)} restarts measured, {len(found) - len(rows)} of them not used: loss, or a late generator\n")
+    print("| load | restarts | in pps | out pps | CPU, % of a core | µs per packet (95 % interval) | against audio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    audio = [row["us_per_packet"] for row in rows if row["mix"] == "audio"]
+    for name in MIXES:
+        of_mix = [row for row in rows if row["mix"] == name]
+        if not of_mix:
+            continue
+        costs = [row["us_per_packet"] for row in of_mix]
+        low, high = interval(costs)
+        means = {key: statistics.mean(row[key] for row in of_mix) for key in ("in_pps", "out_pps", "cpu_cores")}
+        ratio = f"{statistics.mean(costs) / statistics.mean(audio):.2f}" if audio else ""
+        print(
+            f"| {name} | {len(of_mix)} | {means['in_pps']:.0f} | {means['out_pps']:.0f} | {means['cpu_cores']:.0%} | "
+            f"{statistics.mean(costs):.1f} ({low:.1f} to {high:.1f}) | {ratio} |"
+        )
+
+    print_directions([row for row in rows if row["mix"] in BY_DIRECTION])
+
+
+def print_directions(rows: list[dict[str, Any]]) -> None:
+    """Where there are enough restarts of each of these mixes."""
+    free = len(rows) - len(DIRECTIONS)
+    if {row["mix"] for row in rows} != set(BY_DIRECTION) or free < 1:
+        return
+    design = np.array([[row[name] for name in DIRECTIONS] for row in rows])
+    spent = np.array([row["cpu_cores"] * 1e6 for row in rows])
+    costs, _, _, _ = np.linalg.lstsq(design, spent, rcond=None)
+    variance = float(np.sum((spent - design @ costs) ** 2)) / free
+    half = student.ppf(0.975, free) * np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
+    print("\n| cost of a | µs of CPU (95 % interval) |\n| --- | --- |")
+    for name, cost, off in zip(DIRECTIONS.values(), costs, half, strict=True):
+        print(f"| {name} | {cost:.1f} ({cost - off:.1f} to {cost + off:.1f}) |")
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """95 %, of the mean, by Student's t over restarts."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What a packet costs a real bridge, by what it carries.")
+    parser.add_argument("action", choices=["run", "show"])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--mix", action="append", choices=list(MIXES), help="only these")
+    wanted = parser.parse_args()
+    if wanted.action == "run":
+        if not os.environ.get("JVBTUNE_JVB_HOME"):
+            print("JVBTUNE_JVB_HOME is not set: there is no real bridge to measure", file=sys.stderr)
+            return 2
+        run(wanted.file, wanted.blocks, wanted.mix or list(MIXES))
+    show(wanted.file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

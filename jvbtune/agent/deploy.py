@@ -1,0 +1,296 @@
+"""Applying an export for good: keep the files, drain, write, restart, release; and the way back.
+
+The order that everything keeps: the manifest with the files as they were, on disk; the drain; a look for calls; the
+files and values; the restart; and, when the controller has seen everything in force, the undrain. Until the undrain
+nobody is on the bridge, so whatever ends the agent in between (its controller, a signal) rolls back at once. A kill
+leaves a manifest from which ``deploy.rollback`` works, and the bridge drained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from jvbtune.agent import calls, jvbconfig, layout
+from jvbtune.agent import sysctl as settings
+from jvbtune.agent.control import Bridge
+from jvbtune.agent.deployplan import Places, Plan, make_plan
+from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.generations import Manifest, digest, refuse_unfinished
+from jvbtune.agent.layout import Target
+from jvbtune.agent.procfs import boot_id, parse_snmp_udp, read_text, start_ticks
+from jvbtune.agent.refusals import refuse_taken
+from jvbtune.agent.rollback import BUSY_HINT, changed_since, put, restart_due, roll_back, set_state, undrain
+from jvbtune.protocol import agent as protocol
+from jvbtune.protocol import deploy as messages
+from jvbtune.protocol.codec import build, to_json
+from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.peers import Served
+
+#: A bridge that hangs is restarted within 240 s (``control``); a second lock holder waits for one restart at most.
+LOCK_SECONDS = 300.0
+
+
+def plan(agent: Any, arguments: messages.Wanted) -> messages.Planned:
+    """``deploy.plan``: nothing is changed."""
+    places = _places(agent)
+    bridge = _bridge(arguments.bridge)
+    found = make_plan(arguments, bridge, places)
+    latest = places.generations.latest()
+    return messages.Planned(
+        kind=found.kind,
+        files=[_shown(target) for target in found.targets],
+        values=found.values,
+        restart=found.restart,
+        overridden=layout.overriding(list(arguments.sysctls), places.drop_in),
+        draining=bridge.draining(),
+        pid=bridge.pid(),
+        sockets=_sockets(bridge),
+        seen=found.seen(),
+        latest=None if latest is None else _generation(latest),
+    )
+
+
+def _shown(target: Target) -> messages.FileChange:
+    def text(content: bytes | None) -> str | None:
+        return None if content is None else jvbconfig.redacted(content).decode("utf-8", "replace")
+
+    return messages.FileChange(target.path, text(target.before), text(target.after))
+
+
+def begin(agent: Any, arguments: messages.Begin) -> messages.Generation:
+    """``deploy.begin``: keep the files, and drain the bridge if it is to be restarted. Nothing else is changed."""
+    places = _places(agent)
+    if os.getuid() != 0:
+        raise AgentFault("tuning", "files and settings can be changed by root only", "Log in as root, or grant sudo.")
+    bridge = _bridge(arguments.wanted.bridge)
+    with _locked(places):
+        refuse_taken(places.journal())
+        refuse_unfinished(places.generations)
+        found = make_plan(arguments.wanted, bridge, places)
+        if found.seen() != arguments.seen:
+            raise AgentFault("tuning", "the host has changed since it was looked at", "Run the command again.")
+        restart = arguments.restart or found.restart is not None
+        drain_found = bridge.draining()
+        if restart and calls.look(bridge).foreign is None:
+            calls.refuse_calls(bridge, BUSY_HINT)
+        manifest = _manifest(arguments, found, bridge, restart, drain_found)
+        manifest = places.generations.create(manifest, [target.before for target in found.changed])
+        agent.state["deploy"] = manifest
+        agent.state["deploy_contents"] = [target.after for target in found.changed]
+        agent.shutdown_hooks.append(lambda: _on_shutdown(agent))
+        if restart and not drain_found:
+            bridge.drain(True)
+    return _generation(manifest)
+
+
+def _manifest(
+    arguments: messages.Begin, found: Plan, bridge: Bridge, restart: bool, drain_found: bool
+) -> dict[str, Any]:
+    return {
+        "run_id": arguments.wanted.run_id,
+        "owner": arguments.owner,
+        "state": "drained",
+        "created_unix": time.time(),
+        "boot_id": boot_id(),
+        "agent": {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())},
+        "bridge": bridge.arguments,
+        "arrival": bridge.identity(),
+        "restart": restart,
+        "drain_found": drain_found,
+        "files": [
+            {
+                "path": target.path,
+                "before": digest(target.before),
+                "after": digest(target.after),
+                "mode": target.mode,
+                "owner": list(target.owner),
+                "block": target.block,
+                "quiet": target.same_settings,
+            }
+            for target in found.changed
+        ],
+        "values": {
+            name: [change.found, change.wanted]
+            for name, change in found.values.items()
+            if change.found != change.wanted
+        },
+    }
+
+
+def write(agent: Any, arguments: Nothing) -> messages.InForce:
+    """``deploy.write``: files, values, restart; then what is in force. The bridge stays drained. After a failure the
+    controller asks for the rollback."""
+    places, manifest = _places(agent), _begun(agent)
+    bridge = Bridge(manifest["bridge"])
+    with _locked(places):
+        if manifest["restart"]:
+            calls.refuse_calls(bridge, BUSY_HINT)
+        set_state(places, manifest, "writing")
+        for entry, content in zip(manifest["files"], agent.state["deploy_contents"]):
+            put(entry, content, tuple(entry["owner"]), entry["mode"])
+        for name, (_, wanted) in manifest["values"].items():
+            settings.write(name, wanted, places.sysctl_root)
+        if manifest["restart"]:
+            calls.refuse_calls(bridge, BUSY_HINT)
+            bridge.restart()
+            bridge.wait_until_healthy()
+        set_state(places, manifest, "written")
+        values = {name: settings.read(name, places.sysctl_root) for name in manifest["values"]}
+        return messages.InForce(values, _sockets(bridge), bridge.pid(), bool(manifest["restart"]))
+
+
+def release(agent: Any, arguments: Nothing) -> Nothing:
+    """``deploy.release``: everything is in force, the bridge takes conferences again."""
+    places, manifest = _places(agent), _begun(agent)
+    with _locked(places):
+        set_state(places, manifest, "watching")
+        bridge = Bridge(manifest["bridge"])
+        if manifest["restart"] and not manifest["drain_found"]:
+            bridge.drain(False)
+    return Nothing()
+
+
+def confirm(agent: Any, arguments: Nothing) -> Nothing:
+    """``deploy.confirm``: nothing became worse."""
+    places, manifest = _places(agent), _begun(agent)
+    with _locked(places):
+        set_state(places, manifest, "applied")
+    agent.state.pop("deploy")
+    return Nothing()
+
+
+def abandon(agent: Any, arguments: Nothing) -> Nothing:
+    """``deploy.abandon``: nothing was written; undo the drain."""
+    places, manifest = _places(agent), _begun(agent)
+    if manifest["state"] != "drained":
+        raise AgentFault("tuning", "files were written already: roll back")
+    with _locked(places):
+        undrain(manifest)
+        places.generations.remove(manifest)
+    agent.state.pop("deploy")
+    return Nothing()
+
+
+def _on_shutdown(agent: Any) -> None:
+    """The controller is gone. Nobody is on the bridge before ``release``; from then on the new files stay, and the
+    manifest tells that nobody confirmed them."""
+    manifest = agent.state.pop("deploy", None)
+    if manifest is None or manifest["state"] in ("watching", "applied"):
+        return
+    places = _places(agent)
+    with _locked(places):
+        if manifest["state"] == "drained":
+            undrain(manifest)
+            places.generations.remove(manifest)
+        else:
+            roll_back(places, manifest, Bridge(manifest["bridge"]))
+
+
+def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Generation:
+    """``deploy.prepare_rollback``: drain the bridge if the rollback restarts it; the controller waits for calls."""
+    places = _places(agent)
+    with _locked(places):
+        refuse_taken(places.journal())
+        manifest = _latest(places)
+        bridge = _bridge_of(manifest, arguments.bridge)
+        set_state(places, manifest, "restoring")
+        if restart_due(manifest, bridge) and not bridge.gone(manifest["arrival"]) and not bridge.draining():
+            bridge.drain(True)
+    return _generation(manifest)
+
+
+def rollback(agent: Any, arguments: messages.OfRollback) -> messages.Restored:
+    """``deploy.rollback``: the last apply's files and values as they were. Refused, with kind ``busy``, under calls."""
+    places = _places(agent)
+    with _locked(places):
+        refuse_taken(places.journal())
+        manifest = _latest(places)
+        agent.state.pop("deploy", None)
+        return roll_back(places, manifest, _bridge_of(manifest, arguments.bridge))
+
+
+def latest_generation(agent: Any, arguments: Nothing) -> messages.Latest:
+    """``deploy.latest``."""
+    places = _places(agent)
+    found = places.generations.latest()
+    return messages.Latest(None if found is None else replace(_generation(found), foreign=changed_since(places, found)))
+
+
+def figures(agent: Any, arguments: protocol.OfBridge) -> messages.Figures:
+    """``deploy.figures``: drops of the media sockets and datagrams of their namespace."""
+    bridge = _bridge(arguments.bridge)
+    pid = bridge.pid()
+    udp = parse_snmp_udp(read_text(f"/proc/{pid}/net/snmp") or "")
+    drops = sum(int(entry["drops"]) for entry in bridge.media_sockets())
+    return messages.Figures(pid, start_ticks(pid) or 0, drops, int(udp.get("InDatagrams") or 0))
+
+
+def _latest(places: Places) -> Manifest:
+    manifest = places.generations.latest()
+    if manifest is None:
+        raise AgentFault("tuning", "there is nothing to roll back: jvbtune has applied nothing on this host")
+    return manifest
+
+
+def _generation(manifest: Manifest) -> messages.Generation:
+    return messages.Generation(
+        number=int(manifest["number"]),
+        run_id=str(manifest["run_id"]),
+        owner=str(manifest["owner"]),
+        state=str(manifest["state"]),
+        created_unix=float(manifest["created_unix"]),
+        restart=bool(manifest["restart"]),
+        drain_found=bool(manifest["drain_found"]),
+        files=[str(entry["path"]) for entry in manifest["files"]],
+        values={name: messages.ValueChange(before, after) for name, (before, after) in manifest["values"].items()},
+    )
+
+
+def _bridge(query: protocol.BridgeQuery) -> Bridge:
+    return Bridge(to_json(query))
+
+
+def _bridge_of(manifest: Manifest, query: protocol.BridgeQuery) -> Bridge:
+    """The manifest's bridge, with the inventory's control if that names one."""
+    given = to_json(query)
+    return Bridge({**manifest["bridge"], "control": given.get("control") or manifest["bridge"].get("control")})
+
+
+def _sockets(bridge: Bridge) -> list[protocol.UdpSocket]:
+    return [build(protocol.UdpSocket, entry, "sockets") for entry in bridge.media_sockets()]
+
+
+def _begun(agent: Any) -> Manifest:
+    manifest = agent.state.get("deploy")
+    if manifest is None:
+        raise AgentFault("tuning", "no apply was begun by this agent")
+    return manifest  # type: ignore[no-any-return]
+
+
+def _places(agent: Any) -> Places:
+    return agent.state.get("deploy_places") or Places()
+
+
+@contextlib.contextmanager
+def _locked(places: Places) -> Iterator[None]:
+    with places.journal().locked(LOCK_SECONDS):
+        yield
+
+
+OPERATIONS = (
+    Served(messages.PLAN, plan),
+    Served(messages.BEGIN, begin),
+    Served(messages.WRITE, write),
+    Served(messages.RELEASE, release),
+    Served(messages.CONFIRM, confirm),
+    Served(messages.ABANDON, abandon),
+    Served(messages.LATEST, latest_generation),
+    Served(messages.PREPARE_ROLLBACK, prepare_rollback),
+    Served(messages.ROLLBACK, rollback),
+    Served(messages.FIGURES, figures),
+)

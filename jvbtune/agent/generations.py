@@ -1,0 +1,177 @@
+"""What applies have changed on this host: one directory for each, with a manifest and the files as they were.
+
+``/var/lib/jvbtune/deployed/0001/manifest.json`` and ``kept-0``, ``kept-1``…, all of them root's alone (0600): a
+configuration holds passwords. The manifest is on disk before the first change and is replaced whole, so that a rollback
+finds either the old state or the new one, and the way back. A later apply is a further directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from typing import Any
+
+from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.journal import sync_directory
+from jvbtune.agent.procfs import start_ticks
+
+VERSION = 1
+#: Nothing of these is in force any more.
+OVER = ("rolled back",)
+#: So many applies can be taken back, one after the other.
+MOST = 10
+#: The next apply, or a sweep, must not begin before these are finished or rolled back.
+UNFINISHED = ("drained", "writing", "written", "watching", "restoring")
+
+Manifest = dict[str, Any]
+
+
+class Generations:
+    """The directory of all of them."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    @classmethod
+    def of(cls, state_directory: str) -> Generations:
+        """Those of a host, by the directory of its journal."""
+        return cls(os.path.join(state_directory, "deployed"))
+
+    def numbers(self) -> list[int]:
+        try:
+            return sorted(int(name) for name in os.listdir(self.directory) if name.isdigit())
+        except FileNotFoundError:
+            return []
+
+    def path(self, number: int, name: str = "") -> str:
+        return os.path.join(self.directory, f"{number:04}", name)
+
+    def latest(self) -> Manifest | None:
+        """The last one that is in force, or was begun; None: there is none. Raises AgentFault for a damaged one."""
+        for number in reversed(self.numbers()):
+            manifest = self._read(number)
+            if manifest is not None and manifest["state"] not in OVER:
+                return manifest
+        return None
+
+    def create(self, manifest: Manifest, contents: list[bytes | None]) -> Manifest:
+        """Keep the files as they are (``contents``, in the order of ``manifest["files"]``), then the manifest."""
+        self._prune()
+        number = max(self.numbers(), default=0) + 1
+        os.makedirs(self.path(number), mode=0o700)
+        for at, content in enumerate(contents):
+            if content is not None:
+                write_whole(self.path(number, f"kept-{at}"), content, 0o600)
+        self.write({**manifest, "version": VERSION, "number": number})
+        sync_directory(self.directory)
+        return {**manifest, "version": VERSION, "number": number}
+
+    def write(self, manifest: Manifest) -> None:
+        """Replace the manifest, flushed to disk. Raises OSError."""
+        content = json.dumps(manifest, indent=1).encode()
+        write_whole(self.path(int(manifest["number"]), "manifest.json"), content, 0o600)
+
+    def kept(self, manifest: Manifest, at: int) -> bytes:
+        """The content of a file as it was. Raises AgentFault if it is not what was kept."""
+        path = self.path(int(manifest["number"]), f"kept-{at}")
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise AgentFault("tuning", f"{path} cannot be read: {error.strerror}") from error
+        if digest(content) != manifest["files"][at]["before"]:
+            raise AgentFault("tuning", f"{path} is damaged: its SHA-256 is not that of the manifest")
+        return content
+
+    def _prune(self) -> None:
+        """Delete what is taken back, and the oldest: kept files hold passwords."""
+        for number in self.numbers():
+            with contextlib.suppress(AgentFault):
+                manifest = self._read(number)
+                if manifest is None or manifest["state"] in OVER:
+                    shutil.rmtree(self.path(number), ignore_errors=True)
+        for number in self.numbers()[: -MOST + 1]:
+            shutil.rmtree(self.path(number), ignore_errors=True)
+
+    def remove(self, manifest: Manifest) -> None:
+        """Delete one of which nothing is in force, and after the last one their directory."""
+        shutil.rmtree(self.path(int(manifest["number"])), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.directory)
+
+    def _read(self, number: int) -> Manifest | None:
+        path = self.path(number, "manifest.json")
+        try:
+            with open(path, encoding="utf-8") as file:
+                manifest = json.load(file)
+        except FileNotFoundError:
+            return None  # it ended before its manifest, and so before any change
+        except (OSError, ValueError) as error:
+            raise AgentFault(
+                "tuning",
+                f"{path} cannot be read: {error}",
+                "jvbtune replaces it whole, so somebody else damaged it. The files beside it are those from before.",
+            ) from error
+        if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
+            raise AgentFault("tuning", f"{path} is of another version of jvbtune")
+        return manifest
+
+
+def refuse_unfinished(generations: Generations) -> None:
+    """Raises AgentFault if an apply was interrupted, or goes on."""
+    latest = generations.latest()
+    if latest is None or latest["state"] not in UNFINISHED:
+        return
+    owner = latest["agent"]
+    live = start_ticks(int(owner["pid"])) == owner["start_ticks"]
+    if latest["state"] == "watching" and not live:
+        return  # everything was in force; only nobody watches it any more
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(latest["created_unix"]))
+    who = f"an apply of run {latest['run_id']} by {latest['owner']} (since {since})"
+    if live:
+        raise AgentFault("tuning", f"{who} is under way", "Wait until it ends.")
+    raise AgentFault(
+        "tuning",
+        f"{who} was interrupted: its state is {latest['state']}",
+        "Take it back first: jvbtune rollback --host HOST",
+    )
+
+
+def digest(content: bytes | None) -> str | None:
+    """SHA-256 in hexadecimal digits; None for a file that is not there."""
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def read_file(path: str) -> bytes | None:
+    """None: there is none. Raises AgentFault."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AgentFault("tuning", f"{path} cannot be read: {error.strerror}") from error
+
+
+def write_whole(path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file: temporary file, fsync, rename, fsync of the directory. Raises OSError, and leaves nothing."""
+    temporary = f"{path}.{os.getpid()}.jvbtune-tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path))

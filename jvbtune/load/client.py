@@ -1,0 +1,362 @@
+"""A meeting's client: an endpoint with a microphone, a camera, a bridge channel, and the RTCP that a browser sends."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pylibsrtp import Error as SrtpError
+
+from jvbtune.errors import LoadError
+from jvbtune.load import rtcp
+from jvbtune.load.channel import Channel
+from jvbtune.load.endpoint import Endpoint
+from jvbtune.load.feedback import Arrivals, Reports
+from jvbtune.load.media.rtp import (
+    HEADER_BYTES,
+    OPUS,
+    STAMP,
+    VP8,
+    set_abs_send_time,
+    set_transport_sequence,
+)
+from jvbtune.load.media.speech import Floor, Speech
+from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD, Vp8Layer
+from jvbtune.protocol import worker as messages
+
+SSRC_AT = slice(8, 12)
+STAMP_AT = {OPUS: HEADER_BYTES, VP8: HEADER_BYTES + STAMP_IN_PAYLOAD}
+#: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
+#: what it would send in 40 ms leave at once (pacing_controller.h, kDefaultBurstInterval): a frame, but for key frames.
+#: Not modelled: with feedback, newer ones pace at 1.1 times the bandwidth estimate instead.
+PACING_FACTOR = 2.5
+BURST_SECONDS = 0.04
+#: libwebrtc, EncoderRtcpFeedback.
+MIN_KEY_FRAME_SECONDS = 0.3
+CHANNEL_INTERVAL_SECONDS = 0.1
+DOMINANT_SPEAKER = "DominantSpeakerEndpointChangeEvent"
+
+
+class Pacer:
+    """When each packet leaves: in order, at once while what is owed is less than a burst."""
+
+    def __init__(self) -> None:
+        self._paid = 0.0  #: when nothing is owed any more, in seconds of the stream's clock
+
+    def delay(self, seconds: float, size_bytes: int, bytes_per_second: float) -> float:
+        """Of the next packet, which was made at ``seconds``; these never go back."""
+        leaves = max(seconds, self._paid - BURST_SECONDS)
+        self._paid = max(seconds, self._paid) + size_bytes / bytes_per_second
+        return leaves - seconds
+
+
+class Camera:
+    """A source of simulcast layers; those that the bridge does not want stop, as in a browser.
+
+    WebRTC's encoder makes a key frame of all layers at once, whichever was asked for, at most every 300 ms; a JVB waits
+    for such a group of key frames before it switches layers.
+    """
+
+    def __init__(self, asked: messages.Camera) -> None:
+        self.name, self.frames_per_second, self.desktop = asked.name, asked.frames_per_second, asked.desktop
+        self._heights = [layer.height for layer in asked.layers]
+        self._rates = [layer.bits_per_second for layer in asked.layers]
+        self.layers = [
+            Vp8Layer(
+                layer.ssrc,
+                layer.rtx_ssrc,
+                height=layer.height,
+                bits_per_second=layer.bits_per_second,
+                frames_per_second=asked.frames_per_second,
+                seed=asked.seed + number,
+            )
+            for number, layer in enumerate(asked.layers)
+        ]
+        self.active = [True] * len(self.layers)
+        self._key_wanted, self._last_key_seconds = True, -MIN_KEY_FRAME_SECONDS
+        self._pacer = Pacer()
+        self.pacing = 0  #: packets that wait for their time in the pacer
+        self.constrain(asked.max_height)
+
+    def request_key_frame(self) -> None:
+        """With the next frame that may be one."""
+        self._key_wanted = True
+
+    def constrain(self, max_height: int) -> None:
+        """``SenderSourceConstraints``: -1 is no limit, 0 no video; the lowest layer is within any other."""
+        for number in range(len(self.layers)):
+            wanted = max_height < 0 or self._heights[number] <= max_height or (number == 0 and max_height > 0)
+            self._key_wanted |= wanted and not self.active[number]
+            self.active[number] = wanted
+
+    def layer_of(self, ssrc: int) -> Vp8Layer | None:
+        return next((layer for layer in self.layers if layer.ssrc == ssrc), None)
+
+    def frame(self, seconds: float) -> list[tuple[float, bytearray]]:
+        """The packets of all active layers' frames, each with its delay in the pacer, in seconds."""
+        pace = PACING_FACTOR * sum(rate for rate, on in zip(self._rates, self.active, strict=True) if on) / 8
+        if self._key_wanted and seconds >= self._last_key_seconds + MIN_KEY_FRAME_SECONDS:
+            self._key_wanted, self._last_key_seconds = False, seconds
+            for layer in self.layers:
+                layer.request_key_frame()
+        packets = []
+        for layer, on in zip(self.layers, self.active, strict=True):
+            for packet in layer.frame(seconds) if on else ():
+                packets.append((self._pacer.delay(seconds, len(packet), pace), packet))
+        return packets
+
+
+class Client(Endpoint):
+    """States: those of an endpoint, with ``joining``, until its channel is open, before ``connected``."""
+
+    abs_send_time = True  #: of video
+    rtx = True  #: for what is asked for again
+
+    def __init__(self, name: str, bind_address: str | None, remote_address: tuple[str, int]) -> None:
+        super().__init__(name, bind_address, remote_address, headers=True)
+        self.channel: Channel | None = None
+        self.cameras: list[Camera] = []
+        self.microphones: list[Speech] = []
+        self.receives = 0  #: how many hear a microphone of it
+        self.transport_sequence = 0
+        self.arrivals: Arrivals | None = None
+        self.reports: Reports | None = None
+        self.counts: dict[str, int] = dict.fromkeys(
+            ("feedback_sent", "feedback_received", "key_requests", "nacks_sent", "nacks_received", "retransmitted",
+             "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out"), 0,
+        )  # fmt: skip
+        self.sent: dict[bytes, int] = {}  #: by the four bytes of the SSRC
+        self.forwarded: list[str] = []
+        self._transport_cc = False
+        self._view: messages.View | None = None
+        self._watched: list[str] = []
+        self._stage = ""
+        self._next_channel = 0.0
+        self._random = random.Random(name)
+        self._nack_ratio = 0.0
+        self._resend: list[bytearray] = []
+
+    # -- joining ------------------------------------------------------------------------------------------------
+
+    def _secured(self) -> None:
+        assert self._remote is not None
+        at = self._remote.channel
+        if at is None:
+            self.state = "connected"
+            return
+        try:
+            self.channel = Channel(at.url, (at.address, at.port))
+        except LoadError as error:
+            self._fail(error.message)
+            return
+        self.state = "joining"
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self.channel is None or now < self._next_channel or self.state == "failed":
+            return
+        self._next_channel = now + CHANNEL_INTERVAL_SECONDS
+        for message in self.channel.tick(now):
+            self._on_message(message)
+        if self.channel.failed is not None:
+            if self.state == "joining":
+                self._fail(f"channel: {self.channel.failed}")
+        elif self.state == "joining" and self.channel.open:
+            self.channel.send({"colibriClass": "ClientHello"})
+            self.state = "connected"
+
+    def take_part(self, asked: messages.Participant, floors: dict[int, Floor]) -> None:
+        """Its role; ``floors`` by their seeds, so that all of a conference share one."""
+        self._transport_cc, self._view, self._watched = asked.transport_cc, asked.view, list(asked.cameras)
+        self.receives, self._nack_ratio = asked.receives, asked.nack_ratio
+        self._speak_and_film(
+            [asked.microphone] if asked.microphone is not None else [],
+            [asked.camera] if asked.camera is not None else [],
+            floors,
+        )
+        for camera in self.cameras if self.channel is not None else ():
+            if camera.desktop:
+                self._say({"colibriClass": "SourceVideoTypeMessage", "sourceName": camera.name, "videoType": "desktop"})
+        first = [*(mike.ssrc for mike in self.microphones), *(camera.layers[0].ssrc for camera in self.cameras), 1]
+        own = first[0]
+        self.arrivals = Arrivals(own) if asked.transport_cc else None
+        self.reports = Reports(own, self.name, self._reported) if asked.rtcp else None
+        self._stage = self._watched[0] if self._watched else ""
+        self._ask_for_video()
+
+    def _speak_and_film(
+        self,
+        microphones: Sequence[messages.Microphone],
+        cameras: Sequence[messages.Camera],
+        floors: dict[int, Floor],
+    ) -> None:
+        for mike in microphones:
+            floor = floors.setdefault(mike.floor_seed, Floor(mike.floor_seed, mike.speakers))
+            self.microphones.append(
+                Speech(
+                    mike.ssrc,
+                    number=mike.number,
+                    floor=floor,
+                    stream_pps=mike.stream_pps,
+                    payload_bytes=mike.payload_bytes,
+                    dtx=mike.dtx,
+                )
+            )
+        self.cameras += [Camera(camera) for camera in cameras]
+
+    def _say(self, message: dict[str, Any]) -> None:
+        """To the bridge, where there is a channel."""
+        if self.channel is not None:
+            self.channel.send(message)
+
+    def camera_of(self, ssrc: int) -> Camera | None:
+        return next((camera for camera in self.cameras if camera.layer_of(ssrc) is not None), None)
+
+    def _ask_for_video(self) -> None:
+        """``ReceiverVideoConstraints`` as lib-jitsi-meet's ReceiveVideoController sends them."""
+        if self._view is None or not self._watched:
+            return
+        view = self._view
+        stage = [self._stage] if view.stage_height > 0 and self._stage else []
+        constraints = {name: {"maxHeight": view.tile_height} for name in self._watched if view.tile_height > 0}
+        constraints |= {name: {"maxHeight": view.stage_height} for name in stage}
+        self._say(
+            {
+                "colibriClass": "ReceiverVideoConstraints",
+                "lastN": view.last_n,
+                "onStageSources": stage,
+                "selectedSources": [],
+                "constraints": constraints,
+                "defaultConstraints": {"maxHeight": 0},
+            }
+        )
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        """What the bridge says; anything that is not as it should be is left aside."""
+        self.counts["channel_messages"] += 1
+        kind = message["colibriClass"]
+        if kind == "SenderSourceConstraints":
+            height = message.get("maxHeight")
+            for camera in self.cameras:
+                if message.get("sourceName") == camera.name and isinstance(height, int):
+                    camera.constrain(height)
+        elif kind == "ForwardedSources" and isinstance(message.get("forwardedSources"), list):
+            self.forwarded = [str(name) for name in message["forwardedSources"]]
+        elif kind == DOMINANT_SPEAKER and self._view is not None and self._view.stage_height > 0:
+            speaker = f"{message.get('dominantSpeakerEndpoint')}-v0"
+            if speaker in self._watched and speaker != self._stage:
+                self._stage = speaker
+                self._ask_for_video()
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def send_media(self, packet: bytearray, wall_ns: int) -> bool:
+        """Fill in what is known only now, protect, send. False: the kernel did not take it."""
+        assert self.outbound is not None
+        kind = packet[1] & 0x7F
+        stamp_at = STAMP_AT.get(kind)
+        if stamp_at is not None:
+            STAMP.pack_into(packet, stamp_at, wall_ns)
+        if kind != OPUS and self.abs_send_time:
+            set_abs_send_time(packet, wall_ns)
+        if self._transport_cc:
+            set_transport_sequence(packet, self.transport_sequence)
+            self.transport_sequence += 1
+        try:
+            self.socket.send(self.outbound.protect(bytes(packet)))
+        except OSError:
+            return False
+        ssrc = bytes(packet[SSRC_AT])
+        self.sent[ssrc] = self.sent.get(ssrc, 0) + 1
+        return True
+
+    def send_rtcp(self, compound: bytes) -> None:
+        assert self.outbound is not None
+        self._send_all([self.outbound.protect_rtcp(compound)])
+        self.counts["rtcp_sent"] += 1
+
+    def _reported(self) -> list[tuple[int, int, int, int, float]]:
+        """(SSRC, RTP timestamp, packets, octets, interval) of what it sends: video each second, audio each five."""
+        streams = []
+        for mike in self.microphones:
+            streams.append((mike.ssrc, mike.timestamp, mike.packets, mike.octets, 5.0))
+        for camera in self.cameras:
+            for layer, on in zip(camera.layers, camera.active, strict=True):
+                if on and layer.packets:
+                    streams.append((layer.ssrc, layer.timestamp, layer.packets, layer.octets, 1.0))
+        return streams
+
+    def service(self, now: float, wall_ns: int) -> list[bytearray]:
+        """What is due of ICE, channel and RTCP; the retransmissions that were asked for."""
+        self.tick(now)
+        if self.outbound is None:
+            return []
+        if self.arrivals is not None:
+            for compound in self.arrivals.due(now):
+                self.send_rtcp(compound)
+                self.counts["feedback_sent"] += 1
+        if self.reports is not None:
+            for compound in self.reports.due(now, wall_ns):
+                self.send_rtcp(compound)
+        resend, self._resend = self._resend, []
+        return resend
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def got_media(self, packets: int) -> None:
+        """So many packets have come: a relay counts them apart."""
+
+    def on_rtcp(self, data: bytes, age_seconds: float = 0.0) -> None:
+        """``age_seconds``: how long ago it arrived."""
+        self.counts["rtcp_received"] += 1
+        if self.inbound is None:
+            return
+        try:
+            packets = rtcp.parse(self.inbound.unprotect_rtcp(data))
+        except SrtpError:
+            return
+        for packet in packets:
+            if isinstance(packet, rtcp.KeyFrameRequest):
+                self._on_key_frame_request(packet.media_ssrcs)
+            elif isinstance(packet, rtcp.TransportFeedback):
+                self.counts["feedback_received"] += 1
+            elif isinstance(packet, rtcp.Nack):
+                self._on_nack(packet)
+            elif isinstance(packet, rtcp.SenderReport) and self.reports is not None:
+                self.reports.heard(packet, time.monotonic() - age_seconds)
+
+    def _on_key_frame_request(self, ssrcs: Sequence[int]) -> None:
+        for ssrc in ssrcs:
+            camera = self.camera_of(ssrc)
+            if camera is not None:
+                camera.request_key_frame()
+                self.counts["key_requests"] += 1
+
+    def _on_nack(self, asked: rtcp.Nack) -> None:
+        self.counts["nacks_received"] += 1
+        camera = self.camera_of(asked.media_ssrc)
+        layer = camera.layer_of(asked.media_ssrc) if camera is not None else None
+        for sequence in asked.sequences if layer is not None else ():
+            assert layer is not None
+            packet = layer.retransmission(sequence) if self.rtx else layer.repetition(sequence)
+            if packet is not None:
+                self._resend.append(packet)
+
+    def nack(self, ssrcs: Sequence[int], sequences: Sequence[int]) -> None:
+        """Ask again for a share of what came, as if it had been lost."""
+        if self._nack_ratio <= 0:
+            return
+        wanted: dict[int, list[int]] = {}
+        for ssrc, sequence in zip(ssrcs, sequences, strict=True):
+            if self._random.random() < self._nack_ratio:
+                wanted.setdefault(ssrc, []).append(sequence)
+        for ssrc, missing in wanted.items():
+            self.send_rtcp(rtcp.nack(1, ssrc, missing))
+            self.counts["nacks_sent"] += 1
+
+    def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+        super().close()

@@ -1,0 +1,128 @@
+"""What a receiver reports: transport-wide feedback of each packet's arrival, and sender and receiver reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from jvbtune.load import rtcp
+
+Ints = npt.NDArray[np.int64]
+
+#: libwebrtc, remote_estimator_proxy.cc: as often as 68 bytes are 5 % of the client's own target rate, but 50 to 250 ms:
+#: 50 ms from 218 kbit/s on, which every camera and every new connection (300 kbit/s) has.
+FEEDBACK_SECONDS = 0.05
+REPORT_SECONDS = 1.0
+MAX_BLOCKS = 31
+
+
+def unwrap(numbers: Ints, last: int | None) -> Ints:
+    """16-bit numbers in order of arrival as numbers that go on from ``last``: each is the nearest to the one before."""
+    if not len(numbers):
+        return numbers
+    first = int(numbers[0]) if last is None else last
+    steps = np.diff(numbers, prepend=first & 0xFFFF)
+    return first + np.cumsum(((steps + 0x8000) & 0xFFFF) - 0x8000)
+
+
+class Arrivals:
+    """Of one client: what arrived since its last transport-wide feedback."""
+
+    def __init__(self, ssrc: int) -> None:
+        self._ssrc, self._media_ssrc = ssrc, 0
+        self._numbers: list[Ints] = []
+        self._times: list[Ints] = []
+        self._last: int | None = None
+        self._next: int | None = None
+        self._number = 0
+        self._due = 0.0
+
+    def add(self, numbers: Ints, arrivals_ns: Ints, media_ssrc: int) -> None:
+        """In the order of arrival."""
+        self._media_ssrc = media_ssrc
+        extended = unwrap(numbers, self._last)
+        self._last = int(extended[-1])
+        self._numbers.append(extended)
+        self._times.append(arrivals_ns)
+
+    def due(self, now: float) -> list[bytes]:
+        """Feedback, where it is time and something arrived."""
+        if now < self._due or not self._numbers:
+            return []
+        following = self._due + FEEDBACK_SECONDS  # of when it was due: a client has its turn each 24 ms only
+        self._due = following if following > now else now + FEEDBACK_SECONDS
+        numbers, times = np.concatenate(self._numbers), np.concatenate(self._times)
+        self._numbers, self._times = [], []
+        base = int(numbers.min()) if self._next is None else min(self._next, int(numbers.min()))
+        end = int(numbers.max()) + 1
+        base = max(base, end - rtcp.MAX_STATUSES)
+        self._next = max(end, self._next or end)
+        arrived: list[int | None] = [None] * (end - base)
+        for number, time_ns in zip(numbers.tolist(), times.tolist(), strict=True):
+            if number >= base:
+                arrived[number - base] = time_ns
+        self._number += 1
+        return [rtcp.transport_feedback(self._ssrc, self._media_ssrc, self._number, base, arrived)]
+
+
+class Reports:
+    """Sender reports of what a client sends, receiver reports of what it gets: compound, with its name.
+
+    ``apart``: the blocks go in receiver reports of ``ssrc`` only, as a bridge sends them, which is no source itself.
+    """
+
+    def __init__(
+        self, ssrc: int, name: str, sends: Callable[[], list[tuple[int, int, int, int, float]]], *, apart: bool = False
+    ) -> None:
+        self._ssrc, self._name, self._sends, self._apart = ssrc, name, sends, apart
+        self._due = 0.0
+        self._sent: dict[int, float] = {}
+        self._heard: dict[int, tuple[int, float]] = {}
+        self._streams: dict[int, tuple[int, int, int]] = {}  # ssrc -> base, highest, received
+        self._before: dict[int, tuple[int, int]] = {}  # expected and received at the last report
+
+    def heard(self, report: rtcp.SenderReport, at: float) -> None:
+        """The bridge's report on what it forwards, and when it arrived: the bridge measures its round trip by it."""
+        self._heard[report.ssrc] = (report.ntp >> 16 & 0xFFFFFFFF, at)
+
+    def got(self, ssrc: int, sequences: Ints) -> None:
+        """Packets of a stream, in the order of arrival."""
+        known = self._streams.get(ssrc)
+        extended = unwrap(sequences, known[1] if known else None)
+        highest = int(extended.max())
+        if known is None:
+            self._streams[ssrc] = (int(extended[0]), highest, len(extended))
+        else:
+            self._streams[ssrc] = (known[0], max(known[1], highest), known[2] + len(extended))
+
+    def due(self, now: float, wall_ns: int) -> list[bytes]:
+        if now < self._due:
+            return []
+        self._due = now + REPORT_SECONDS
+        blocks = [self._block(ssrc, now) for ssrc in list(self._streams)[-MAX_BLOCKS:]]
+        compounds = []
+        for ssrc, timestamp, packets, octets, interval in self._sends():
+            if now - self._sent.get(ssrc, -1e9) >= interval - 0.01:
+                self._sent[ssrc] = now
+                own, blocks = ([], blocks) if self._apart else (blocks, [])
+                report = rtcp.SenderReport(ssrc, rtcp.ntp_time(wall_ns), timestamp, packets, octets, tuple(own))
+                compounds.append(rtcp.sender_report(report) + rtcp.source_description(ssrc, self._name))
+        if blocks:
+            compounds.append(rtcp.receiver_report(self._ssrc, blocks) + rtcp.source_description(self._ssrc, self._name))
+        return compounds
+
+    def _block(self, ssrc: int, now: float) -> rtcp.ReportBlock:
+        base, highest, received = self._streams[ssrc]
+        expected = highest - base + 1
+        expected_before, received_before = self._before.get(ssrc, (0, 0))
+        self._before[ssrc] = (expected, received)
+        since = expected - expected_before
+        lost = max(0, since - (received - received_before))
+        ntp, at = self._heard.get(ssrc, (0, 0.0))
+        delay = max(0, int((now - at) * 65536)) if ntp else 0  # it may have come since ``now`` was read
+        fraction = min(255, lost * 256 // since) if since > 0 else 0
+        return rtcp.ReportBlock(
+            ssrc, fraction, max(-0x800000, min(0x7FFFFF, expected - received)), highest & 0xFFFFFFFF, 0, ntp, delay
+        )

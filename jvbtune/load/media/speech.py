@@ -1,0 +1,86 @@
+"""Who speaks in a meeting, and Opus packets with the levels of it.
+
+One participant has the floor at a time; turns last about ``TURN_SECONDS``, an assumption. Who has the floor speaks in
+talk spurts and pauses of the lengths of ITU-T P.59 (artificial conversational speech): means of 1.004 and 1.587 s,
+not verified: no text of P.59 could be had to check them. Everybody else's microphone picks up the room, in packets of a
+low level all the same: Jitsi's clients do not use DTX by default (lib-jitsi-meet, enableOpusDtx). (127 is digital
+silence, of which a JVB forwards nothing.) With ``dtx``, silence is one packet in 400 ms (RFC 6716, 2.1.9).
+"""
+
+from __future__ import annotations
+
+import random
+
+from jvbtune.load.media.rtp import OPUS, STAMP, header, set_audio_level
+
+CLOCK_RATE = 48_000
+TURN_SECONDS = 8.0
+TALK_SECONDS, PAUSE_SECONDS = 1.004, 1.587
+SPEECH_DBOV, ROOM_DBOV = 25, 75
+DTX_SECONDS = 0.4
+
+
+class Floor:
+    """Who speaks at a time: the same for all that have the same seed. Ask in the order of time."""
+
+    def __init__(self, seed: int, speakers: int) -> None:
+        self._random = random.Random(seed)
+        self._speakers = speakers
+        self._holder = self._random.randrange(speakers)
+        self._turn_ends = self._random.expovariate(1 / TURN_SECONDS)
+        self._talking, self._changes = True, self._random.expovariate(1 / TALK_SECONDS)
+
+    @property
+    def holder(self) -> int:
+        """Who had the floor when it was last asked."""
+        return self._holder
+
+    def speaker(self, seconds: float) -> int | None:
+        """Of the speakers which one talks at that time of the meeting; None: a pause."""
+        while seconds >= min(self._turn_ends, self._changes):
+            if self._turn_ends <= self._changes:
+                if self._speakers > 1:
+                    self._holder = (self._holder + self._random.randrange(1, self._speakers)) % self._speakers
+                self._turn_ends += self._random.expovariate(1 / TURN_SECONDS)
+            else:
+                self._talking = not self._talking
+                self._changes += self._random.expovariate(1 / (TALK_SECONDS if self._talking else PAUSE_SECONDS))
+        return self._holder if self._talking else None
+
+
+class Speech:
+    """One microphone: ``packet`` gives what is due at a packet's time, None in DTX's silence."""
+
+    __slots__ = (
+        "_dtx", "_filler", "_floor", "_number", "_since_sent", "octets", "packets", "sequence", "silent", "ssrc",
+        "step_seconds", "timestamp",
+    )  # fmt: skip
+
+    def __init__(
+        self, ssrc: int, *, number: int, floor: Floor, stream_pps: float, payload_bytes: int, dtx: bool = False
+    ) -> None:
+        self.ssrc = ssrc
+        self.sequence = ssrc & 0x7FFF
+        self.timestamp = 0
+        self.packets = self.octets = self.silent = 0
+        self._number, self._floor, self._dtx = number, floor, dtx
+        self.step_seconds = 1 / stream_pps
+        self._since_sent = DTX_SECONDS
+        self._filler = bytes(max(STAMP.size, payload_bytes))
+
+    def packet(self, seconds: float) -> bytearray | None:
+        """The packet of ``seconds``, of the stream's clock."""
+        talks = self._floor.speaker(seconds) == self._number
+        self._since_sent += self.step_seconds
+        self.timestamp = round(seconds * CLOCK_RATE) & 0xFFFFFFFF
+        if self._dtx and not talks and self._since_sent < DTX_SECONDS - self.step_seconds / 2:
+            self.silent += 1
+            return None
+        self._since_sent = 0.0
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        data = header(OPUS, False, self.sequence, self.timestamp, self.ssrc)
+        set_audio_level(data, SPEECH_DBOV if talks else ROOM_DBOV, talks)
+        data += self._filler
+        self.packets += 1
+        self.octets += len(self._filler)
+        return data

@@ -1,0 +1,413 @@
+"""All meetings of a worker: when each client sends, what each receives, and the account of a window.
+
+An open loop on a calendar of 1 ms ticks: a microphone each 20 ms, a camera's frame each 33 ms, its packets spread as
+libwebrtc's pacer spreads them. Sockets are read in batches some 40 times a second: the kernel's timestamps keep the
+time of each arrival.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pylibsrtp import Error as SrtpError
+
+from jvbtune.load.client import Camera, Client
+from jvbtune.load.feedback import unwrap
+from jvbtune.load.lateness import Lateness
+from jvbtune.load.media import sent_ns
+from jvbtune.load.media.rtp import OPUS, RTX, VP8
+from jvbtune.load.media.speech import Floor, Speech
+from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD
+from jvbtune.load.received import Media, Receiver
+from jvbtune.load.relay import RelayPeer
+from jvbtune.protocol import worker as messages
+
+TICK_SECONDS = 0.001
+SLOTS = 2048
+MAX_BEHIND_TICKS = 200
+DRAIN_SECONDS = 0.024
+DRAINED_AT_ONCE = 8
+ACCOUNT_SECONDS = 1.0
+KIND_OF = {OPUS: "audio", VP8: "video", RTX: "rtx"}
+KINDS = ("audio", "video", "rtx", "rtcp")
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+Ints = npt.NDArray[np.int64]
+Action = tuple[Callable[[Client, Any], None], Client, Any]
+
+
+class Meetings:
+    """The clients that take part, by a number of their own."""
+
+    def __init__(self) -> None:
+        self.sending = False
+        self._clients: dict[int, Client] = {}
+        self._numbers: dict[str, int] = {}
+        self._added = 0
+        self._floors: dict[int, Floor] = {}
+        self._receiver = Receiver()
+        self._slots: list[list[Action]] = [[] for _ in range(SLOTS)]
+        self._tick = 0
+        self._next_tick = 0.0
+        self._wall_ns = 0
+        self._groups: list[list[int]] = []
+        self._turn = 0
+        self._next_drain = 0.0
+        self._next_account = 0.0
+        self._unread: list[Media] = []
+        self._highest: dict[int, int] = {}  #: stream -> extended sequence number, at the last account,
+        self._base: dict[int, int] = {}  #: and at the last edge
+        self._kind: dict[int, str] = {}
+        self._window: dict[int, list[Ints]] = {}
+        self._received: dict[int, int] = {}  #: stream -> packets since its client takes part
+        self._heard: set[int] = set()  #: clients that got media since they take part
+        self.sent = dict.fromkeys(KINDS, 0)
+        self.audio_expected = self.audio_received = self.unsent = self.media_received = 0
+        self.lateness = Lateness()
+        self.delays_ns: list[int] = []
+        self._counts_at_edge: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
+
+    # -- who takes part -----------------------------------------------------------------------------------------
+
+    def join(self, client: Client, asked: messages.Participant) -> None:
+        """It sends from the next start on, or at once when the others do."""
+        client.take_part(asked, self._floors)
+        self._add(client)
+
+    def relay(self, peer: RelayPeer, asked: messages.Peer) -> None:
+        """Likewise the bridge at the other end of a relay, for all its participants."""
+        peer.stand_in(asked, self._floors)
+        self._add(peer)
+
+    def _add(self, client: Client) -> None:
+        number = self._added
+        self._added += 1
+        self._clients[number] = client
+        self._numbers[client.name] = number
+        self._group()
+        for at, microphone in enumerate(client.microphones):
+            phase = (number + at) * GOLDEN % 1
+            self._at(phase * microphone.step_seconds, self._speak, client, (microphone, None))
+        for at, camera in enumerate(client.cameras):
+            phase = (number + at) * GOLDEN % 1
+            self._at(phase / camera.frames_per_second, self._film, client, (camera, None))
+
+    def leave(self, name: str) -> None:
+        number = self._numbers.pop(name, None)
+        if number is None:
+            return
+        del self._clients[number]
+        for table in (self._highest, self._base, self._kind, self._window, self._received):
+            for stream in [stream for stream in table if stream >> 32 == number]:
+                del table[stream]
+        self._heard.discard(number)
+        self._group()
+
+    def _group(self) -> None:
+        numbers = list(self._clients)
+        self._groups = [numbers[at : at + DRAINED_AT_ONCE] for at in range(0, len(numbers), DRAINED_AT_ONCE)]
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Send from now on; streams go on where they were."""
+        self.sending = True
+        self._next_tick = time.monotonic()
+
+    def step(self, now: float) -> None:
+        """Sleep until the next tick, send what is due, read a group of sockets when it is its turn."""
+        if self.sending:
+            if self._next_tick > now:
+                time.sleep(self._next_tick - now)
+                now = time.monotonic()
+            behind = 0
+            while self._next_tick <= now and behind < MAX_BEHIND_TICKS:
+                self._run()
+                behind += 1
+        else:
+            time.sleep(min(0.002, max(0.0, self._next_drain - now)))
+            now = time.monotonic()
+        if now >= self._next_drain and self._groups:
+            self._next_drain = now + DRAIN_SECONDS / len(self._groups)
+            self._turn = (self._turn + 1) % len(self._groups)
+            self._drain(self._groups[self._turn], now)
+        if now >= self._next_account:
+            self._next_account = now + ACCOUNT_SECONDS
+            self.account()
+
+    def _run(self) -> None:
+        slot = self._slots[self._tick % SLOTS]
+        if slot:
+            self._wall_ns = time.time_ns()
+            self._slots[self._tick % SLOTS] = []
+            for action, client, argument in slot:
+                if client.name in self._numbers:
+                    action(client, argument)
+        self._tick += 1
+        self._next_tick += TICK_SECONDS
+
+    def _at(self, seconds: float, action: Callable[[Client, Any], None], client: Client, argument: Any) -> None:
+        """In so many seconds from the tick under way."""
+        ahead = min(SLOTS - 1, max(1, round(seconds / TICK_SECONDS)))
+        self._slots[(self._tick + ahead) % SLOTS].append((action, client, argument))
+
+    def _speak(self, client: Client, asked: tuple[Speech, float | None]) -> None:
+        """With what is due: seconds of the stream's clock, kept apart from the ticks so that no rounding adds up."""
+        microphone, due = asked
+        at = self._tick * TICK_SECONDS if due is None else due
+        packet = microphone.packet(at)
+        if packet is not None:
+            self._send(client, packet)
+        following = at + microphone.step_seconds
+        self._at(following - self._tick * TICK_SECONDS, self._speak, client, (microphone, following))
+
+    def _film(self, client: Client, asked: tuple[Camera, float | None]) -> None:
+        camera, due = asked
+        at = self._tick * TICK_SECONDS if due is None else due
+        for delay, packet in camera.frame(at):
+            if delay < TICK_SECONDS and not camera.pacing:
+                self._send(client, packet)
+            else:
+                camera.pacing += 1
+                self._at(delay, self._send_paced, client, (camera, packet))
+        following = at + 1 / camera.frames_per_second
+        self._at(following - self._tick * TICK_SECONDS, self._film, client, (camera, following))
+
+    def _send_paced(self, client: Client, paced: tuple[Camera, bytearray]) -> None:
+        camera, packet = paced
+        camera.pacing -= 1
+        self._send(client, packet)
+
+    def _send(self, client: Client, packet: bytearray) -> None:
+        """What is due at the tick under way."""
+        self.lateness.add(time.monotonic() - self._next_tick)
+        self._pass_on(client, packet)
+
+    def _pass_on(self, client: Client, packet: bytearray) -> None:
+        if not client.send_media(packet, self._wall_ns):
+            self.unsent += 1
+            return
+        kind = KIND_OF[packet[1] & 0x7F]
+        self.sent[kind] += 1
+        if kind == "audio":
+            self.audio_expected += client.receives
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def _drain(self, numbers: list[int], now: float) -> None:
+        for number in numbers:
+            self._receiver.take(self._clients[number].socket.fileno(), number)
+        self._read()
+        self._wall_ns = wall_ns = time.time_ns()
+        for number in numbers:
+            client = self._clients[number]
+            for packet in client.service(now, wall_ns):
+                self._pass_on(client, packet)
+                client.counts["retransmitted"] += 1
+
+    def _read(self) -> None:
+        media = self._receiver.read(self._other, self._sample)
+        if not len(media.owner):
+            return
+        self.media_received += int(np.count_nonzero(media.payload_type != RTX))
+        self._unread.append(media)
+        tagged = np.flatnonzero(media.transport >= 0)
+        if len(tagged):
+            owners = media.owner[tagged]
+            edges = np.flatnonzero(np.diff(owners)) + 1
+            for rows in np.split(tagged, edges):
+                client = self._clients.get(int(media.owner[rows[0]]))
+                if client is not None and client.arrivals is not None:
+                    client.arrivals.add(media.transport[rows], media.arrival_ns[rows], int(media.ssrc[rows[-1]]))
+
+    def _other(self, number: int, data: bytes, arrival_ns: int) -> None:
+        client = self._clients[number]
+        if data[0] < 128:
+            client.on_control(data)
+        else:
+            client.on_rtcp(data, max(0, time.time_ns() - arrival_ns) / 1e9 if arrival_ns else 0.0)
+
+    def _sample(self, number: int, data: bytes, arrival_ns: int) -> None:
+        client = self._clients[number]
+        kind = data[1] & 0x7F
+        if client.inbound is None or kind not in (OPUS, VP8) or not arrival_ns:
+            return
+        try:
+            plain = client.inbound.unprotect(data)
+        except SrtpError:
+            return
+        found = sent_ns(plain, STAMP_IN_PAYLOAD if kind == VP8 else 0)
+        if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
+            self.delays_ns.append(arrival_ns - found[2])
+
+    def account(self) -> None:
+        """Book what has come by stream."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        owner = np.concatenate([media.owner for media in unread])
+        streams = owner << 32 | np.concatenate([media.ssrc for media in unread])
+        sequences = np.concatenate([media.sequence for media in unread])
+        types = np.concatenate([media.payload_type for media in unread])
+        order = np.argsort(streams, kind="stable")
+        ordered = streams[order]
+        for rows in np.split(order, np.flatnonzero(np.diff(ordered)) + 1):
+            stream = int(streams[rows[0]])
+            client = self._clients.get(stream >> 32)
+            if client is None:
+                continue
+            kind = KIND_OF.get(int(types[rows[0]]), "rtx")
+            extended = unwrap(sequences[rows], self._highest.get(stream))
+            self._highest[stream] = max(self._highest.get(stream, 0), int(extended.max()))
+            self._kind[stream] = kind
+            self._window.setdefault(stream, []).append(extended)
+            self._received[stream] = self._received.get(stream, 0) + len(rows)
+            client.got_media(len(rows))
+            if kind == "audio":
+                self.audio_received += len(rows)
+            if kind != "rtx":
+                self._heard.add(stream >> 32)
+                if client.reports is not None:
+                    client.reports.got(stream & 0xFFFFFFFF, sequences[rows])
+            if kind == "video":
+                client.nack([stream & 0xFFFFFFFF] * len(rows), sequences[rows].tolist())
+
+    # -- windows ------------------------------------------------------------------------------------------------
+
+    def poll(self, now: float) -> None:
+        """Read all sockets, once."""
+        for group in self._groups:
+            self._drain(group, now)
+
+    def streams(self) -> messages.Streams:
+        """Repeated until nothing came while it was looked at."""
+        while True:
+            self._take_all()
+            until_ns = time.time_ns()
+            if not self._take_all():
+                break
+        self.account()
+        received = [
+            messages.StreamCount(self._clients[stream >> 32].name, stream & 0xFFFFFFFF, packets)
+            for stream, packets in self._received.items()
+        ]
+        total = Counter[str]()
+        for stream in received:
+            total[stream.endpoint] += stream.packets
+        return messages.Streams(
+            until_ns=until_ns,
+            sent=[
+                messages.StreamCount(client.name, int.from_bytes(ssrc, "big"), packets)
+                for client in self._clients.values()
+                for ssrc, packets in client.sent.items()
+            ],
+            received=received,
+            endpoints={
+                client.name: messages.EndpointCount(
+                    client.address[1], total[client.name], client.counts["rtcp_sent"], client.counts["rtcp_received"]
+                )
+                for client in self._clients.values()
+            },
+        )
+
+    def _take_all(self) -> bool:
+        """Read all sockets, answer nothing; whether there was anything."""
+        found = False
+        for number, client in self._clients.items():
+            taken = self._receiver.take(client.socket.fileno(), number)
+            if taken:
+                self._read()
+            found |= taken
+        return found
+
+    def missing(self) -> int:
+        """Packets that are not there yet, as far as one can know."""
+        self.account()
+        lost = sum(seen.expected - seen.received for seen in self.kinds().values())
+        return max(0, lost)
+
+    def edge(self) -> None:
+        """Count from here on."""
+        self.account()
+        self._base = dict(self._highest)
+        self._window = {}
+        self.sent = dict.fromkeys(KINDS, 0)
+        self.audio_expected = self.audio_received = self.unsent = 0
+        self.lateness = Lateness()
+        self.delays_ns = []
+        self._counts_at_edge = self._totals()
+
+    def kinds(self) -> dict[str, messages.KindCounts]:
+        """Of the window so far, by kind."""
+        tallies = {kind: np.zeros(4, np.int64) for kind in KINDS}  # expected, received, duplicated, reordered
+        for stream, parts in self._window.items():
+            kind, arrived = self._kind[stream], np.concatenate(parts)
+            unique, first = np.unique(arrived, return_index=True)
+            once = arrived[np.sort(first)]
+            behind = int(np.count_nonzero(once < np.maximum.accumulate(once)))
+            duplicated = len(arrived) - len(unique)
+            base = self._base.get(stream, int(unique[0]) - 1)
+            unique = unique[unique > base]
+            expected = int(unique[-1]) - base if len(unique) else 0
+            tallies[kind] += (expected, len(unique), duplicated, behind)
+        counts = self._since_edge()
+        found = {}
+        for kind in KINDS:
+            expected, received, duplicated, reordered = (int(number) for number in tallies[kind])
+            sent = self.sent[kind]
+            if kind == "audio":
+                expected = self.audio_expected
+            elif kind == "rtx":
+                expected, reordered = received, 0
+            elif kind == "rtcp":
+                sent, expected = counts["rtcp_sent"], counts["rtcp_received"]
+                received = expected
+            found[kind] = messages.KindCounts(sent, expected, received, duplicated, reordered)
+        return found
+
+    def silent(self) -> list[str]:
+        """The clients that never got a packet of media."""
+        return [client.name for number, client in self._clients.items() if number not in self._heard]
+
+    def counts(self) -> messages.MeetingCounts:
+        counts = self._since_edge()
+        cameras = [camera for client in self._clients.values() for camera in client.cameras]
+        return messages.MeetingCounts(
+            transport_feedback_sent=counts["feedback_sent"],
+            transport_feedback_received=counts["feedback_received"],
+            key_frame_requests=counts["key_requests"],
+            key_frames=counts["key_frames"],
+            nacks_sent=counts["nacks_sent"],
+            nacks_received=counts["nacks_received"],
+            retransmitted=counts["retransmitted"],
+            channel_messages=counts["channel_messages"],
+            channels_closed=sum(bool(c.channel and c.channel.failed) for c in self._clients.values()),
+            active_layers=sum(sum(camera.active) for camera in cameras),
+            forwarded_streams=sum(len(client.forwarded) for client in self._clients.values()),
+            relayed_in=counts["relayed_in"],
+            relayed_out=counts["relayed_out"],
+        )
+
+    def _totals(self) -> dict[str, int]:
+        totals: dict[str, int] = {"key_frames": 0}
+        for client in self._clients.values():
+            for name, value in client.counts.items():
+                totals[name] = totals.get(name, 0) + value
+            for camera in client.cameras:
+                totals["key_frames"] += sum(layer.key_frames for layer in camera.layers)
+        return totals
+
+    def _since_edge(self) -> dict[str, int]:
+        return {name: value - self._counts_at_edge.get(name, 0) for name, value in self._totals().items()}

@@ -1,0 +1,85 @@
+"""The trials of a result as points of its plots. Pure: every value is the result's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from jvbtune.report import words
+from jvbtune.result.model import RunResult
+from jvbtune.trials.frame import cpu_ratio_of
+
+
+class Use(StrEnum):
+    """What a trial was good for."""
+
+    USED = "used"  #: valid, steady, of the shape of conference that the figures are for
+    OTHER = "other"  #: valid, of another shape of conference
+    UNUSED = "unused"  #: invalid, or a probe of before the first block
+
+
+@dataclass(frozen=True)
+class Point:
+    trial: str
+    step: str
+    use: Use
+    x: float
+    y: float
+    title: str
+
+
+def rate(row: Mapping[str, Any]) -> float | None:
+    """Packet rate of the bridge; of rows without it (a CSV) from in, out and relay, as the fit takes it."""
+    if row.get("bridge_pps") is not None:
+        return float(row["bridge_pps"])
+    if row.get("in_pps") is None or row.get("out_pps") is None:
+        return None
+    return float(row["in_pps"]) + float(row["out_pps"]) + float(row.get("relay_pps") or 0.0)
+
+
+def quantity(row: Mapping[str, Any], name: str) -> float | None:
+    """What the limit of this name is held against, as the fit takes it."""
+    if name == "cpu":
+        return cpu_ratio_of(row)
+    value = row.get({"loss": "loss_ratio", "delay": "delay_p99_ms", "rx_thread": "rx_thread_ratio"}[name])
+    return None if value is None else float(value)
+
+
+def main_shape(trials: Iterable[Mapping[str, Any]]) -> str:
+    """The shape of conference of most trials."""
+    shapes = Counter(str(row.get("mix") or "") for row in trials if row.get("kind") in ("steady", None))
+    return min(shapes, key=lambda shape: (-shapes[shape], shape)) if shapes else ""
+
+
+def use_of(row: Mapping[str, Any], shape: str) -> Use:
+    if not row.get("valid", True) or row.get("kind") == "probe":
+        return Use.UNUSED
+    return Use.USED if row.get("mix") in (None, "", shape) else Use.OTHER
+
+
+def points(result: RunResult, name: str) -> list[Point]:
+    """Of the limit's quantity against packet rate, in order of execution; trials that lack one of them are left out."""
+    shape = result.traffic.shape if result.traffic is not None and result.traffic.shape else main_shape(result.trials)
+    found = []
+    for row in result.trials:
+        if row.get("kind") not in ("steady", "probe", None):
+            continue
+        x, y = rate(row), quantity(row, name)
+        if x is None or y is None:
+            continue
+        use = use_of(row, shape)
+        found.append(Point(str(row["trial"]), str(row["step"]), use, x, y, title(row, name, y)))
+    return found
+
+
+def title(row: Mapping[str, Any], name: str, value: float) -> str:
+    """What a pointer that rests on a point is shown."""
+    shown = words.milliseconds(value) if name == "delay" else words.percent(value)
+    text = f"{row['trial']}: {words.pps(rate(row))}, {words.limit(name)} {shown}"
+    because = "; ".join(str(reason) for reason in row.get("invalid_because") or ())
+    if because:
+        return f"{text}. Not used: {because}"
+    return f"{text}. Not used: a probe before the first block" if row.get("kind") == "probe" else text

@@ -1,0 +1,134 @@
+"""Looking before anything is touched: one line for each thing that a sweep needs, before the first change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from jvbtune.bridge.client import BridgeClient
+from jvbtune.bridge.config import asked_buffer
+from jvbtune.errors import BridgeBusyError, BridgeError, HostError, JvbtuneError, LoadError, TuningError
+from jvbtune.hosts import connect
+from jvbtune.hosts.agent_client import AgentClient
+from jvbtune.hosts.base import Host
+from jvbtune.inventory import HostEntry, bridge_arguments
+from jvbtune.load import media_target, refuse_without_relays
+from jvbtune.protocol import check as messages
+from jvbtune.protocol.agent import BRIDGE_CONFIG, ReadConfig, UdpSocket
+from jvbtune.protocol.check import Finding
+from jvbtune.protocol.codec import to_json
+from jvbtune.units import size_text
+
+#: A refused or unroutable datagram is reported by the kernel at once, or within a round trip.
+ANSWER_SECONDS = 0.5
+
+
+def check(
+    entry: HostEntry, settings: Sequence[str] = (), *, restarts: bool = True, relayed: bool = False
+) -> list[Finding]:
+    """Connect, and look. Nothing is changed. A host that cannot be reached is a finding as well. ``relayed``: the mix
+    has a relay."""
+    try:
+        with connect(entry) as host, AgentClient(host) as agent:
+            found = [*_reached(agent), *look(entry, agent, settings, restarts=restarts)]
+            return [*found, takes_relays(entry, host)] if relayed else found
+    except JvbtuneError as error:
+        return [Finding("ssh", "problem", error.message, error.hint)]
+
+
+def look(entry: HostEntry, agent: AgentClient, settings: Sequence[str] = (), *, restarts: bool = True) -> list[Finding]:
+    """What the agent sees, and what this machine must have to make load."""
+    looked = agent.call(messages.LOOK, messages.Look(bridge_arguments(entry), list(settings), restarts))
+    return [*looked.findings, _buffer(entry, agent, looked.sockets), _media_address(entry), _generator(entry)]
+
+
+def takes_relays(entry: HostEntry, host: Host) -> Finding:
+    """Whether the bridge takes relays, by its own statistics."""
+    client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+    try:
+        stats = client.request("GET", "/colibri/stats")
+        refuse_without_relays(entry.name, stats)
+    except (BridgeError, LoadError) as error:
+        return Finding("relays", "problem", error.message.removeprefix(f"{entry.name}: "), error.hint, "bridge")
+    return Finding("relays", "ok", f"the bridge takes relays, as {stats['relay_id']}")
+
+
+def is_ready(findings: Sequence[Finding]) -> bool:
+    """Whether a sweep would begin."""
+    return all(finding.state != "problem" for finding in findings)
+
+
+def refuse_problems(entry: HostEntry, findings: Sequence[Finding]) -> None:
+    """Raises the error of the first problem, which names them all. Nothing was touched."""
+    if is_ready(findings):
+        return
+    problems = [finding for finding in findings if finding.state == "problem"]
+    first = problems[0]
+    kinds: dict[str, type[JvbtuneError]] = {"busy": BridgeBusyError, "bridge": BridgeError, "tuning": TuningError}
+    kind = kinds.get(first.kind, LoadError if first.what in ("address", "generator") else HostError)
+    hint = (first.hint or "").replace("--host HOST", f"--host {entry.name}")
+    also = "".join(f"\nAlso: {one.text}. {one.hint or ''}".rstrip() for one in problems[1:])
+    raise kind(f"{entry.name}: {first.text}", hint=f"{hint}{also}".strip() or None)
+
+
+def _reached(agent: AgentClient) -> list[Finding]:
+    said = agent.capabilities
+    return [Finding("ssh", "ok", f"{said.hostname}, Linux {said.kernel}, Python {said.python}")]
+
+
+def _buffer(entry: HostEntry, agent: AgentClient, sockets: Sequence[UdpSocket]) -> Finding:
+    """What the bridge asks for against what its socket got: a finding, never an obstacle."""
+
+    def ask(files: list[str], names: list[str]) -> dict[str, Any]:
+        answer: dict[str, Any] = to_json(agent.call(BRIDGE_CONFIG, ReadConfig(bridge_arguments(entry), files, names)))
+        return answer
+
+    asked = asked_buffer(ask, entry.bridge.config_file)
+    got = min((each.rcvbuf_bytes for each in sockets), default=None)
+    if not asked.known or asked.asked_bytes is None or got is None:
+        return Finding("buffer", "unknown", f"it is not known what receive buffer the bridge asks for: {asked.source}")
+    if got < 2 * asked.asked_bytes:
+        return Finding(
+            "buffer",
+            "unknown",
+            f"the bridge asks for {size_text(asked.asked_bytes)} and got {size_text(got // 2)}: "
+            "net.core.rmem_max limits it",
+        )
+    return Finding("buffer", "ok", f"the bridge asks for {size_text(asked.asked_bytes)} and got it")
+
+
+def _media_address(entry: HostEntry) -> Finding:
+    """Whether datagrams leave for the media port, and are not refused there. Whether a bridge answers shows ICE."""
+    try:
+        address, port = media_target(entry)
+    except LoadError as error:
+        return Finding("address", "problem", error.message, error.hint, "load")
+    if entry.generator.netns is not None:
+        return Finding("address", "ok", f"load goes to {address}:{port}, from the namespace {entry.generator.netns}")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        try:
+            if entry.generator.bind_address:
+                probe.bind((entry.generator.bind_address, 0))
+            probe.settimeout(ANSWER_SECONDS)
+            probe.connect((address, port))
+            probe.send(b"\0")
+            with contextlib.suppress(TimeoutError):
+                probe.recv(1)
+        except OSError as error:
+            why = error.strerror or str(error)
+            hint = "Correct bridge.media_address and bridge.media_port in jvbtune.toml."
+            return Finding("address", "problem", f"{address}:{port} cannot be reached from here: {why}", hint, "load")
+    return Finding("address", "ok", f"load goes to {address}:{port}")
+
+
+def _generator(entry: HostEntry) -> Finding:
+    cores = len(entry.generator.cpus or os.sched_getaffinity(0))
+    if entry.ssh is None:
+        return Finding(
+            "generator", "unknown", f"the generator shares {cores} cores with the bridge: figures are the lab's only"
+        )
+    return Finding("generator", "ok", f"the generator has {cores} cores of this machine")

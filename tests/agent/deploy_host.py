@@ -1,0 +1,156 @@
+"""A host to apply an export to: real files, a tree of sysctls, a bridge that is a process; an agent to be killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jvbtune.agent import deploy, generations, rollback, sysctl
+from jvbtune.agent.control import Bridge
+from jvbtune.agent.deployplan import Places
+from jvbtune.protocol import deploy as messages
+from jvbtune.protocol.agent import BridgeQuery
+from jvbtune.protocol.codec import build
+from jvbtune.protocol.messages import Nothing
+from tests.agent.fake_bridge import FakeBridge
+
+NAME, FOUND, WANTED_VALUE = "net.core.rmem_max", "212992", "425984"
+JVB_CONF = 'videobridge {\n  apis.xmpp-client.configs.a.password = "swordfish"\n}\nice4j {}\n'
+SETTINGS = """\
+# Written by jvbtune.
+videobridge.load-management.load-measurements {
+  load-measurement = "packet-rate"
+  packet-rate {
+    load-threshold = 39500
+    recovery-threshold = 31600
+  }
+}
+videobridge.load-management.average-participant-stress = 0.00380
+"""
+KILLED = 137
+
+
+class RecordingBridge(FakeBridge):
+    """``under``: the configuration and the value that its process was started with."""
+
+    def __init__(self, directory: Path, look: Callable[[], Any]) -> None:
+        self._look = look
+        super().__init__(directory)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """A restart command that starts faster than an interpreter."""
+        request = (
+            r"printf 'POST /test/restart HTTP/1.0\r\nContent-Length: 0\r\n\r\n' >&3; cat <&3 | head -1 | grep -q 200"
+        )
+        control = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{self.port}; {request}"]
+        return {**super().arguments, "control": {"commands": {"restart": control}}}
+
+    def start(self) -> None:
+        self.under = self._look()
+        self._process = subprocess.Popen(["sleep", "600"], pass_fds=[self._server.fileno()])
+        self.pid_file.write_text(str(self._process.pid))
+
+
+class DeployHost:
+    def __init__(self, directory: Path) -> None:
+        self.conf = directory / "jitsi" / "jvb.conf"
+        self.conf.parent.mkdir()
+        self.conf.write_text(JVB_CONF)
+        self.conf.chmod(0o640)
+        self.value_file = directory / "sys" / NAME.replace(".", "/")
+        self.value_file.parent.mkdir(parents=True)
+        self.value_file.write_text(FOUND + "\n")
+        (directory / "sysctl.d").mkdir()
+        self.places = Places(
+            str(directory / "sys"), str(directory / "sysctl.d/60-jvbtune.conf"), str(directory / "state")
+        )
+        self.bridge = RecordingBridge(directory, lambda: (self.conf.read_text(), self.value()))
+        self.directory = directory
+        self.query = build(BridgeQuery, {**self.bridge.arguments, "config_file": str(self.conf)})
+        self.wanted = messages.Wanted(
+            "run-1", self.query, f"# why\n{NAME} = {WANTED_VALUE}\n", {NAME: WANTED_VALUE}, SETTINGS, SETTINGS
+        )
+        self.agent = self.new_agent()
+
+    def new_agent(self) -> Any:
+        """The agent of a later command."""
+        return SimpleNamespace(state={"deploy_places": self.places}, shutdown_hooks=[])
+
+    def value(self) -> str:
+        return self.value_file.read_text().strip()
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """Everything of the host that an apply may touch, without jvbtune's own state."""
+        found = {}
+        for path in sorted([*self.conf.parent.iterdir(), *(self.directory / "sysctl.d").iterdir()]):
+            if not path.name.endswith(".jvbtune-tmp"):  # of a killed process; nothing reads it
+                found[path.name] = (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        return found
+
+    def plan(self, wanted: messages.Wanted | None = None) -> messages.Planned:
+        return deploy.plan(self.agent, wanted or self.wanted)
+
+    def begin(self, wanted: messages.Wanted | None = None) -> messages.Generation:
+        wanted = wanted or self.wanted
+        return deploy.begin(self.agent, messages.Begin(wanted, "a test", self.plan(wanted).seen))
+
+    def apply(self, wanted: messages.Wanted | None = None) -> messages.InForce:
+        self.begin(wanted)
+        found = deploy.write(self.agent, Nothing())
+        deploy.release(self.agent, Nothing())
+        deploy.confirm(self.agent, Nothing())
+        return found
+
+    def rollback(self) -> messages.Restored:
+        """By a new command, as after a crash."""
+        self.agent = self.new_agent()
+        asked = messages.OfRollback(self.query, "a test")
+        deploy.prepare_rollback(self.agent, asked)
+        return deploy.rollback(self.agent, asked)
+
+
+def killed_at(number: int, work: Callable[[], Any]) -> bool:
+    """Do the work in a process of its own that ends, without any clean-up, at its n-th effect on the host (counting
+    the moment before and the moment after each). Whether it was killed, and not done before."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            left = number
+
+            def effect(function: Callable[..., Any]) -> Callable[..., Any]:
+                def counted(*arguments: Any, **more: Any) -> Any:
+                    nonlocal left
+                    if left == 0:
+                        os._exit(KILLED)
+                    left -= 1
+                    result = function(*arguments, **more)
+                    if left == 0:
+                        os._exit(KILLED)
+                    left -= 1
+                    return result
+
+                return counted
+
+            os.replace = effect(os.replace)
+            os.unlink = effect(os.unlink)
+            generations.os.makedirs = effect(os.makedirs)  # type: ignore[attr-defined]
+            sysctl.write = effect(sysctl.write)
+            rollback.settings.write = sysctl.write  # type: ignore[attr-defined]
+            Bridge.restart = effect(Bridge.restart)  # type: ignore[method-assign]
+            Bridge.drain = effect(Bridge.drain)  # type: ignore[method-assign]
+            work()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, KILLED), f"the process ended with {status}"
+    return status == KILLED

@@ -1,0 +1,251 @@
+"""Applying for good: either old or new at any moment, a way back from each, and never a call that is cut."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jvbtune.agent import deploy
+from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.generations import digest
+from jvbtune.protocol.messages import Nothing
+from tests.agent.deploy_host import FOUND, JVB_CONF, NAME, SETTINGS, WANTED_VALUE, DeployHost, killed_at
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: settings are changed by root only")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[DeployHost]:
+    host = DeployHost(tmp_path)
+    yield host
+    host.bridge.close()
+
+
+def test_files_and_values_are_written_and_the_bridge_restarted_while_drained(host: DeployHost) -> None:
+    found = host.apply()
+    assert (found.values, found.restarted) == ({NAME: WANTED_VALUE}, True)
+    included = host.conf.with_name("jvbtune.conf")
+    assert included.read_text() == SETTINGS
+    assert (
+        host.conf.read_text()
+        == JVB_CONF + '# ---- begin: jvbtune ----\ninclude "jvbtune.conf"\n# ---- end: jvbtune ----\n'
+    )
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (host.conf, included)] == [0o640, 0o640]
+    assert host.bridge.log == ["drain with 0", "restart with 0", "drain with 0", "undrain with 0"]
+    assert host.bridge.under == (host.conf.read_text(), WANTED_VALUE)
+
+
+def test_a_second_apply_changes_nothing_and_restarts_nothing(host: DeployHost) -> None:
+    host.apply()
+    planned = host.plan()
+    assert [change.path for change in planned.files if change.before != change.after] == []
+    assert planned.restart is None
+    assert {(one.found, one.wanted) for one in planned.values.values()} == {(WANTED_VALUE, WANTED_VALUE)}
+
+
+def test_files_that_were_put_there_without_a_restart_are_not_in_force(host: DeployHost) -> None:
+    host.apply()
+    later = os.stat(host.conf.with_name("jvbtune.conf")).st_mtime + 60
+    os.utime(host.conf.with_name("jvbtune.conf"), (later, later))
+    assert "was written after the bridge started" in str(host.plan().restart)
+
+
+def test_new_comments_are_written_without_a_restart(host: DeployHost) -> None:
+    host.apply()
+    host.bridge.log.clear()
+    assert not host.apply(replace(host.wanted, include="# Another reason.\n" + SETTINGS)).restarted
+    assert host.bridge.log == []
+    assert host.conf.with_name("jvbtune.conf").read_text().startswith("# Another reason.")
+    assert host.plan(replace(host.wanted, include="# Another reason.\n" + SETTINGS)).restart is None
+
+
+def test_the_plan_shows_no_secret(host: DeployHost) -> None:
+    shown = "".join(f"{change.before}{change.after}" for change in host.plan().files)
+    assert "password" in shown
+    assert "swordfish" not in shown
+
+
+def test_the_previous_files_are_roots_alone_and_their_hashes_are_kept(host: DeployHost) -> None:
+    before = host.files()
+    host.apply()
+    directory = Path(host.places.state) / "deployed" / "0001"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
+    latest = host.places.generations.latest()
+    assert latest is not None
+    kept = {entry["path"]: entry["before"] for entry in latest["files"]}
+    assert kept[str(host.conf)] == digest(before["jvb.conf"][0])
+    (directory / "kept-1").write_bytes(b"damaged")
+    with pytest.raises(AgentFault, match="damaged"):
+        host.rollback()
+
+
+def test_a_rollback_restores_every_byte_mode_and_value(host: DeployHost) -> None:
+    before = host.files()
+    host.apply()
+    restored = host.rollback()
+    assert host.files() == before
+    assert (host.value(), restored.values) == (FOUND, {NAME: FOUND})
+    assert host.bridge.under == (JVB_CONF, FOUND)
+    assert (restored.restarted, restored.undrained, host.bridge.drain) == (True, True, False)
+    with pytest.raises(AgentFault, match="nothing to roll back"):
+        host.rollback()
+
+
+def test_what_is_taken_back_leaves_no_copy_of_the_configuration(host: DeployHost) -> None:
+    host.apply()
+    host.rollback()
+    deployed = Path(host.places.state) / "deployed"
+    assert not deployed.exists()
+    for number in range(12):
+        host.apply(replace(host.wanted, include=f"# {number}\n" + SETTINGS))
+    assert len(list(deployed.iterdir())) == 10
+
+
+def test_each_apply_is_taken_back_by_itself(host: DeployHost) -> None:
+    host.apply()
+    first = host.files()
+    host.apply(replace(host.wanted, include=SETTINGS.replace("39500", "20000")))
+    host.rollback()
+    assert host.files() == first
+    host.rollback()
+    assert host.conf.read_text() == JVB_CONF
+
+
+def test_a_crash_at_any_point_leaves_old_or_new_and_a_way_back(host: DeployHost) -> None:
+    """The process is killed before and after each of its effects: files, values, drain, restart."""
+    old = host.files()
+    host.apply()
+    new = host.files()
+    host.rollback()
+    steps = 0
+    while killed_at(steps, host.apply):
+        found = host.files()
+        for name in {*old, *new}:
+            assert found.get(name) in (old.get(name), new.get(name)), f"{name} after step {steps}"
+        if host.places.generations.latest() is not None:
+            host.rollback()
+        assert host.files() == old, f"step {steps}"
+        assert host.value() == FOUND
+        assert host.bridge.under == (JVB_CONF, FOUND)
+        assert not host.bridge.drain
+        steps += 1
+    assert steps >= 20
+
+
+def test_a_rollback_that_is_killed_at_any_point_goes_on(host: DeployHost) -> None:
+    old, steps = host.files(), 0
+    while True:
+        host.agent = host.new_agent()
+        host.apply()
+        killed = killed_at(steps, host.rollback)
+        if killed and host.places.generations.latest() is not None:
+            host.rollback()
+        assert (host.files(), host.value(), host.bridge.drain) == (old, FOUND, False), f"step {steps}"
+        assert host.bridge.under == (JVB_CONF, FOUND)
+        if not killed:
+            break
+        steps += 1
+    assert steps >= 10
+
+
+def test_an_interrupted_apply_must_be_taken_back_first(host: DeployHost) -> None:
+    assert killed_at(9, host.apply)
+    host.agent = host.new_agent()
+    with pytest.raises(AgentFault, match="was interrupted") as refused:
+        host.begin()
+    assert "jvbtune rollback" in str(refused.value.hint)
+
+
+def test_calls_that_came_after_the_drain_stop_the_write(host: DeployHost) -> None:
+    before = host.files()
+    host.begin()
+    host.bridge.foreign = 3
+    with pytest.raises(AgentFault) as refused:
+        deploy.write(host.agent, Nothing())
+    assert refused.value.kind == "busy"
+    assert (host.files(), host.value(), host.bridge.restarts) == (before, FOUND, [])
+    deploy.abandon(host.agent, Nothing())
+    assert not host.bridge.drain
+    assert host.places.generations.latest() is None
+
+
+def test_unknown_is_busy(host: DeployHost) -> None:
+    host.bridge.names, host.bridge.stats = False, {"participants": "many"}
+    with pytest.raises(AgentFault) as refused:
+        host.begin()
+    assert refused.value.kind == "busy"
+    assert (host.bridge.drain, host.places.generations.latest()) == (False, None)
+
+
+def test_a_rollback_never_cuts_calls(host: DeployHost) -> None:
+    host.apply()
+    host.bridge.foreign = 1
+    new = host.files()
+    with pytest.raises(AgentFault) as refused:
+        host.rollback()
+    assert refused.value.kind == "busy"
+    assert host.files() == new
+    assert len(host.bridge.restarts) == 1
+    host.bridge.foreign = 0
+    host.rollback()
+    assert host.conf.read_text() == JVB_CONF
+
+
+def test_a_controller_that_goes_before_the_undrain_leaves_the_old_state(host: DeployHost) -> None:
+    before = host.files()
+    host.begin()
+    deploy.write(host.agent, Nothing())
+    host.agent.shutdown_hooks[0]()
+    assert (host.files(), host.value(), host.bridge.drain) == (before, FOUND, False)
+    assert host.bridge.under == (JVB_CONF, FOUND)
+
+
+def test_a_bridge_that_does_not_restart_has_its_old_files_back(host: DeployHost) -> None:
+    before = host.files()
+    host.bridge.restarts_work = False
+    host.begin()
+    with pytest.raises(AgentFault):
+        deploy.write(host.agent, Nothing())
+    assert host.rollback().restarted is False  # its process never ended, so it has no new setting
+    assert (host.files(), host.value(), host.bridge.drain) == (before, FOUND, False)
+
+
+def test_what_somebody_edited_since_is_kept_less_our_lines(host: DeployHost) -> None:
+    host.apply()
+    host.conf.write_text("# theirs\n" + host.conf.read_text())
+    drop_in = Path(host.places.drop_in)
+    drop_in.write_text("# theirs too\n")
+    host.value_file.write_text("500000\n")
+    told = deploy.latest_generation(host.agent, Nothing()).generation
+    assert told is not None
+    assert set(told.foreign) == {str(host.conf), str(drop_in), NAME}
+    restored = host.rollback()
+    assert restored.foreign == list(told.foreign.values()), "what is said before is what is done"
+    assert not set(restored.files) & set(told.foreign)
+    assert host.conf.read_text() == "# theirs\n" + JVB_CONF
+    assert drop_in.read_text() == "# theirs too\n"
+    assert host.value() == "500000"
+    assert len(restored.foreign) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("drop_in", f"{NAME} = {WANTED_VALUE}\nkernel.core_pattern = |/bin/sh\n"),
+        ("drop_in", f"{NAME} = 1\n"),
+        ("drop_in", f"{NAME} = {WANTED_VALUE}\r\n"),
+        ("include", SETTINGS + 'include "/etc/shadow"\n'),
+        ("include", SETTINGS + "videobridge.apis.rest.enabled = true\n"),
+        ("section", SETTINGS + "# ---- end: jvbtune ----\n"),
+        ("section", "#" + "x" * 70000),
+    ],
+)
+def test_the_agent_writes_nothing_but_known_settings(host: DeployHost, field: str, value: str) -> None:
+    with pytest.raises(AgentFault):
+        host.plan(replace(host.wanted, **{field: value}))

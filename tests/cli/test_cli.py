@@ -1,0 +1,117 @@
+"""The command line as a whole: every command loads, helps, and keeps the rules of streams and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from jvbtune import __version__
+from jvbtune.cli import COMMANDS, cli
+from jvbtune.cli.flame import SUBCOMMANDS
+from jvbtune.cli.flame import command as flame
+
+
+def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "jvbtune", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_loads_and_has_help_and_documentation(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+    for parameter in command.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{name}: {parameter.opts} has no help"
+    assert f"`{name}`" in (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_every_subcommand_of_flame_loads_and_has_help() -> None:
+    for name in SUBCOMMANDS:
+        command = flame.get_command(click.Context(flame), name)
+        assert command is not None
+        assert command.name == name
+        assert command.help
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{name}: {parameter.opts} has no help"
+
+
+def test_the_version_is_told_without_loading_anything() -> None:
+    done = _run("--version")
+    assert (done.returncode, done.stdout) == (0, f"jvbtune {__version__}\n")
+
+
+def test_help_goes_to_stdout_and_lists_every_command() -> None:
+    done = _run("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("nonsense",), 2, "No such command"),
+        (("sweep",), 2, "--host"),
+        (("sweep", "--host", "127.0.0.1", "no-such-file.toml"), 2, "no-such-file.toml: cannot be read"),
+        (("load", "--host", "127.0.0.1", "--packet-rate", "-1", "--duration", "1"), 2, "--packet-rate"),
+        (("show", "nothing"), 1, "there is no run"),
+        (("revert", "--host", "-oProxyCommand=x"), 2, "not the name of a host"),
+        (("export", "latest", "--format", "cobol"), 2, "cobol"),
+    ],
+)
+def test_bad_input_is_an_error_with_a_reason_and_no_traceback(
+    arguments: tuple[str, ...], status: int, said: str, tmp_path: Path
+) -> None:
+    done = _run(*arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_fault_in_an_experiment_has_file_line_and_key(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text(
+        'name = "e"\n[load]\npacket_rates_pps = [1]\n[[settings]]\nname = "net.core.rmem"\n'
+    )
+    done = _run("sweep", "--host", "127.0.0.1", "e.toml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "e.toml:" in done.stderr
+    assert "net.core.rmem" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "experiments").glob("*.toml")), ids=lambda p: p.name
+)
+def test_every_experiment_of_the_repository_is_valid_and_says_what_it_is_for(path: Path) -> None:
+    done = _run("sweep", "--host", "127.0.0.1", str(path), "--dry-run")
+    assert done.returncode == 1, done.stderr  # no bridge is there
+    assert path.read_text().startswith("# What for: ")
+    assert "# How long: " in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["capacity-quick.toml", "experiments/capacity-quick.toml"])
+def test_an_experiment_that_comes_with_jvbtune_is_found_by_name_in_any_directory(name: str, tmp_path: Path) -> None:
+    done = _run("sweep", "--host", "127.0.0.1", name, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr  # no bridge is there
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("name = 'mine'\nblocks = 99\n")
+    done = _run("sweep", "--host", "127.0.0.1", name, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2, "a file of that path comes first"
+    assert f"{name}:2: blocks" in done.stderr
+
+
+def test_a_path_elsewhere_never_means_an_experiment_that_comes_with_jvbtune(tmp_path: Path) -> None:
+    done = _run("sweep", "--host", "127.0.0.1", str(tmp_path / "capacity-quick.toml"), "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+
+
+def test_the_schema_of_experiments_is_published() -> None:
+    done = _run("sweep", "--schema")
+    assert done.returncode == 0
+    assert '"$schema"' in done.stdout

@@ -1,0 +1,125 @@
+"""A fit of measurements of one's own, from the command: what it says of names, of a misused step, of a history."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from jvbtune.cli.fit import command
+from jvbtune.errors import FormatError, JvbtuneError, UsageError
+from jvbtune.fit import Limits, recommend
+from jvbtune.fit.history import read_history
+from jvbtune.fit.reasons import Code
+from jvbtune.fit.simulator import Design, SimulatedHost, simulate
+from jvbtune.store import list_runs
+
+NAMES = {"in_pps": "packet_rate_download", "out_pps": "packet_rate_upload", "endpoints": "local_endpoints"}
+COLUMNS = ["host", "block", "step", "in_pps", "out_pps", "cpu_cores", "cores", "loss_ratio", "duration_s", "endpoints"]
+
+
+@pytest.fixture(scope="module")
+def trials() -> pl.DataFrame:
+    rates = tuple(60_000.0 * share for share in (0.2, 0.4, 0.6, 0.8, 1.0))
+    return simulate(SimulatedHost(), Design(rates, 4), seed=1, name="h").select(COLUMNS)
+
+
+def fit(tmp_path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command, [*arguments, "--json", "--runs-dir", str(tmp_path / "runs")])
+
+
+def rate(answer: Result) -> float:
+    figures = json.loads(answer.stdout)["results"][0]["recommendation"]
+    return float(figures["max_packet_rate_pps"])
+
+
+def test_the_same_measurements_under_other_names_give_the_same_figure(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """Own names; JVB's; by --column; a European spreadsheet's. A file needs no --from csv."""
+    trials.write_csv(tmp_path / "own.csv")
+    expected = rate(fit(tmp_path, str(tmp_path / "own.csv")))
+    trials.rename(NAMES).write_csv(tmp_path / "jvb.csv")
+    answer = fit(tmp_path, str(tmp_path / "jvb.csv"))
+    assert rate(answer) == expected
+    assert "packet_rate_download is in_pps, packet_rate_upload is out_pps" in answer.stderr
+    trials.rename({"in_pps": "rx", "cpu_cores": "cpu"}).write_csv(tmp_path / "other.csv")
+    options = ["--column", "in_pps=rx", "--column", "cpu_cores=cpu"]
+    assert rate(fit(tmp_path, str(tmp_path / "other.csv"), *options)) == expected
+    numbers = trials.with_columns(pl.col(pl.Float64).cast(pl.String).str.replace(".", ",", literal=True))
+    numbers.write_csv(tmp_path / "europe.csv", separator=";")
+    assert rate(fit(tmp_path, str(tmp_path / "europe.csv"))) == expected
+
+
+def test_a_file_without_packet_rates_is_refused_and_leaves_no_run(tmp_path: Path, trials: pl.DataFrame) -> None:
+    trials.rename({"in_pps": "rx"}).write_csv(tmp_path / "own.csv")
+    answer = fit(tmp_path, str(tmp_path / "own.csv"))
+    assert isinstance(answer.exception, FormatError)
+    assert "own.csv:1: there is no column in_pps" in str(answer.exception)
+    assert "The file also has rx" in str(answer.exception)
+    assert list_runs(tmp_path / "runs") == []
+
+
+def test_a_step_that_names_the_load_is_called_that(trials: pl.DataFrame) -> None:
+    level = (pl.col("in_pps") / 100).round(0).cast(pl.String)
+    (found,) = recommend(trials.with_columns(step=level), Limits())
+    assert [reason.code for reason in found.reasons] == [Code.STEP_MISUSED]
+    assert "Leave the column step out" in str(found.reasons[0])
+    named = trials.with_columns(step=pl.concat_str(pl.lit("run-"), pl.int_range(trials.height)))
+    (found,) = recommend(named, Limits())
+    assert [reason.code for reason in found.reasons] == [Code.STEP_MISUSED]
+
+
+def test_steps_at_one_and_the_same_rate_are_no_misuse(trials: pl.DataFrame) -> None:
+    one = trials.filter(pl.col("in_pps") < trials["in_pps"].quantile(0.1))
+    both = pl.concat([one, one.with_columns(step=pl.lit("other"))])
+    (found,) = recommend(both, Limits())
+    assert Code.STEP_MISUSED not in [reason.code for reason in found.reasons]
+
+
+def test_a_history_under_other_names_is_kept_under_jvbtunes(tmp_path: Path, trials: pl.DataFrame) -> None:
+    trials.write_csv(tmp_path / "own.csv")
+    (tmp_path / "prod.csv").write_text("rx;packet_rate_upload;participants\n1.500,5;6000,1;50\n")
+    argv = [str(tmp_path / "own.csv"), "--history", str(tmp_path / "prod.csv"), "--column", "in_pps=rx"]
+    answer = fit(tmp_path, *argv)
+    assert answer.exception is None or isinstance(answer.exception, SystemExit), answer.output
+    (run,) = list_runs(tmp_path / "runs")
+    kept = read_history(run.path / "history.csv")
+    assert kept.row(0, named=True) == {
+        "host": None,
+        "in_pps": 1500.5,
+        "out_pps": 6000.1,
+        "relay_pps": None,
+        "endpoints": 50.0,
+        "bridge_pps": 7500.6,
+    }
+    refused = fit(tmp_path, *argv[:-1], "in_pps=nowhere")
+    assert "has a column 'nowhere'" in str(refused.exception)
+
+
+def test_column_without_a_file_is_refused(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(command, ["latest", "--column", "in_pps=x", "--runs-dir", str(tmp_path)])
+    assert answer.exit_code == 2
+    assert "--column is for a CSV file" in answer.output
+    refused = CliRunner().invoke(command, ["x.csv", "--column", "in_pss=x"])
+    assert isinstance(refused.exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time,participants\n1,2\n", "there is no column in_pps and no column out_pps"),
+        ("in_pps,participants\n1,2\n", "there is no column out_pps"),
+        ("in_pps,out_pps\n,\n", "the file has no rows"),
+        (
+            "in_pps,out_pps,endpoints\n,,4\n1,,4\n",
+            "2 rows, none with both packet rates: the bridge did not report them",
+        ),
+        ("in_pps,out_pps\n0,0\n0,0\n", "no row has packets: all 2 packet rates are 0"),
+        ('{"stress": 0.02}\n', "not CSV but JSON"),
+    ],
+)
+def test_a_history_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "prod.csv").write_text(text)
+    with pytest.raises(JvbtuneError) as refused:
+        read_history(tmp_path / "prod.csv")
+    assert says in str(refused.value)

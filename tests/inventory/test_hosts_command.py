@@ -1,0 +1,125 @@
+"""``jvbtune hosts``: what is known of each host, without connecting to any; as a table and as a published document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+
+from jvbtune.cli.hosts import command
+from jvbtune.result import result_of
+from jvbtune.store import create_run, open_run
+from tests.apply.results import simulated
+
+TEXT = """\
+[hosts.jvb-eu-1]
+ssh = "203.0.113.1"
+labels = { machine_type = "c5.xlarge", region = "eu" }
+groups = ["jvb"]
+[hosts.jvb-eu-2]
+ssh = "203.0.113.2"
+labels = { machine_type = "c5.xlarge" }
+[hosts.jvb-us-1]
+ssh = "203.0.113.3"
+[hosts.here]
+local = true
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """jvb-eu-1 was measured, then measured again without success; jvb-us-1 was begun; a run is damaged."""
+    directory = tmp_path_factory.mktemp("hosts")
+    runs = directory / "runs"
+    run = simulated(runs)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest |= {"host": "jvb-eu-1", "labels": {"machine_type": "c5.xlarge"}, "created_unix": 1_780_000_000.0}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    create_run(runs, host="jvb-eu-1", experiment={"name": "e"}, seed=0, plan={})
+    create_run(runs, host="jvb-us-1", experiment={"name": "e"}, seed=0, plan={})
+    (runs / "broken").mkdir()
+    (runs / "broken/manifest.json").write_text("{")
+    (directory / "jvbtune.toml").write_text(TEXT)
+    return directory
+
+
+def run(directory: Path, *argv: str) -> Result:
+    options = ["--inventory", str(directory / "jvbtune.toml"), "--runs-dir", str(directory / "runs")]
+    return CliRunner().invoke(command, [*argv, *options], standalone_mode=False)
+
+
+def document(directory: Path, *argv: str) -> dict[str, Any]:
+    done = run(directory, "--json", *argv)
+    assert done.exception is None, done.exception
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_host_is_listed_with_its_newest_figures_and_a_twin_with_those_of_its_type(directory: Path) -> None:
+    hosts = {one["name"]: one for one in document(directory)["hosts"]}
+    assert list(hosts) == ["jvb-eu-1", "jvb-eu-2", "jvb-us-1", "here"]
+    first, twin, other, here = hosts.values()
+    newest = first["measured"]
+    expected = result_of(open_run(newest["run"], directory / "runs")).recommendation
+    assert expected is not None
+    assert newest["max_packet_rate_pps"] == expected.max_packet_rate_pps
+    assert newest["interval_pps"] == list(expected.interval_pps)
+    assert (newest["host"], newest["created_unix"]) == ("jvb-eu-1", 1_780_000_000.0)
+    assert first["last_run"] != newest["run"]
+    assert first["last_run_status"] == "interrupted"
+    assert twin["measured"] is None
+    assert twin["measured_of_type"] == newest
+    assert (other["measured"], other["measured_of_type"], other["last_run_status"]) == (None, None, "interrupted")
+    assert (here["ssh"], here["last_run"], here["reached"]) == (None, None, None)
+
+
+def test_the_document_fits_its_published_schema(directory: Path) -> None:
+    schema = json.loads(run(directory, "--schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document(directory), schema)
+
+
+def test_the_table(directory: Path) -> None:
+    done = run(directory)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["HOST", "SSH", "MAX", "PACKET", "RATE", "MEASURED", "GROUPS", "LABELS", "SOURCE"]
+    assert "203.0.113.1" in lines[1]
+    assert " pps (" in lines[1]
+    assert "2026-05-28" in lines[1]
+    assert "machine_type=c5.xlarge region=eu" in lines[1]
+    assert "same machine type" in lines[2]
+    assert "interrupted: " in lines[3]
+    assert "this machine" in lines[4]
+    assert "Passed over: " in done.stderr
+    assert "broken" in done.stderr
+
+
+def test_it_connects_only_if_asked(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it connects")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jvbtune.hosts.connect", refuse)
+        assert run(directory).exit_code == 0
+    (directory / "ssh_config").write_text("Host *\n  ProxyCommand false\n")
+    (directory / "two.toml").write_text('[hosts.here]\nlocal = true\n[hosts.gone]\nssh_config = "ssh_config"\n')
+    done = CliRunner().invoke(
+        command, ["--connect", "--json", "--inventory", str(directory / "two.toml")], standalone_mode=False
+    )
+    assert done.return_value == 4
+    here, gone = json.loads(done.stdout)["hosts"]
+    assert here["reached"] == {"ok": True, "problem": None}
+    assert gone["reached"]["ok"] is False
+    assert "gone" in gone["reached"]["problem"]
+
+
+def test_a_selection_narrows_the_list(directory: Path) -> None:
+    assert [one["name"] for one in document(directory, "--label", "region=eu")["hosts"]] == ["jvb-eu-1"]
+    assert [one["name"] for one in document(directory, "--group", "jvb", "--host", "here")["hosts"]] == [
+        "jvb-eu-1",
+        "here",
+    ]

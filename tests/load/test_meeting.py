@@ -1,0 +1,158 @@
+"""The account of a meeting's window by stream, and a client that does what the bridge tells it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jvbtune.load.client import Camera, Client
+from jvbtune.load.meeting import Meetings
+from jvbtune.load.mix import VP8_LAYERS, Mix, Video
+from jvbtune.load.participants import participants, sources_of
+from jvbtune.load.received import Media
+from jvbtune.protocol import worker as messages
+
+NAMES = ("aaaa", "bbbb", "cccc")
+MIX = Mix(3, 2, video=Video(2, VP8_LAYERS, stage_views=2))
+
+
+class Told:
+    """In place of a channel: what a client says on it."""
+
+    open, failed = True, None
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.said.append(json.loads(json.dumps(message)))
+
+    def close(self, *reason: object) -> None: ...
+
+
+@pytest.fixture
+def meetings() -> Any:
+    made = Meetings()
+    clients = []
+    for asked in participants(MIX, NAMES, sources_of(MIX), seed=3):
+        client = Client(asked.endpoint, "127.0.0.1", ("127.0.0.1", 9))
+        client.channel = Told()  # type: ignore[assignment]
+        made.join(client, asked)
+        clients.append(client)
+    yield made, clients
+    for client in clients:
+        client.close()
+
+
+def media(owner: int, ssrc: int, sequences: list[int], kind: int = 100) -> Media:
+    many = len(sequences)
+    return Media(
+        np.full(many, owner), np.full(many, ssrc), np.array(sequences), np.full(many, kind), np.full(many, -1),
+        np.zeros(many, np.int64),
+    )  # fmt: skip
+
+
+def test_gaps_are_lost_and_what_was_never_forwarded_is_not(meetings: Any) -> None:
+    made, _ = meetings
+    made._unread += [media(0, 50, [65530, 65531])]
+    made.edge()
+    made._unread += [
+        media(0, 50, [65532, 65533, 65535, 0, 2, 1, 1]),  # 65534 is missing, 1 late and then again
+        media(1, 50, [10, 11, 12]),  # another receiver's stream, first forwarded in the window
+        media(0, 51, [7, 8, 9], kind=96),
+        media(0, 60, [5, 6], kind=111),
+    ]
+    made.sent |= {"audio": 3, "video": 20}
+    made.audio_expected = 6
+    made.account()
+    made._unread += [media(1, 50, [14])]
+    made.account()
+    kinds = made.kinds()
+    assert kinds["video"] == messages.KindCounts(20, 7 + 5, 6 + 4, duplicated=1, reordered=1)
+    assert kinds["rtx"] == messages.KindCounts(0, 3, 3)
+    assert kinds["audio"] == messages.KindCounts(3, 6, 2)
+    assert made.missing() == 4 + 2
+    made.edge()
+    made._unread += [media(0, 50, [4])]
+    assert made.missing() == 1, "what a bridge loses between two windows' streams is lost in the later one"
+    made.leave("aaaa")
+    assert made.kinds()["video"].expected == 0
+
+
+def test_each_asks_for_the_stage_and_thumbnails_or_a_grid(meetings: Any) -> None:
+    _, clients = meetings
+    said = [client.channel.said[-1] for client in clients]
+    assert {message["colibriClass"] for message in said} == {"ReceiverVideoConstraints"}
+    assert said[0]["onStageSources"] == ["bbbb-v0"]
+    assert said[0]["constraints"] == {"bbbb-v0": {"maxHeight": 720}}
+    assert said[1]["constraints"] == {"aaaa-v0": {"maxHeight": 720}}
+    assert (said[2]["onStageSources"], said[2]["constraints"]) == (
+        [],
+        {"aaaa-v0": {"maxHeight": 360}, "bbbb-v0": {"maxHeight": 360}},
+    )
+    assert {message["defaultConstraints"]["maxHeight"] for message in said} == {0}
+
+
+def test_the_stage_follows_the_dominant_speaker(meetings: Any) -> None:
+    _, (first, _, third) = meetings
+    for client in (first, third):
+        client.channel.said.clear()
+        for speaker in ("aaaa", "bbbb", "nobody", None, 7):
+            client._on_message(
+                {"colibriClass": "DominantSpeakerEndpointChangeEvent", "dominantSpeakerEndpoint": speaker}
+            )
+    assert (first.channel.said, third.channel.said) == ([], [])  # bbbb is there already, and a grid has no stage
+
+
+def test_layers_that_the_bridge_does_not_want_stop(meetings: Any) -> None:
+    _, (first, _, _) = meetings
+    (camera,) = first.cameras
+
+    def constrained(height: object, name: object = "aaaa-v0") -> list[bool]:
+        first._on_message({"colibriClass": "SenderSourceConstraints", "sourceName": name, "maxHeight": height})
+        return list(camera.active)
+
+    assert camera.active == [True, True, True]
+    assert constrained(360) == [True, True, False]
+    assert constrained(90) == [True, False, False]
+    assert constrained(0) == [False, False, False]
+    assert camera.frame(1.0) == []
+    assert constrained("tall") == constrained(720, "bbbb-v0") == [False, False, False]
+    assert constrained(-1) == [True, True, True]
+    assert len({packet[8:12].hex() for _, packet in camera.frame(2.0)}) == 3
+
+
+def test_a_layer_that_starts_again_begins_with_a_key_frame() -> None:
+    camera = Camera(messages.Camera("x-v0", 1, 30.0, [messages.Layer(9, 10, 180, 200_000.0)]))
+    for number in range(5):
+        camera.frame(number / 30)
+    camera.constrain(0)
+    camera.constrain(180)
+    camera.frame(1.0)
+    assert camera.layers[0].key_frames == 2
+
+
+def test_a_key_frame_is_of_all_layers_and_at_most_each_300_ms() -> None:
+    layers = [messages.Layer(n, n + 9, layer.height, layer.bitrate_kbps * 1000) for n, layer in enumerate(VP8_LAYERS)]
+    camera = Camera(messages.Camera("x-v0", 1, 30.0, layers))
+    keys = []
+    for number in range(40):
+        camera.request_key_frame()
+        camera.frame(number / 30)
+        keys.append([layer.key_frames for layer in camera.layers])
+    assert all(len(set(at)) == 1 for at in keys)
+    assert keys[-1][0] == 5  # at 0, 0.3, 0.6, 0.9 and 1.2 s
+
+
+def test_a_frame_leaves_at_once_and_a_key_frame_is_paced_before_what_follows() -> None:
+    layers = [messages.Layer(n, n + 9, layer.height, layer.bitrate_kbps * 1000) for n, layer in enumerate(VP8_LAYERS)]
+    camera = Camera(messages.Camera("x-v0", 1, 30.0, layers))
+    leaves = [(number / 30 + delay, number) for number in range(60) for delay, _ in camera.frame(number / 30)]
+    assert leaves == sorted(leaves), "in order"
+    key = [at for at, number in leaves if number == 0]
+    assert key.count(0.0) > 10, "a burst of 40 ms at 2.5 times the rate"
+    assert key[-1] == pytest.approx(0.3 / 2.5 - 0.04, abs=0.01), "nine frames at 2.5 times the rate, less the burst"
+    assert all(at == number / 30 for at, number in leaves if number > 10)

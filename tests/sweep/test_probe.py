@@ -1,0 +1,115 @@
+"""The packet rates of a sweep are found on hosts of any size, and not by measuring the compiler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from jvbtune.errors import LoadError
+from jvbtune.inventory import HostEntry
+from jvbtune.load.base import IntendedLoad, Offered
+from jvbtune.sweep.experiment import Experiment, read_experiment
+from jvbtune.sweep.plan import Step, Trial
+from jvbtune.sweep.probe import ATTEMPTS, find_levels
+from jvbtune.sweep.session import Session
+from jvbtune.sweep.trial import Measured
+from jvbtune.trials.judge import fields_of, judge
+
+
+def experiment(start_pps: float = 8000, participants: int = 5, senders: int = 3) -> Experiment:
+    return read_experiment(
+        {
+            "name": "x",
+            "load": {
+                "auto": {"start_pps": start_pps, "levels": 4, "lowest_ratio": 0.3},
+                "mix": {"participants": participants, "senders": senders},
+            },
+        }
+    )
+
+
+@dataclass
+class Host:
+    """A session with a host whose bridge meets 80 % of its core at ``limit_pps``. A load that is higher than any before
+    has code compiled: while it does, interpreted code makes a packet cost twice as much."""
+
+    experiment: Experiment
+    limit_pps: float
+    compiles: bool = True
+    never_compiled: bool = False
+    warm_pps: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    held: list[float] = field(default_factory=list)
+
+    generator = SimpleNamespace(stop=lambda: None)
+    entry = HostEntry("h", "h")
+
+    def warm_up(self, load: IntendedLoad) -> None:
+        self.held.append(load.packet_rate_pps)
+        if not self.never_compiled:
+            self.warm_pps = max(self.warm_pps, 1.3 * load.packet_rate_pps)
+
+    def hold_once(self, step: Step, trial: Trial, *arguments: Any) -> Measured:
+        pps = trial.load.packet_rate_pps
+        cold = self.compiles and pps > self.warm_pps
+        net = 0.8 * pps / self.limit_pps * (2 if cold else 1)
+        compiler = 0.3 if cold else 0.01
+        row: dict[str, Any] = {
+            "kind": "probe",
+            "duration_s": 6.0,
+            "cores": 1.0,
+            "compiler_cores": compiler,
+            "offered_pps": pps,
+        }
+        row |= {"cpu_cores": min(1.0, net + compiler), "busy_ratio": min(1.0, net + compiler), "loss_ratio": 0.0}
+        row |= fields_of(judge(row)) | {"trial": trial.id, "generator_limited": False}
+        return Measured(row, (), cast(Offered, None), ())
+
+    def finish(self, measured: Measured) -> None:
+        self.rows.append(measured.row)
+
+
+def levels(host: Host) -> tuple[float, ...]:
+    return find_levels(cast(Session, host))
+
+
+@pytest.mark.parametrize("limit_pps", [4_000, 7_000, 15_000, 40_000, 160_000])
+@pytest.mark.parametrize("compiles", [False, True], ids=["compiled", "cold"])
+def test_the_highest_level_lies_about_the_limit_whatever_the_host(limit_pps: float, compiles: bool) -> None:
+    host = Host(experiment(), limit_pps, compiles)
+    found = levels(host)
+    assert 0.8 * limit_pps < found[-1] < 1.2 * limit_pps
+    assert found[0] == pytest.approx(0.3 * found[-1])
+    assert len(host.rows) < 16
+
+
+def test_no_rate_is_tried_above_what_the_generator_can_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jvbtune.sweep.probe.reachable_pps", lambda entry, mix, at_most_pps: min(21_000, at_most_pps))
+    host = Host(experiment(), 40_000)
+    found = levels(host)
+    assert 20_000 < found[-1] <= 21_000
+    assert max([*host.held, *(row["offered_pps"] for row in host.rows)]) <= 21_000
+
+
+def test_a_rate_whose_code_is_still_compiled_is_held_until_it_is_not() -> None:
+    host = Host(experiment(), 40_000)
+    levels(host)
+    compiling = [row for row in host.rows if row["invalid_codes"] == ["compiling"]]
+    assert compiling
+    assert len(host.held) == 1 + len(compiling)
+
+
+def test_a_bridge_that_never_stops_compiling_is_not_measured() -> None:
+    host = Host(experiment(), 40_000, never_compiled=True)
+    with pytest.raises(LoadError, match=r"none of 6 trials .* still compiling"):
+        levels(host)
+    assert len(host.rows) == 2 * ATTEMPTS
+
+
+def test_a_host_that_cannot_hold_two_conferences_is_told_so() -> None:
+    with pytest.raises(LoadError, match="2 conferences of 10") as fault:
+        levels(Host(experiment(16_000, 10, 6), 4_000, compiles=False))
+    assert "smaller conferences" in str(fault.value.hint)
