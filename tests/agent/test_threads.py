@@ -14,7 +14,7 @@ import pytest
 
 from jvbtune.agent.jvmthreads import BRIDGE, COLLECTOR, COMPILER, JVM, kind_of, seconds_by_kind
 from jvbtune.agent.procfs import thread_group
-from jvbtune.agent.sampler import BridgeWatch
+from jvbtune.agent.sampler import RECEIVE_THREAD_PREFIX, BridgeWatch
 from jvbtune.protocol.samples import Sample
 
 #: As the kernel has them, of 15 characters at most: of JDK 8 to 21 with each collector, of GraalVM and of OpenJ9.
@@ -173,6 +173,23 @@ def test_a_name_taken_late_moves_nothing_that_was_used_before(process: subproces
         after = _wait(watch, "C1 CompilerThre", 0.3)
         for group, seconds in before.items():
             assert after[group] >= seconds
+    finally:
+        watch.close()
+
+
+def test_a_receive_thread_that_uses_less_than_a_tick_is_seen(process: subprocess.Popen[str]) -> None:
+    """At a few hundred packets a second it uses some ms a second, and a tick of /proc/PID/stat is 10 ms."""
+    watch = BridgeWatch(process.pid)
+    try:
+        _run(process, RECEIVE_THREAD_PREFIX, 0.003, delay=0.2)
+        deadline = time.monotonic() + 20
+        used = 0.0
+        while used < 0.003 and time.monotonic() < deadline:
+            bridge = watch.sample(Sample(time.time(), time.monotonic())).bridge
+            assert bridge is not None
+            used = max(used, bridge.rx_thread_cpu_s or 0.0)
+        assert used >= 0.003
+        assert used % 0.01 != pytest.approx(0.0, abs=1e-9)
     finally:
         watch.close()
 
