@@ -1,21 +1,23 @@
 """Applying an export for good: keep the files, drain, write, restart, release; and the way back.
 
-The order that everything keeps: the manifest with the files as they were, on disk; the drain; a look for calls; the
-files and values; the restart; and, when the controller has seen everything in force, the undrain. Until the undrain
-nobody is on the bridge, so whatever ends the agent in between (its controller, a signal) rolls back at once. A kill
-leaves a manifest from which ``deploy.rollback`` works, and the bridge drained.
+The order that everything keeps: the manifest with the files as they were, on disk; the guard; the drain; a look for
+calls; the files and values; the restart; and, when the controller has seen everything in force, the undrain. Until the
+undrain nobody is on the bridge, so whatever ends the agent in between rolls back at once: the agent itself where it can
+(its controller is gone, a signal), its guard where it was killed. Should that be killed too, the manifest is there for
+``deploy.rollback``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from jvbtune.agent import calls, jvbconfig, layout
+from jvbtune.agent import calls, guarded, jvbconfig, layout
 from jvbtune.agent import sysctl as settings
 from jvbtune.agent.control import Bridge
 from jvbtune.agent.deployplan import Places, Plan, make_plan
@@ -24,7 +26,18 @@ from jvbtune.agent.generations import Manifest, digest, refuse_unfinished
 from jvbtune.agent.layout import Target
 from jvbtune.agent.procfs import boot_id, parse_snmp_udp, read_text, start_ticks
 from jvbtune.agent.refusals import refuse_taken
-from jvbtune.agent.rollback import BUSY_HINT, changed_since, put, restart_due, roll_back, set_state, undrain
+from jvbtune.agent.rollback import (
+    BUSY_HINT,
+    IN_FORCE,
+    changed_since,
+    put,
+    refuse_damaged,
+    restart_due,
+    roll_back,
+    set_state,
+    undrain,
+)
+from jvbtune.agent.rundir import DIRECTORY
 from jvbtune.protocol import agent as protocol
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.codec import build, to_json
@@ -36,8 +49,9 @@ LOCK_SECONDS = 300.0
 
 
 def plan(agent: Any, arguments: messages.Wanted) -> messages.Planned:
-    """``deploy.plan``: nothing is changed."""
+    """``deploy.plan``: nothing is changed. Refused while another apply goes on, or was interrupted."""
     places = _places(agent)
+    refuse_unfinished(places.generations)
     bridge = _bridge(arguments.bridge)
     found = make_plan(arguments, bridge, places)
     latest = places.generations.latest()
@@ -82,7 +96,7 @@ def begin(agent: Any, arguments: messages.Begin) -> messages.Generation:
         manifest = places.generations.create(manifest, [target.before for target in found.changed])
         agent.state["deploy"] = manifest
         agent.state["deploy_contents"] = [target.after for target in found.changed]
-        agent.shutdown_hooks.append(lambda: _on_shutdown(agent))
+        _begin_guard(agent, places, manifest)
         if restart and not drain_found:
             bridge.drain(True)
     return _generation(manifest)
@@ -148,10 +162,10 @@ def release(agent: Any, arguments: Nothing) -> Nothing:
     """``deploy.release``: everything is in force, the bridge takes conferences again."""
     places, manifest = _places(agent), _begun(agent)
     with _locked(places):
-        set_state(places, manifest, "watching")
-        bridge = Bridge(manifest["bridge"])
-        if manifest["restart"] and not manifest["drain_found"]:
-            bridge.drain(False)
+        set_state(places, manifest, "releasing")
+        leave(places, manifest["number"])
+        manifest["state"] = "watching"
+    _end_guard(agent)
     return Nothing()
 
 
@@ -170,25 +184,59 @@ def abandon(agent: Any, arguments: Nothing) -> Nothing:
     if manifest["state"] != "drained":
         raise AgentFault("tuning", "files were written already: roll back")
     with _locked(places):
-        undrain(manifest)
-        places.generations.remove(manifest)
+        leave(places, manifest["number"])
     agent.state.pop("deploy")
+    _end_guard(agent)
     return Nothing()
 
 
-def _on_shutdown(agent: Any) -> None:
-    """The controller is gone. Nobody is on the bridge before ``release``; from then on the new files stay, and the
-    manifest tells that nobody confirmed them."""
-    manifest = agent.state.pop("deploy", None)
-    if manifest is None or manifest["state"] in ("watching", "applied"):
+def leave(places: Places, number: int) -> None:
+    """What the end of an agent leaves to be done: by its manifest the old state, or the new one if that was released.
+    The drain is as it was found. Safe to begin again at any point; the caller holds the lock."""
+    manifest = places.generations.latest()
+    if manifest is None or manifest["number"] != number:
         return
+    if manifest["state"] in IN_FORCE:  # at most drained for a rollback that has not begun to restore
+        if "rollback_drain_found" in manifest:
+            undrain(manifest)
+            del manifest["rollback_drain_found"]
+            set_state(places, manifest, manifest["state"])
+    elif manifest["state"] == "releasing":
+        if manifest["restart"]:
+            undrain(manifest)
+        set_state(places, manifest, "watching")
+    elif manifest["state"] == "drained":
+        undrain(manifest)
+        places.generations.remove(manifest)
+    else:
+        roll_back(places, manifest, Bridge(manifest["bridge"]))
+
+
+def _on_shutdown(agent: Any, number: int) -> None:
+    """The controller is gone."""
     places = _places(agent)
     with _locked(places):
-        if manifest["state"] == "drained":
-            undrain(manifest)
-            places.generations.remove(manifest)
-        else:
-            roll_back(places, manifest, Bridge(manifest["bridge"]))
+        leave(places, number)
+    _end_guard(agent)
+
+
+def _begin_guard(agent: Any, places: Places, manifest: Manifest) -> None:
+    """Before the drain: from now on it is undone, whatever ends this agent."""
+    number = int(manifest["number"])
+    agent.shutdown_hooks.append(lambda: _on_shutdown(agent, number))
+    if places.guarded and "deploy_guard" not in agent.state:
+        os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
+        agent.state["deploy_guard"] = guarded.start("deployguard", str(number))
+
+
+def _end_guard(agent: Any) -> None:
+    """It finds nothing left to be done, and tidies up. The lock is not held."""
+    guard = agent.state.pop("deploy_guard", None)
+    if guard is not None:
+        for stream in (guard.stdin, guard.stdout):
+            stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            guard.wait(5)
 
 
 def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Generation:
@@ -197,10 +245,16 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
     with _locked(places):
         refuse_taken(places.journal())
         manifest = _latest(places)
+        refuse_damaged(places, manifest)
         bridge = _bridge_of(manifest, arguments.bridge)
-        set_state(places, manifest, "restoring")
-        if restart_due(manifest, bridge) and not bridge.gone(manifest["arrival"]) and not bridge.draining():
-            bridge.drain(True)
+        if restart_due(manifest, bridge) and not bridge.gone(manifest["arrival"]):
+            drained = bridge.draining()
+            if manifest["state"] in IN_FORCE and "rollback_drain_found" not in manifest:
+                manifest["rollback_drain_found"] = drained
+                set_state(places, manifest, manifest["state"])
+            if not drained:
+                _begin_guard(agent, places, manifest)
+                bridge.drain(True)
     return _generation(manifest)
 
 
@@ -210,8 +264,10 @@ def rollback(agent: Any, arguments: messages.OfRollback) -> messages.Restored:
     with _locked(places):
         refuse_taken(places.journal())
         manifest = _latest(places)
-        agent.state.pop("deploy", None)
-        return roll_back(places, manifest, _bridge_of(manifest, arguments.bridge))
+        restored = roll_back(places, manifest, _bridge_of(manifest, arguments.bridge))
+    agent.state.pop("deploy", None)
+    _end_guard(agent)
+    return restored
 
 
 def latest_generation(agent: Any, arguments: Nothing) -> messages.Latest:

@@ -26,11 +26,12 @@ START_SLACK_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything is; tests have their own."""
+    """Where everything is; tests have their own. ``guarded``: a guard is started, from the archive of this process."""
 
     sysctl_root: str = "/proc/sys"
     drop_in: str = DROP_IN
     state: str = DIRECTORY
+    guarded: bool = True
 
     @property
     def generations(self) -> Generations:

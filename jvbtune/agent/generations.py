@@ -25,7 +25,7 @@ OVER = ("rolled back",)
 #: So many applies can be taken back, one after the other.
 MOST = 10
 #: The next apply, or a sweep, must not begin before these are finished or rolled back.
-UNFINISHED = ("drained", "writing", "written", "watching", "restoring")
+UNFINISHED = ("drained", "writing", "written", "releasing", "watching", "restoring")
 
 Manifest = dict[str, Any]
 

@@ -27,6 +27,28 @@ LOOKS_PER_LEASE = 3.0
 LEAST_TIMER_SECONDS = 2.0
 
 
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    """A process of this archive that outlives this one; it has said that it is ready. Raises AgentFault."""
+    argv = [sys.executable, "-I", "-B", own_archive(), *arguments]
+    if systemd():
+        # Out of the ssh session's scope, which logind may kill with the session (KillUserProcesses=yes).
+        argv = ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "--", *argv]
+    with open(os.path.join(DIRECTORY, "guard.log"), "ab") as log:
+        guard = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        )
+    assert guard.stdout is not None
+    watchdog = threading.Timer(GUARD_READY_SECONDS, guard.kill)
+    watchdog.start()
+    try:
+        ready = guard.stdout.readline()
+    finally:
+        watchdog.cancel()
+    if ready != b"ready\n":
+        raise AgentFault("tuning", f"the guard did not start; see {DIRECTORY}/guard.log")
+    return guard
+
+
 class GuardedTuning:
     """What this agent has begun. Its operations come from several threads; the journal's lock orders them."""
 
@@ -48,23 +70,7 @@ class GuardedTuning:
 
     def start_guard(self) -> None:
         """Start the guard, and wait until it says that it is ready."""
-        argv = [sys.executable, "-I", "-B", own_archive(), "guard", *self._guard_arguments()]
-        if systemd():
-            # Out of the ssh session's scope, which logind may kill with the session (KillUserProcesses=yes).
-            argv = ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "--", *argv]
-        with open(os.path.join(DIRECTORY, "guard.log"), "ab") as log:
-            self.guard = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-            )
-        assert self.guard.stdout is not None
-        watchdog = threading.Timer(GUARD_READY_SECONDS, self.guard.kill)
-        watchdog.start()
-        try:
-            ready = self.guard.stdout.readline()
-        finally:
-            watchdog.cancel()
-        if ready != b"ready\n":
-            raise AgentFault("tuning", f"the guard did not start; see {DIRECTORY}/guard.log")
+        self.guard = start("guard", *self._guard_arguments())
 
     def _guard_arguments(self) -> list[str]:
         started = start_ticks(os.getpid()) or 0

@@ -191,6 +191,10 @@ def main() -> int:
         from jvbtune.agent.guard import main as guard_main
 
         return guard_main(sys.argv[2:])
+    if len(sys.argv) > 1 and sys.argv[1] == "deployguard":
+        from jvbtune.agent.deployguard import main as deployguard_main
+
+        return deployguard_main(sys.argv[2:])
     if len(sys.argv) > 1 and sys.argv[1] == "inside":
         from jvbtune.agent.capture.inside import main as inside_main
 

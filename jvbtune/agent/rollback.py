@@ -20,11 +20,14 @@ from jvbtune.agent.generations import Manifest, digest, read_file, write_whole
 from jvbtune.agent.procfs import now_ticks
 from jvbtune.protocol import deploy as messages
 
+#: States in which a rollback takes a finished apply back; in the others it ends one that was interrupted.
+IN_FORCE = ("watching", "applied")
 BUSY_HINT = "Wait until they have left, or run the command again with a longer --drain-timeout."
 
 
 def roll_back(places: Places, manifest: Manifest, bridge: Bridge) -> messages.Restored:
     """Safe to begin again at any point; the caller holds the lock."""
+    refuse_damaged(places, manifest)
     due = restart_due(manifest, bridge)
     if due and not bridge.gone(manifest["arrival"]):
         if not bridge.draining():
@@ -75,7 +78,7 @@ def _restore(places: Places, manifest: Manifest, at: int, entry: dict[str, Any],
         if entry["before"] is None:
             os.unlink(path)
         else:
-            put(entry, places.generations.kept(manifest, at), tuple(entry["owner"]), entry["mode"])
+            put(entry, _before(places, manifest, at, found), tuple(entry["owner"]), entry["mode"])
         yield path
         return
     if _has_our_block(entry, found):
@@ -84,6 +87,30 @@ def _restore(places: Places, manifest: Manifest, at: int, entry: dict[str, Any],
         owner, mode = (stat.st_uid, stat.st_gid), stat.st_mode & 0o7777
         put(entry, layout.without_blocks(found), owner, mode)
     foreign.append(_edited(entry, found))
+
+
+def _before(places: Places, manifest: Manifest, at: int, found: bytes | None) -> bytes:
+    """What a file was. Where the kept copy is damaged: what it is now, less our lines, if it has any."""
+    entry = manifest["files"][at]
+    try:
+        return places.generations.kept(manifest, at)
+    except AgentFault as damaged:
+        if _has_our_block(entry, found):
+            assert found is not None
+            return layout.without_blocks(found)
+        raise AgentFault(
+            "tuning",
+            f"{entry['path']} cannot be restored: {damaged.message}. Nothing was taken back",
+            f"Put {entry['path']} right by hand, then run the command again: what was edited is left as it is.",
+        ) from damaged
+
+
+def refuse_damaged(places: Places, manifest: Manifest) -> None:
+    """Raises AgentFault for a file that cannot be restored, before anything is drained or changed."""
+    for at, entry in enumerate(manifest["files"]):
+        found = read_file(entry["path"])
+        if entry["before"] is not None and digest(found) == entry["after"]:
+            _before(places, manifest, at, found)
 
 
 def _has_our_block(entry: dict[str, Any], found: bytes | None) -> bool:
@@ -100,10 +127,15 @@ def _edited(entry: dict[str, Any], found: bytes | None) -> str:
 def changed_since(places: Places, manifest: Manifest) -> dict[str, str]:
     """Files and settings that somebody else changed after the apply -> what a rollback does about each."""
     changed = {}
-    for entry in manifest["files"]:
+    for at, entry in enumerate(manifest["files"]):
         found = read_file(entry["path"])
         if digest(found) not in (entry["before"], entry["after"]):
             changed[str(entry["path"])] = _edited(entry, found)
+        elif entry["before"] is not None and digest(found) == entry["after"]:
+            try:
+                _before(places, manifest, at, found)
+            except AgentFault as damaged:
+                changed[str(entry["path"])] = f"{damaged.message}. {damaged.hint}"
     for name, (before, after) in manifest["values"].items():
         value = settings.read(name, places.sysctl_root)
         if value not in (before, after):
@@ -138,13 +170,14 @@ def put(entry: dict[str, Any], content: bytes, owner: Any, mode: int) -> None:
 
 
 def undrain(manifest: Manifest, bridge: Bridge | None = None) -> bool:
-    """The drain mode as it was found; whether the bridge takes conferences now."""
+    """The drain mode as the rollback found it, or else the apply. Whether the bridge takes conferences by that now."""
     bridge = bridge or Bridge(manifest["bridge"])
     if bridge.gone(manifest["arrival"]):
         return False
-    if bridge.draining() != bool(manifest["drain_found"]):
-        bridge.drain(bool(manifest["drain_found"]))
-        return not manifest["drain_found"]
+    found = bool(manifest.get("rollback_drain_found", manifest["drain_found"]))
+    if bridge.draining() != found:
+        bridge.drain(found)
+        return not found
     return False
 
 

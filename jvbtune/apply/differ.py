@@ -18,14 +18,15 @@ def diff(path: str, before: str, after: str) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """In one line."""
+    """In one line, with what tells that the figures may not hold for this host."""
+    differs = f". The figures may not hold here: {'; '.join(plan.differences)}" if plan.differences else ""
     if not plan.changes:
-        return "everything is in force"
+        return f"everything is in force{differs}"
     files = len(plan.files)
     parts = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
     parts += [f"{name} {value.found} -> {value.wanted}" for name, value in plan.values.items()]
     parts += ["a restart of the drained bridge"] if plan.restart else []
-    return "to change: " + ", ".join(parts)
+    return f"to change: {', '.join(parts)}{differs}"
 
 
 def plan_json(host: str, plan: Plan) -> dict[str, Any]:

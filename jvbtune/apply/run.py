@@ -12,15 +12,17 @@ from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_low
 from jvbtune.apply.watch import Reading, worse
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeBusyError, BridgeError, HostError, JvbtuneError, TuningError
+from jvbtune.export.settings import NOTHING_KNOWN, InForce
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import held, pause
 from jvbtune.inventory import HostEntry, bridge_arguments
+from jvbtune.observe.columns import MACHINE_TYPE
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol import tuning
 from jvbtune.protocol.agent import BRIDGE_CONFIG, BRIDGE_FIND, PROVENANCE, OfBridge, ReadConfig
 from jvbtune.protocol.codec import to_json
 from jvbtune.protocol.messages import Nothing
-from jvbtune.result.model import Provenance, RunResult
+from jvbtune.result.model import RunResult
 from jvbtune.text import clean
 
 #: Two restarts of a bridge that hangs, and the wait for the lock (``agent.deploy``).
@@ -28,7 +30,13 @@ WRITE_TIMEOUT_SECONDS = 600.0
 POLL_SECONDS = 2.0
 BEFORE_SECONDS = 6.0
 
+#: Takes a message about the host, without the host's name.
 Say = Callable[[str], None]
+
+_AGENT_GONE = (
+    "the agent or the link to it is gone. What was begun is taken back on the host now, by the agent or by its guard. "
+    "To see whether it was: jvbtune rollback --host {} --check"
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Order:
-    """An export for one host. ``measured_on``: the machine for which its figures hold."""
+    """An export for one host, and the result that it is of."""
 
     wanted: messages.Wanted
     expected: Expected
-    measured_on: Provenance
+    result: RunResult
+    pin: bool
 
 
 @dataclass(frozen=True)
@@ -90,31 +99,49 @@ class Applied:
     readings: tuple[Reading, ...] = field(default=(), repr=False)
 
 
-def order(entry: HostEntry, result: RunResult, *, pin: bool = False) -> Order:
-    """What is to be applied. No host is asked. Raises NoRecommendation."""
-    return Order(wanted_of(result, bridge_arguments(entry), pin=pin), expected_of(result, pin=pin), result.provenance)
+def order(entry: HostEntry, result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> Order:
+    """What is to be applied; ``in_force``: the host's sysctls, as far as they are known. No host is asked.
+
+    Raises NoRecommendation."""
+    wanted = wanted_of(result, bridge_arguments(entry), pin=pin, in_force=in_force)
+    return Order(wanted, expected_of(result, pin=pin, in_force=in_force), result, pin)
 
 
-def plan(entry: HostEntry, agent: AgentClient, order: Order) -> Plan:
+def plan(entry: HostEntry, agent: AgentClient, ordered: Order) -> Plan:
     """Look; nothing is changed. Raises what the agent refuses, and TuningError."""
-    wanted, expected = order.wanted, order.expected
-    planned = agent.call(messages.PLAN, wanted, timeout_seconds=60)
+    planned = agent.call(messages.PLAN, ordered.wanted, timeout_seconds=60)
+    in_force = {name: value.found for name, value in planned.values.items()}
+    here = order(entry, ordered.result, pin=ordered.pin, in_force=in_force)
+    if here != ordered:
+        planned = agent.call(messages.PLAN, here.wanted, timeout_seconds=60)
     refuse_lowered(planned)
     faults: tuple[str, ...] = ()
     if planned.restart is None and not any(one.found != one.wanted for one in planned.values.values()):
-        values = {name: one.found for name, one in planned.values.items()}
-        faults = tuple(_faults(entry, agent, expected, values, planned.sockets))
-    return Plan(wanted, expected, planned, faults, tuple(_differences(entry, agent, order.measured_on)))
+        faults = tuple(_faults(entry, agent, here.expected, in_force, planned.sockets))
+    return Plan(here.wanted, here.expected, planned, faults, tuple(_differences(entry, agent, ordered.result)))
 
 
-def _differences(entry: HostEntry, agent: AgentClient, measured: Provenance) -> Iterator[str]:
-    """Figures hold for one kind of machine; what is not known of either counts as equal."""
+def _differences(entry: HostEntry, agent: AgentClient, result: RunResult) -> Iterator[str]:
+    """Figures hold for one kind of machine and one bridge; what is not known of either counts as equal, but for a host
+    of which nothing is known that tells machines apart."""
+    measured = result.provenance
+    types = result.labels.get(MACHINE_TYPE), entry.labels.get(MACHINE_TYPE)
+    if all(types) and types[0] != types[1]:
+        yield f"it was measured on the machine type {types[0]}, and this host is a {types[1]}"
     cpu = agent.call(PROVENANCE, Nothing(), timeout_seconds=60).cpu.get("model")
     if measured.cpu and cpu and clean(str(cpu)) != measured.cpu:
         yield f"it was measured on the CPU {measured.cpu}, and this host has {clean(str(cpu))}"
     cores = agent.call(BRIDGE_FIND, OfBridge(bridge_arguments(entry))).cores
     if measured.cores and abs(cores - measured.cores) > 0.5:
         yield f"it was measured with {measured.cores:g} cores for the bridge, and this host has {cores:g}"
+    if not measured.cores and not measured.cpu and not all(types):
+        yield "the run does not tell on which machine it was measured"
+    version = None
+    with contextlib.suppress(BridgeError, HostError):
+        client = BridgeClient(agent.host, entry.bridge.http_address, entry.bridge.http_port)
+        version = clean(client.version())
+    if measured.jvb_version and version and version != measured.jvb_version:
+        yield f"it was measured with the bridge {measured.jvb_version}, and this host runs {version}"
 
 
 def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, say: Say) -> Applied:
@@ -127,11 +154,14 @@ def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, sa
     )
     try:
         if generation.restart:
-            say(f"{entry.name}: drained; jvbtune waits until nobody is on the bridge")
+            say("drained; jvbtune waits until nobody is on the bridge")
             _wait_for_calls(entry, agent, options.drain_timeout_seconds, say)
     except BaseException:
         with held():
-            agent.call(messages.ABANDON, Nothing())
+            if agent.alive:
+                agent.call(messages.ABANDON, Nothing())
+            else:
+                say(_AGENT_GONE.format(entry.name))
         raise
     try:
         found = agent.call(messages.WRITE, Nothing(), timeout_seconds=WRITE_TIMEOUT_SECONDS)
@@ -143,7 +173,7 @@ def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, sa
         with held():
             _roll_back_after(entry, agent, options, error, say)
         raise
-    say(f"{entry.name}: in force; jvbtune watches it for {options.watch_seconds:.0f} s")
+    say(f"in force; jvbtune watches it for {options.watch_seconds:.0f} s")
     return _watch(entry, agent, options, generation, before, say)
 
 
@@ -169,7 +199,7 @@ def _watch(
         seen.append(reading)
         why = worse(before, seen)
         if why is not None:
-            say(f"{entry.name}: worse than before: {why}. jvbtune takes the export back")
+            say(f"worse than before: {why}. jvbtune takes the export back")
             with held():
                 restored = roll_back(entry, agent, options, say)
             return Applied(True, generation.restart, generation.number, why, restored, reading.seconds, tuple(seen))
@@ -181,17 +211,17 @@ def _watched(entry: HostEntry, agent: AgentClient, seconds: float, say: Say) -> 
     try:
         yield from _readings(entry, agent, seconds)
     except KeyboardInterrupt:
-        say(f"{entry.name}: jvbtune no longer watches. The export stays in force; take it back with: jvbtune rollback")
+        say("jvbtune no longer watches. The export stays in force; take it back with: jvbtune rollback")
         raise
 
 
 def _roll_back_after(entry: HostEntry, agent: AgentClient, options: Options, error: BaseException, say: Say) -> None:
-    """Nobody is on the bridge yet. An agent that is gone rolls back by itself, or leaves a manifest."""
-    say(f"{entry.name}: {error.message if isinstance(error, JvbtuneError) else 'interrupted'}")
+    """Nobody is on the bridge yet. What an agent that is gone has left, it or its guard takes back."""
+    say(error.message.removeprefix(f"{entry.name}: ") if isinstance(error, JvbtuneError) else "interrupted")
     if not agent.alive:
-        say(f"The agent rolls back by itself. See: jvbtune rollback --host {entry.name} --check")
+        say(_AGENT_GONE.format(entry.name))
         return
-    say(f"{entry.name}: jvbtune takes the export back")
+    say("jvbtune takes the export back")
     roll_back(entry, agent, options, say)
 
 
@@ -209,7 +239,7 @@ def _wait_for_calls(entry: HostEntry, agent: AgentClient, seconds: float, say: S
             )
         if found.text != told:
             told = found.text
-            say(f"{entry.name}: {told}")
+            say(told)
         pause(min(POLL_SECONDS, max(0.05, deadline - time.monotonic())))
 
 

@@ -13,8 +13,9 @@ from jvbtune.export import export
 from jvbtune.export.docker import FILE_NAME as CUSTOM
 from jvbtune.export.jvb_conf import FILE_NAME as INCLUDED
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.export.settings import is_sysctl, lines_of
+from jvbtune.export.settings import NOTHING_KNOWN, InForce, is_sysctl, lines_of
 from jvbtune.export.sysctl import FILE_NAME as DROP_IN
+from jvbtune.export.sysctl import render as drop_in_of
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
 from jvbtune.protocol.deploy import Planned, Wanted
 from jvbtune.result.model import RunResult
@@ -39,17 +40,20 @@ class Expected:
     bridge: dict[str, str | float]
 
 
-def wanted_of(result: RunResult, bridge: BridgeQuery, *, pin: bool = False) -> Wanted:
+def wanted_of(
+    result: RunResult, bridge: BridgeQuery, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN
+) -> Wanted:
     """The files of an export for one host. Raises NoRecommendation as ``export`` does."""
-    drop_in = export(result, "sysctl", pin=pin)[DROP_IN]
-    sysctls = expected_of(result, pin=pin).sysctls
     include = export(result, "jvb-conf", pin=pin)[INCLUDED]
-    return Wanted(result.id, bridge, drop_in, sysctls, include, export(result, "docker", pin=pin)[CUSTOM])
+    section = export(result, "docker", pin=pin)[CUSTOM]
+    drop_in = drop_in_of(result, pin, in_force)[DROP_IN]
+    sysctls = expected_of(result, pin=pin, in_force=in_force).sysctls
+    return Wanted(result.id, bridge, drop_in, sysctls, include, section)
 
 
-def expected_of(result: RunResult, *, pin: bool = False) -> Expected:
+def expected_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> Expected:
     found = thresholds(result)
-    lines = lines_of(result, pin=pin)
+    lines = lines_of(result, pin=pin, in_force=in_force)
     bridge: dict[str, str | float] = {
         MEASUREMENT: "packet-rate",
         THRESHOLD: int(found.load_threshold_pps),

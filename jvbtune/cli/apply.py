@@ -117,7 +117,7 @@ def command(
 
     entries = find_hosts(selection)
     options = applying.Options(owner(), watch_seconds, drain_timeout, pin)
-    if several(entries, json_lines):
+    if several(entries, json_lines, per):
         rules = rules_of(context, entries, selection, None)
         path = open_run(run, runs_dir).path
         from jvbtune.fleet.applying import Apply, PlanApply
@@ -147,7 +147,7 @@ def command(
                 print_json({**plan_json(host_name, plan), "applied": False})
             return CHANGES_PENDING if plan.changes else 0
         _ask(yes, f"Apply this to {host_name}?")
-        done = applying.apply(entry, agent, plan, options, say)
+        done = applying.apply(entry, agent, plan, options, lambda text: say(f"{host_name}: {text}"))
     if as_json:
         print_json({**plan_json(host_name, plan), "applied": done.worse is None, **applied_json(done)})
     else:
@@ -198,7 +198,7 @@ def rollback(
 
     entries = find_hosts(selection, to_put_back=True)
     options = applying.Options(owner(), drain_timeout_seconds=drain_timeout)
-    if several(entries, json_lines):
+    if several(entries, json_lines, per):
         from jvbtune.fleet.applying import Latest, RollBack
 
         return _change_many(
@@ -229,7 +229,7 @@ def rollback(
         if not as_json:
             _tell_latest(host_name, latest)
         _ask(yes, f"Take this back on {host_name}?")
-        restored = applying.roll_back(entry, agent, options, say)
+        restored = applying.roll_back(entry, agent, options, lambda text: say(f"{host_name}: {text}"))
     if as_json:
         restored_json = to_json(restored)
         print_json({"schema_version": 1, "host": host_name, "latest": to_json(latest), "restored": restored_json})
@@ -274,7 +274,8 @@ def _change_many(
         if not (as_json or json_lines):
             tell(looked, as_json=False)
             _tell_diffs(looked, diff)
-        _ask(yes, f"{what} on {len(pending)} hosts, {rules.budget}?")
+        hosts = pending[0] if len(pending) == 1 else f"{len(pending)} hosts"
+        _ask(yes, f"{what} on {hosts}, {rules.budget}?")
         ended = {one.host: one for one in looked if one.host not in pending}
         members = [Member(entry, change(entry), ended.get(entry.name)) for entry in entries]
         changing = Fleet("change", members, rules)
@@ -320,13 +321,19 @@ def _tell_plan(host_name: str, plan: Plan, diff: bool) -> None:
         put(f"  The drained bridge is restarted: {plan.restart}")
     for text in plan.differences:
         say(f"The figures of run {plan.wanted.run_id} may not hold here: {text}.")
+    latest = plan.planned.latest
+    if latest is not None and latest.state == "watching":
+        say(f"The last apply (run {latest.run_id} by {latest.owner}) is in force, but was not watched to its end.")
     for name, path in plan.planned.overridden.items():
         say(f"{path} sets {name} after jvbtune's file: the value is lost at the next boot. Remove it there.")
 
 
 def _tell_done(host_name: str, done: Applied) -> None:
     if done.worse is None:
-        put(f"{host_name}: applied and in force. Nothing got worse in {done.watched_seconds:.0f} s.")
+        watched = (
+            f"Nothing got worse in {done.watched_seconds:.0f} s." if done.watched_seconds else "Nobody watched it."
+        )
+        put(f"{host_name}: applied and in force. {watched}")
         say(f"To take it back: jvbtune rollback --host {host_name}")
         return
     put(f"{host_name}: rolled back, because {done.worse}.")

@@ -216,7 +216,7 @@ def command(
     )
     directory, who = runs_to_write(runs_dir), owner()
     options = Options(directory, who, 0, None, tuple(sys.argv))
-    if fleet is not None or several(entries, json_lines):
+    if fleet is not None or several(entries, json_lines, per):
         from jvbtune.fleet.measuring import Capacity
 
         if fleet is not None:

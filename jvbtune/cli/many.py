@@ -150,9 +150,9 @@ def measure_many(
     done = {name: one for name, one in earlier.items() if one.state in FINISHED}
     left = [entry for entry in entries if entry.name not in done]
     if resumed is not None:
-        say(f"{len(done)} of {len(entries)} hosts are done already.")
+        say(f"Done already: {len(done)} of {len(entries)} hosts.")
     with handled(say), Nursery(MEASURING) as nursery:
-        say(f"Checking {len(left)} hosts.")
+        say(f"Checking {len(left)} {'host' if len(left) == 1 else 'hosts'}.")
         checking = Fleet("check", [Member(one, Check(one, settings)) for one in left], Rules())
         code, checked = work_through(checking, nursery, json_lines=json_lines)
         ended = {**done, **{one.host: one for one in checked if one.state != "done"}}
@@ -245,13 +245,16 @@ def table_lines(outcomes: Iterable[Outcome]) -> list[str]:
     counts: dict[str, int] = {}
     for one in found:
         counts[one.state] = counts.get(one.state, 0) + 1
-    lines.append(f"{len(found)} hosts: " + ", ".join(f"{many} {state}" for state, many in counts.items()))
+    lines.append(
+        f"{len(found)} {'host' if len(found) == 1 else 'hosts'}: "
+        + ", ".join(f"{many} {state}" for state, many in counts.items())
+    )
     return lines
 
 
-def several(entries: Sequence[HostEntry], json_lines: bool) -> bool:
-    """Whether a command works as a fleet; one host is worked on as ever."""
-    return len(entries) > 1 or json_lines
+def several(entries: Sequence[HostEntry], json_lines: bool, per: str | None = None) -> bool:
+    """Whether a command works as a fleet; one host is worked on as ever, unless it shares a budget with others."""
+    return len(entries) > 1 or json_lines or per is not None
 
 
 def entries_of(fleet: FleetRun, selection: Selection) -> list[HostEntry]:

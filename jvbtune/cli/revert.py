@@ -11,6 +11,7 @@ from jvbtune.cli.common import find_host, host_option, inventory_option, json_op
 from jvbtune.errors import CHANGES_PENDING
 
 if TYPE_CHECKING:
+    from jvbtune.protocol.deploy import Generation
     from jvbtune.protocol.tuning import Status
 
 
@@ -33,6 +34,7 @@ def command(host_name: str, check: bool, force: bool, inventory: tuple[Path, ...
     from jvbtune.hosts import connect
     from jvbtune.hosts.agent_client import AgentClient
     from jvbtune.inventory import bridge_arguments
+    from jvbtune.protocol import deploy
     from jvbtune.protocol import tuning as messages
     from jvbtune.protocol.codec import to_json
     from jvbtune.protocol.messages import Nothing
@@ -45,6 +47,7 @@ def command(host_name: str, check: bool, force: bool, inventory: tuple[Path, ...
             agent.call(messages.REVERT, messages.Revert())  # a killed guard may have left files behind
         if check or status.journal is None:
             _tell_status(host_name, status, as_json)
+            _tell_apply(host_name, agent.call(deploy.LATEST, Nothing()).generation)
             return CHANGES_PENDING if status.pending else 0
         revert = messages.Revert(force, bridge_arguments(entry))
         report = agent.call(messages.REVERT, revert, timeout_seconds=420)
@@ -88,3 +91,9 @@ def _tell_status(host_name: str, status: Status, as_json: bool) -> None:
                 put(f"  {name}: {now} -> {before}")
             else:
                 put(f"  {name} is {now}: somebody else changed it, so it is left as it is")
+
+
+def _tell_apply(host_name: str, latest: Generation | None) -> None:
+    """An apply that did not end is not a sweep's, but whoever asks here looks for it."""
+    if latest is not None and latest.state not in ("applied", "watching"):
+        say(f"An apply of run {latest.run_id} did not end. To see it: jvbtune rollback --host {host_name} --check")

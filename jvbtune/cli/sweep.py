@@ -122,7 +122,7 @@ def command(
 
     fleet = resumed_fleet(resume, selection, runs_dir, "sweep")
     entries = find_hosts(selection) if fleet is None else entries_of(fleet, selection)
-    many = fleet is not None or several(entries, json_lines)
+    many = fleet is not None or several(entries, json_lines, per)
     if resume is not None and fleet is None and many:
         raise click.UsageError("--resume takes the run of one host or --json-lines, not both")
     resumed = open_run(resume, runs_dir) if resume is not None and fleet is None else None

@@ -6,8 +6,8 @@ this host needs. What made no difference is a comment. Only catalogued names, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
 from jvbtune.fit.compare import SettingVerdict, Verdict
@@ -17,15 +17,25 @@ from jvbtune.settings.catalogue import CATALOGUE, DEFAULT_ICE4J_BUFFER_BYTES
 
 @dataclass(frozen=True)
 class Line:
-    """One assignment, and why."""
+    """One assignment, and why. ``at_least``: a host that has more keeps it."""
 
     name: str
     value: int | str
     why: str
+    at_least: bool = False
 
 
-def lines_of(result: RunResult, *, pin: bool = False) -> list[Line]:
-    """Every setting to be set, by name. ``pin``: also those that the run was measured with."""
+#: What a host has now: sysctl -> value.
+InForce = Mapping[str, str]
+NOTHING_KNOWN: InForce = {}
+
+
+def lines_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> list[Line]:
+    """Every setting to be set, by name. ``pin``: also those that the run was measured with.
+
+    ``in_force``: of the one host that these are for. Where it has more than the receive buffer needs, it keeps that:
+    net.core.rmem_max is a limit for programs that ask, and others on the host may need it.
+    """
     pinned = [Line(name, value, "the run was measured with it") for name, value in result.measured_with.items()]
     better = {
         verdict.name: Line(verdict.name, _text_or_number(verdict.recommended), f"better: {verdict.reason}")
@@ -34,7 +44,14 @@ def lines_of(result: RunResult, *, pin: bool = False) -> list[Line]:
     }
     buffer = _buffer(result, better.get(RMEM_MAX))
     found = {line.name: line for line in (*(pinned if pin else ()), *better.values(), *buffer)}
-    return [_canonical(line) for _, line in sorted(found.items())]
+    return [_kept(_canonical(line), in_force) for _, line in sorted(found.items())]
+
+
+def _kept(line: Line, in_force: InForce) -> Line:
+    found = in_force.get(line.name)
+    if not line.at_least or found is None or int(found) <= int(line.value):
+        return line
+    return replace(line, value=int(found), why=f"{line.why} This host has {found}, which is more, and keeps it.")
 
 
 def _buffer(result: RunResult, better: Line | None) -> Iterable[Line]:
@@ -45,7 +62,7 @@ def _buffer(result: RunResult, better: Line | None) -> Iterable[Line]:
     size = advice.rmem_max_bytes
     if better is not None and int(better.value) > size:
         return
-    yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}")
+    yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}", at_least=True)
     if size > DEFAULT_ICE4J_BUFFER_BYTES:
         yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: its default is {DEFAULT_ICE4J_BUFFER_BYTES}")
 
@@ -75,4 +92,4 @@ def _canonical(line: Line) -> Line:
     if line.name not in CATALOGUE:
         raise ValueError(f"{line.name!r} is no setting that jvbtune knows")
     CATALOGUE[line.name].check(line.value)
-    return Line(line.name, CATALOGUE[line.name].normalise(line.value), line.why)
+    return replace(line, value=CATALOGUE[line.name].normalise(line.value))

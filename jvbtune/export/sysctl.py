@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from jvbtune.export.header import comments, header
-from jvbtune.export.settings import evidence, is_sysctl, lines_of, without_effect
+from jvbtune.export.settings import NOTHING_KNOWN, InForce, evidence, is_sysctl, lines_of, without_effect
 from jvbtune.result.model import RunResult
 
 FILE_NAME = "60-jvbtune.conf"
 
 
-def render(result: RunResult, pin: bool = False) -> dict[str, str]:
-    """{file name: text}. Every host of this kind gets the same values, also one that was installed again."""
-    lines = [line for line in lines_of(result, pin=pin) if is_sysctl(line.name)]
+def render(result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> dict[str, str]:
+    """{file name: text}. Every host of this kind gets the same values, also one that was installed again.
+
+    ``in_force``: of the one host that it is for (``lines_of``)."""
+    lines = [line for line in lines_of(result, pin=pin, in_force=in_force) if is_sysctl(line.name)]
     undo = [
         f"rm /etc/sysctl.d/{FILE_NAME}",
         "sysctl --system restores only what other files set: write the old values back, or reboot",

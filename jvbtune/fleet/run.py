@@ -134,7 +134,7 @@ class Fleet:
     def _begin_what_may(self) -> None:
         for member in list(self._waiting):
             if self.rules.stop_on_error and self._failed is not None:
-                self._not_started(f"{self._failed} failed first", "Mend that host, then repeat the command.")
+                self._not_started(f"{self._failed} failed first", f"Mend that host, then {self._again}.")
                 return
             if len(self._at_work) >= self.rules.jobs:
                 return
@@ -275,7 +275,7 @@ class Fleet:
     def _hold_back(self) -> None:
         for member in self._waiting:
             name = member.entry.name
-            advice = "Put them back into service, then repeat the command with --resume."
+            advice = f"Put them back into service, then {self._again}."
             self._finish(Outcome(name, State.HELD_BACK, 1, self._held.get(name, ""), advice))
         self._waiting = []
 
@@ -291,7 +291,12 @@ class Fleet:
             self._tell("phase", host=name, phase="putting back", left_seconds=None)
         while self._at_work:
             self._take(None)
-        self._not_started("interrupted before it began", "Go on with --resume.")
+        self._not_started("interrupted before it began", f"To go on, {self._again}.")
+
+    @property
+    def _again(self) -> str:
+        """Work that is recorded can be resumed; other work finds by itself what is done already."""
+        return "repeat the command with --resume" if self.writer is not None else "repeat the command"
 
     # -- who hears of it ------------------------------------------------------------------------------------------
 

@@ -151,6 +151,8 @@ class AgentClient:
 
     def _error(self, fault: Fault) -> JvbtuneError:
         hint = fault.hint or (f"On the host: {fault.trace}" if fault.trace else None)
+        if hint is not None:  # the host does not know its name in the inventory
+            hint = hint.replace("--host HOST", f"--host {self.host.name}")
         return KINDS[fault.kind](f"{self.host.name}: {fault.message}", hint=hint)
 
     def measure_clock(self) -> None:

@@ -48,7 +48,7 @@ class Generation:
     number: int
     run_id: str
     owner: str
-    state: str  #: drained | writing | written | watching | applied | restoring
+    state: str  #: drained | writing | written | releasing | watching | applied | restoring
     created_unix: float
     restart: bool = False
     drain_found: bool = False

@@ -68,7 +68,10 @@ class DeployHost:
         self.value_file.write_text(FOUND + "\n")
         (directory / "sysctl.d").mkdir()
         self.places = Places(
-            str(directory / "sys"), str(directory / "sysctl.d/60-jvbtune.conf"), str(directory / "state")
+            str(directory / "sys"),
+            str(directory / "sysctl.d/60-jvbtune.conf"),
+            str(directory / "state"),
+            guarded=False,  # there is no archive; tests call what the guard does
         )
         self.bridge = RecordingBridge(directory, lambda: (self.conf.read_text(), self.value()))
         self.directory = directory

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jvbtune.agent import deploy
+from jvbtune.agent import deploy, deployguard
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.generations import digest
+from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.messages import Nothing
 from tests.agent.deploy_host import FOUND, JVB_CONF, NAME, SETTINGS, WANTED_VALUE, DeployHost, killed_at
 
@@ -80,9 +81,6 @@ def test_the_previous_files_are_roots_alone_and_their_hashes_are_kept(host: Depl
     assert latest is not None
     kept = {entry["path"]: entry["before"] for entry in latest["files"]}
     assert kept[str(host.conf)] == digest(before["jvb.conf"][0])
-    (directory / "kept-1").write_bytes(b"damaged")
-    with pytest.raises(AgentFault, match="damaged"):
-        host.rollback()
 
 
 def test_a_rollback_restores_every_byte_mode_and_value(host: DeployHost) -> None:
@@ -154,11 +152,76 @@ def test_a_rollback_that_is_killed_at_any_point_goes_on(host: DeployHost) -> Non
     assert steps >= 10
 
 
+def test_the_guard_leaves_old_or_new_wherever_the_agent_is_killed(host: DeployHost) -> None:
+    old = host.files()
+    host.apply()
+    new = host.files()
+    host.rollback()
+    steps = 0
+    seen = set()
+    while killed_at(steps, host.apply):
+        left = host.places.generations.latest()
+        if left is not None:
+            assert deployguard.finish(host.places, left["number"]) == 0
+        released = host.places.generations.latest()
+        seen.add(None if released is None else released["state"])
+        assert host.files() == (old if released is None else new), f"step {steps}"
+        assert host.bridge.under == ((JVB_CONF, FOUND) if released is None else (host.conf.read_text(), WANTED_VALUE))
+        assert not host.bridge.drain
+        if released is not None:
+            host.rollback()
+        steps += 1
+    assert seen == {None, "watching", "applied"}
+    assert steps >= 20
+
+
+def test_a_rollback_that_waits_for_calls_leaves_the_drain_as_it_was(host: DeployHost) -> None:
+    """Its agent is killed, or its controller goes; an operator's own drain stays."""
+    for own in (False, True):
+        host.agent = host.new_agent()
+        host.apply()
+        new = host.files()
+        host.bridge.drain = own
+        host.agent = host.new_agent()
+        deploy.prepare_rollback(host.agent, messages.OfRollback(host.query, "a test"))
+        assert host.bridge.drain
+        left = host.places.generations.latest()
+        assert left is not None
+        assert left["state"] == "applied"
+        assert deployguard.finish(host.places, left["number"]) == 0
+        assert (host.bridge.drain, host.files()) == (own, new)
+        host.rollback()
+        assert (host.bridge.drain, host.conf.read_text()) == (own, JVB_CONF)
+
+
+def test_a_damaged_copy_is_refused_before_the_drain_and_our_lines_go_without_it(host: DeployHost) -> None:
+    host.apply()
+    first = host.files()
+    host.apply(replace(host.wanted, include=SETTINGS.replace("39500", "20000")))
+    second, directory = host.files(), Path(host.places.state) / "deployed/0002"
+    (directory / "kept-0").write_text("rubbish")
+    host.bridge.log.clear()
+    with pytest.raises(AgentFault, match=r"jvbtune.conf cannot be restored.*Nothing was taken back"):
+        host.rollback()
+    assert (host.files(), host.bridge.log) == (second, [])
+    latest = deploy.latest_generation(host.agent, Nothing()).generation
+    assert latest is not None
+    assert "cannot be restored" in latest.foreign[str(host.conf.with_name("jvbtune.conf"))]
+    host.conf.with_name("jvbtune.conf").write_text(SETTINGS)  # the way out that the hint tells
+    host.rollback()
+    assert host.files() == first
+    for kept in (Path(host.places.state) / "deployed/0001").glob("kept-*"):
+        kept.write_text("rubbish")
+    host.rollback()
+    assert host.conf.read_text() == JVB_CONF
+    assert host.value() == FOUND
+
+
 def test_an_interrupted_apply_must_be_taken_back_first(host: DeployHost) -> None:
     assert killed_at(9, host.apply)
     host.agent = host.new_agent()
     with pytest.raises(AgentFault, match="was interrupted") as refused:
-        host.begin()
+        host.plan()
     assert "jvbtune rollback" in str(refused.value.hint)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from jvbtune.cli.simulate import command as simulate
+from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.result import RunResult, result_of
 from jvbtune.store import Run, open_run
 
@@ -42,6 +43,16 @@ def buffer_of(size_bytes: int) -> Callable[[RunResult], RunResult]:
     def change(result: RunResult) -> RunResult:
         assert result.receive_buffer is not None
         return replace(result, receive_buffer=replace(result.receive_buffer, rmem_max_bytes=size_bytes), settings=())
+
+    return change
+
+
+def found_better(name: str, value: int) -> Callable[[RunResult], RunResult]:
+    """A result of a sweep that found this value better."""
+
+    def change(result: RunResult) -> RunResult:
+        verdict = SettingVerdict(result.host, name, (value,), Verdict.BETTER, value, reason="it was planted")
+        return replace(result, receive_buffer=None, settings=(verdict,))
 
     return change
 

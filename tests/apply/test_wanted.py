@@ -16,9 +16,10 @@ from jvbtune.export import export
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
 from jvbtune.protocol.deploy import Planned, ValueChange
 from jvbtune.result import RunResult
-from tests.apply.results import buffer_of, simulated, with_result
+from tests.apply.results import buffer_of, found_better, simulated, with_result
 
 BUFFER_BYTES = 1 << 20
+RMEM_MAX = "net.core.rmem_max"
 CONF = "/etc/jitsi/videobridge/jvb.conf"
 INCLUDED = "/etc/jitsi/videobridge/jvbtune.conf"
 SOCKET = UdpSocket(10000, "0.0.0.0", 1, 0, rcvbuf_bytes=2 * BUFFER_BYTES, receives=True)
@@ -103,3 +104,18 @@ def test_a_run_without_figures_is_refused_before_a_host_is_asked(result: RunResu
     with pytest.raises(NoRecommendation):
         wanted_of(replace(result, recommendation=None), BridgeQuery())
     assert isinstance(expected_of(result), Expected)
+
+
+def test_a_host_that_has_more_than_the_buffer_needs_keeps_it(result: RunResult) -> None:
+    query = BridgeQuery()
+    more, less = {RMEM_MAX: "33554432"}, {RMEM_MAX: "212992"}
+    for in_force, value in ((more, "33554432"), (less, str(BUFFER_BYTES)), ({}, str(BUFFER_BYTES))):
+        wanted = wanted_of(result, query, in_force=in_force)
+        assert wanted.sysctls == expected_of(result, in_force=in_force).sysctls == {RMEM_MAX: value}
+        assert f"\n{RMEM_MAX} = {value}\n" in wanted.drop_in
+        assert ("This host has 33554432, which is more, and keeps it." in wanted.drop_in) == (in_force is more)
+
+
+def test_a_smaller_buffer_that_was_found_better_is_set(tmp_path: Path) -> None:
+    found = with_result(simulated(tmp_path), found_better(RMEM_MAX, 4 << 20))
+    assert expected_of(found, in_force={RMEM_MAX: "33554432"}).sysctls == {RMEM_MAX: str(4 << 20)}

@@ -18,13 +18,13 @@ from jvbtune.lab.hosts import SystemdLab
 from jvbtune.lab.package import CONTAINER_CONFIG, JVB_CONF
 from jvbtune.load.colibri import Conference
 from jvbtune.result import RunResult
-from tests.apply.results import buffer_of, simulated, with_result
+from tests.apply.results import buffer_of, found_better, simulated, with_result
 from tests.e2e.hosts import draining, jvbtune_here, left_behind, somebody_joins, ssh, value_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.timeout(900)]
 
 RMEM_MAX = "net.core.rmem_max"
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 8 << 20  #: more than a machine has by default, which would be kept
 STATE = (
     "find /etc/jitsi /etc/sysctl.d /root/.jitsi-meet-cfg -type f -exec sha256sum {} + -exec stat -c '%n %U %a' {} + "
     "2>/dev/null | sort"
@@ -127,7 +127,7 @@ def _flood(lab: SystemdLab) -> None:
 def test_a_setting_that_makes_the_bridge_drop_packets_is_rolled_back_by_itself(
     systemd_lab: SystemdLab, tmp_path: Path
 ) -> None:
-    with_result(simulated(tmp_path), buffer_of(2304))
+    with_result(simulated(tmp_path), found_better(RMEM_MAX, 2304))
     before, value = ssh(systemd_lab, STATE), value_of(RMEM_MAX)
     argv = [sys.executable, "-m", "jvbtune", "apply", "--host", systemd_lab.name, "--runs-dir", str(tmp_path)]
     with subprocess.Popen(
@@ -182,6 +182,35 @@ def test_a_controller_that_is_killed_while_it_waits_leaves_the_host_as_it_was(
         time.sleep(0.2)
     assert ssh(systemd_lab, STATE) == before
     assert jvbtune_here("rollback", "--host", systemd_lab.name, "--check").returncode == 0
+
+
+@pytest.mark.parametrize("when", ["it writes", "it waits"])
+def test_an_agent_that_is_killed_is_followed_by_its_guard(
+    when: str, systemd_lab: SystemdLab, runs: Path, result: RunResult, request: pytest.FixtureRequest
+) -> None:
+    """No bridge stays drained, and no half of an apply stays, without anybody's command."""
+    before, value = ssh(systemd_lab, STATE), value_of(RMEM_MAX)
+    if when == "it waits":
+        request.getfixturevalue("call")
+    argv = [sys.executable, "-m", "jvbtune", "apply", "--host", systemd_lab.name, "--runs-dir", str(runs), "--yes"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as applying:
+        assert applying.stderr is not None
+        if when == "it waits":
+            assert any("1 participant is on the bridge" in line for line in applying.stderr)
+        else:
+            ssh(systemd_lab, f"until [ -e {Path(JVB_CONF).parent}/jvbtune.conf ]; do sleep 0.05; done")
+        assert draining(systemd_lab) or when == "it writes"  # where it writes, the bridge may be restarting
+        ssh(systemd_lab, "pkill -KILL -f '/agent-[0-9a-f]*[.]pyz$'")
+        told = applying.stderr.read()
+        assert applying.wait(60) == 1
+    assert "taken back on the host now" in told
+    deadline = time.monotonic() + 60
+    while jvbtune_here("rollback", "--host", systemd_lab.name, "--check").returncode != 0:
+        assert time.monotonic() < deadline, "the guard did not take it back"
+    assert (ssh(systemd_lab, STATE), value_of(RMEM_MAX), draining(systemd_lab)) == (before, value, False)
+    while left_behind(systemd_lab):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_nobody_is_asked_without_a_terminal(systemd_lab: SystemdLab, runs: Path, result: RunResult) -> None:

@@ -146,6 +146,26 @@ def test_an_apply_stops_at_the_first_host_that_fails(
     assert {name: _files(light.host(name)) for name in names} == before
 
 
+def test_one_host_shares_the_budget_of_its_region_as_well(
+    light: LightFleet, jvbtune: Command, runs: dict[str, tuple[Path, list[str]]]
+) -> None:
+    directory, ids = runs[TYPES[0]]
+    drains = _our_drains(light.host("light-01"))
+    argv = ["apply", "--host", "light-01", str(directory / ids[0]), "--runs-dir", str(directory), "--yes"]
+    light.host("light-03").drain(True)
+    try:
+        done = jvbtune(*argv, "--per", "region")
+    finally:
+        light.host("light-03").drain(False)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "light-03 is drained" in done.stdout
+    assert "--resume" not in done.stdout, "apply has none"
+    refused = jvbtune(*argv, "--per", "nosuch")
+    assert refused.returncode == 2
+    assert "light-01 has no label nosuch" in refused.stderr
+    assert _our_drains(light.host("light-01")) == drains
+
+
 def test_nobody_is_asked_where_there_is_no_terminal(
     light: LightFleet, jvbtune: Command, runs: dict[str, tuple[Path, list[str]]]
 ) -> None:

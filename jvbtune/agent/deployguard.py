@@ -1,0 +1,50 @@
+"""The guard of an apply or a rollback: a process of its own that leaves no bridge drained when the agent is killed.
+
+The agent holds the other end of its standard input. When that closes, the agent has ended, or needs no guard any more;
+``deploy.leave`` finds out which by the manifest. An agent that ends otherwise than by a kill does the same by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from jvbtune.agent.deploy import LOCK_SECONDS, leave
+from jvbtune.agent.deployplan import Places
+from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.rundir import tidy
+
+#: Before each try, in seconds.
+WAITS = (0.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def main(arguments: list[str]) -> int:
+    """``deployguard NUMBER``: of the generation that it looks after."""
+    [number] = arguments
+    for signal_number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(signal_number, signal.SIG_IGN)
+    os.chdir("/")
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-900")
+    with contextlib.suppress(OSError):  # the agent died while this was started: that is what it is for
+        os.write(1, b"ready\n")
+    while os.read(0, 64):
+        pass
+    return finish(Places(), int(number))
+
+
+def finish(places: Places, number: int, waits: tuple[float, ...] = WAITS) -> int:
+    """What a killed agent left to be done, in as many tries as there are waits. 0: nothing is left to be done."""
+    for wait in waits:
+        time.sleep(wait)
+        try:
+            with places.journal().locked(LOCK_SECONDS):
+                leave(places, number)
+                tidy(places.journal())
+            return 0
+        except (AgentFault, OSError, TimeoutError) as error:
+            sys.stderr.write(f"{error}\n")
+    return 1
