@@ -33,7 +33,11 @@ def main(arguments: list[str]) -> int:
         os.write(1, b"ready\n")
     while os.read(0, 64):
         pass
-    return finish(Places(), int(number))
+    places = Places()
+    status = finish(places, int(number))
+    with contextlib.suppress(AgentFault, OSError, TimeoutError), places.journal().locked(LOCK_SECONDS):
+        tidy(places.journal())
+    return status
 
 
 def finish(places: Places, number: int, waits: tuple[float, ...] = WAITS) -> int:
@@ -43,7 +47,6 @@ def finish(places: Places, number: int, waits: tuple[float, ...] = WAITS) -> int
         try:
             with places.journal().locked(LOCK_SECONDS):
                 leave(places, number)
-                tidy(places.journal())
             return 0
         except (AgentFault, OSError, TimeoutError) as error:
             sys.stderr.write(f"{error}\n")
