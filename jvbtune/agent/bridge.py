@@ -9,6 +9,7 @@ from typing import Any
 
 from jvbtune.agent.containers import container_id, init_pid
 from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.namespaces import same_network
 from jvbtune.agent.procfs import read_text, start_ticks, usable_cores
 from jvbtune.agent.redact import masked, program, shown_command_line, shown_options
 from jvbtune.agent.sockdiag import sockets_of
@@ -98,7 +99,7 @@ def describe(pid: int, arguments: dict[str, Any]) -> dict[str, Any]:
         "config_file": arguments.get("config_file") or _config_file(pid, options),
         "control": arguments.get("control") or found_control(pid),
         "namespaces": {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in ("net", "pid", "mnt")},
-        "own_network_namespace": os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+        "own_network_namespace": not same_network(pid),
         "affinity": sorted(os.sched_getaffinity(pid)),
         "cores": usable_cores(pid),
         "sockets": sockets,

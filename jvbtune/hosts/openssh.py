@@ -131,8 +131,10 @@ def _proxy(
             last = target
         return (*argv, "-W", f"[{hostname}]:{port}", "--", last)
     if command not in ("", "none"):
-        # ssh -G leaves the tokens of ProxyCommand as they are (ssh_config(5), TOKENS).
-        tokens = {"%%": "%", "%h": hostname, "%p": str(port), "%r": user, "%n": alias}
+        # ssh -G leaves the tokens of ProxyCommand as they are (ssh_config(5), TOKENS). A shell reads the result, and a
+        # name may come from anybody's inventory; ssh refuses such a name (CVE-2023-51385), and quotes change no other.
+        quoted = {"%h": hostname, "%p": str(port), "%r": user, "%n": alias}
+        tokens = {"%%": "%", **{token: shlex.quote(value) for token, value in quoted.items()}}
         expanded, index = "", 0
         while index < len(command):
             pair = command[index : index + 2]

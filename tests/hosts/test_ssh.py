@@ -148,6 +148,11 @@ def test_tokens_of_a_proxy_command() -> None:
     assert parse_resolved("n", text).proxy_command == ("sh", "-c", "exec nc h 22 %x n")
 
 
+def test_a_name_of_an_inventory_cannot_run_a_command() -> None:
+    text = "user u\nhostname $(touch_x);h\nport 22\nproxycommand nc %h %p\n"
+    assert parse_resolved("n", text).proxy_command == ("sh", "-c", "exec nc '$(touch_x);h' 22")
+
+
 def test_the_login_is_that_of_the_configuration(sshd: Server) -> None:
     with SshHost.connect("target", "target", config=sshd.client_config) as host:
         assert host.user == getpass.getuser()
