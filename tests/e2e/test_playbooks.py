@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = with_result(simulated(directory / "runs"), buffer_of(BUFFER_BYTES))
     write_files(export(found, "ansible"), directory / "out")
     return directory / "out"
+
+
+@pytest.fixture(autouse=True)
+def smaller(systemd_lab: SystemdLab) -> Iterator[None]:
+    """A receive buffer that is smaller than the exported one: a larger one is kept."""
+    value = value_of(RMEM_MAX)
+    ssh(systemd_lab, f"sysctl -w {RMEM_MAX}={BUFFER_BYTES >> 1}")
+    yield
+    ssh(systemd_lab, f"sysctl -w {RMEM_MAX}={value}")
 
 
 @pytest.fixture
@@ -103,7 +112,7 @@ def test_what_is_not_in_force_after_the_restart_is_put_back_and_the_play_stops(
 def test_a_failed_second_apply_keeps_the_first_in_force_and_a_rollback_keeps_edits(
     systemd_lab: SystemdLab, play: Play
 ) -> None:
-    before, value = ssh(systemd_lab, STATE), value_of(RMEM_MAX)
+    before = ssh(systemd_lab, STATE)
     assert _changed(play("apply.yml")) > 0
     first = ssh(systemd_lab, STATE)
     other = {"jvbtune_sysctls": {RMEM_MAX: str(BUFFER_BYTES << 1)}, "jvbtune_average_participant_stress": 0.5}
@@ -113,14 +122,12 @@ def test_a_failed_second_apply_keeps_the_first_in_force_and_a_rollback_keeps_edi
     assert not draining(systemd_lab)
 
     ssh(systemd_lab, f"sed -i '1i # mine' {JVB_CONF}; sysctl -w {RMEM_MAX}=1500000")
-    try:
-        done = play("rollback.yml")
-        assert _changed(done) > 0
-        assert f"{JVB_CONF} was edited after the apply" in done.stdout
-        assert f"{RMEM_MAX} is 1500000: somebody else changed it" in done.stdout
-        assert value_of(RMEM_MAX) == "1500000"
-        assert ssh(systemd_lab, f"head -1 {JVB_CONF}; grep -c jvbtune {JVB_CONF}") == "# mine\n0"
-        ssh(systemd_lab, f"sed -i 1d {JVB_CONF}")
-        assert ssh(systemd_lab, STATE) == before
-    finally:
-        ssh(systemd_lab, f"sysctl -w {RMEM_MAX}={value}")
+    done = play("rollback.yml")
+    assert _changed(done) > 0
+    assert f"{JVB_CONF} was edited after the apply" in done.stdout
+    assert f"{RMEM_MAX} is 1500000: somebody else changed it" in done.stdout
+    assert value_of(RMEM_MAX) == "1500000"
+    assert ssh(systemd_lab, f"head -1 {JVB_CONF}; grep -c jvbtune {JVB_CONF}") == "# mine\n0"
+    ssh(systemd_lab, f"sed -i 1d {JVB_CONF}")
+    assert ssh(systemd_lab, STATE) == before
+    assert not draining(systemd_lab)
