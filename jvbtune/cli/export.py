@@ -98,7 +98,7 @@ def command(
       jvbtune export --group c2-standard-4 --format terraform -o out/
     """
     from jvbtune.errors import UsageError
-    from jvbtune.export import FLEET_RENDERERS, export, export_fleet
+    from jvbtune.export import FLEET_RENDERERS, REMARKS, export, export_fleet
     from jvbtune.export.pool import newest_of_group, pool
     from jvbtune.observe.columns import MEASUREMENT
     from jvbtune.result import result_of
@@ -122,7 +122,10 @@ def command(
     if format_name in FLEET_RENDERERS:
         files = export_fleet(results, format_name, measurement or MEASUREMENT)
     else:
-        files = export(pool(results), format_name, pin=pin)
+        result = pool(results)
+        files = export(result, format_name, pin=pin)
+        for remark in REMARKS[format_name](result) if format_name in REMARKS else ():
+            say(remark)
     _put_files(files, output)
 
 

@@ -49,8 +49,11 @@ RENDERERS: dict[str, Renderer] = {
     "autoscaler": autoscaler.render,
     "json": _json,
 }
-
-
+#: What to do before files of a format are used, if anything.
+REMARKS: dict[str, Callable[[RunResult], list[str]]] = {
+    "terraform": terraform.remarks,
+    "autoscaler": autoscaler.remarks,
+}
 #: Formats for a fleet: hosts of several machine types in one set of files. ``measurement``: its name in InfluxDB.
 FLEET_RENDERERS: dict[str, Callable[[Sequence[RunResult], str], dict[str, str]]] = {
     "telegraf": telegraf.render,

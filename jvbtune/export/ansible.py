@@ -17,13 +17,18 @@ from jvbtune.fit.thresholds import JICOFO_OVERLOADED_STRESS
 from jvbtune.result.model import RunResult
 
 ROLE = "roles/jvbtune"
+#: The same for every result.
 TASKS = (
     "tasks/main.yml",
+    "tasks/values.yml",
     "tasks/drain.yml",
+    "tasks/drain_mode.yml",
+    "tasks/keep.yml",
     "tasks/restart.yml",
     "tasks/verify.yml",
     "tasks/rollback.yml",
     "tasks/restore.yml",
+    "vars/main.yml",
 )
 #: jitsi/infra-configuration's ``jvb_recovery_multiplier``.
 RECOVERY_DIGITS = 3

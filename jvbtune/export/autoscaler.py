@@ -12,7 +12,7 @@ from typing import Any
 
 from jvbtune.export.header import origin
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.export.terraform import machine_type
+from jvbtune.export.terraform import MACHINE_TYPE, type_remark
 from jvbtune.result.model import RunResult
 from jvbtune.text import clean
 
@@ -34,18 +34,23 @@ def render(result: RunResult, pin: bool = False) -> dict[str, str]:
     del pin
     load = thresholds(result).load_threshold_pps
     up = float(SCALING["scaleUpThreshold"])
+    why = (
+        f"Stress 1 is {load:.0f} pps on this machine type. Scaling up at {up} means {up * load:.0f} pps per bridge. "
+        "The thresholds and periods are those of jitsi/infra-provisioning: they are not measured."
+    )
     entry: dict[str, Any] = {
         "type": "JVB",
         "tags": {
             "jvbtune_from": " ".join(origin(result)),
-            "jvbtune_machine_type": machine_type(result),
-            "jvbtune_why": clean(
-                f"Stress 1 is {load:.0f} pps on this machine type. Scaling up at {up} means {up * load:.0f} pps per "
-                "bridge. The thresholds and periods are those of jitsi/infra-provisioning: they are not measured.",
-                500,
-            ),
+            "jvbtune_machine_type": clean(str(result.labels.get(MACHINE_TYPE) or "unknown"), 100),
+            "jvbtune_why": clean(" ".join([why, *remarks(result)]), 1000),
             "jvbtune_undo": "Remove these tags, and set the scalingOptions that the group had before.",
         },
         "scalingOptions": SCALING,
     }
     return {FILE_NAME: json.dumps({"groupEntries": [entry]}, indent=2) + "\n"}
+
+
+def remarks(result: RunResult) -> list[str]:
+    """What to do before the file is used."""
+    return type_remark(result, f"jvbtune_machine_type in {FILE_NAME} is unknown")

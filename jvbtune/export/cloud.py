@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jvbtune.agent.layout import BEGIN_MARK, END_MARK
+from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.export import jvb_conf, sysctl
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import is_sysctl, lines_of
@@ -12,37 +13,93 @@ from jvbtune.result.model import RunResult
 CLOUD_INIT, STARTUP = "jvbtune-cloud-init.yaml", "jvbtune-startup.sh"
 SCRIPT = "/usr/local/sbin/jvbtune-startup"
 
-#: Idempotent; replaces a file only if its content differs.
+#: Idempotent; replaces a file only if its content differs. No temporary file is left, and a drain is undone.
 _BODY = """\
 set -eu
 conf_dir=${JVBTUNE_CONF_DIR:-/etc/jitsi/videobridge}
 unit=${JVBTUNE_UNIT:-jitsi-videobridge2}
 http=${JVBTUNE_HTTP:-http://127.0.0.1:8080}
-changed=""
+new="" changed="" drained_by_us=""
 
-# Replace $1 by standard input, with the owner and mode of $2, unless it is the same already.
-install_file() {
-    new=$(mktemp "$1.XXXXXX")
-    cat >"$new"
+at_exit() {
+    if [ -n "$new" ]; then rm -f "$new"; fi
+    if [ -n "$drained_by_us" ]; then post drain/disable || true; fi
+}
+trap at_exit EXIT
+trap 'exit 1' HUP INT TERM
+
+# Replace $1 by the file $new, with owner $2 and mode $3, unless it is the same already.
+replace() {
     if cmp -s "$new" "$1"; then
         rm -f "$new"
         return
     fi
-    chown --reference="$2" "$new"
-    chmod --reference="$2" "$new"
+    chown "$2" "$new"
+    chmod "$3" "$new"
     mv -f "$new" "$1"
     changed=yes
 }
 
+# jvb.conf with an include at its end, where it wins; inside the braces if the root has them. Fails if these do not end
+# on a line of their own.
+with_include() {
+    LC_ALL=C awk '
+        { line[NR] = $0 }
+        /""["]/ { strings = 1 }
+        $0 !~ "^[ \\t\\r]*(#|//|$)" { last = NR; if (!first) first = NR }
+        END {
+            end = NR + 1
+            if (line[first] ~ /^(\\357\\273\\277)?[ \\t]*[{]/) {
+                if (strings || first == last || line[last] !~ /^[ \\t]*[}][ \\t\\r]*$/) exit 1
+                end = last
+            }
+            for (i = 1; i <= NR + 1; i++) {
+                if (i == end) print "BEGIN_MARK\\ninclude \\"INCLUDED\\"\\nEND_MARK"
+                if (i <= NR) print line[i]
+            }
+        }' "$1"
+}
+
+get() { curl -fsS --max-time 5 "$http/colibri/$1" | tr -d ' \\n'; }
+post() { curl -fsS --max-time 5 -o /dev/null -X POST "$http/colibri/$1"; }
+
+# Prints the drain mode as soon as the bridge reports it: a bridge that starts needs a while. Fails after 90 s.
+drain_mode() {
+    for _ in $(seq 45); do
+        case $(get drain 2>/dev/null) in
+            *'"drain":true'*) echo enable && return ;;
+            *'"drain":false'*) echo disable && return ;;
+        esac
+        sleep 2
+    done
+    return 1
+}
+
 # Whether it is known that nobody is on the bridge.
 nobody() {
-    stats=$(curl -fsS --max-time 5 "$http/colibri/stats") || return 1
+    stats=$(get stats) || return 1
     for count in participants conferences; do
         case $stats in *"\\"$count\\":0,"* | *"\\"$count\\":0}"*) ;; *) return 1 ;; esac
     done
 }
 
+# Drain the bridge, and restart it if nobody is on it then. Its drain mode is left as it was found.
+restart() {
+    found=$(drain_mode) || return 1
+    if [ "$found" = disable ]; then
+        drained_by_us=yes
+        post drain/enable || return 1
+    fi
+    sleep 6 # A bridge refreshes its statistics every 5 s: these are newer than the drain.
+    nobody || return 1
+    systemctl restart "$unit" || return 1
+    now=$(drain_mode) || return 1
+    if [ "$now" != "$found" ]; then post "drain/$found" || return 1; fi
+    drained_by_us=""
+}
+
 """
+_BODY = _BODY.replace("BEGIN_MARK", BEGIN_MARK).replace("END_MARK", END_MARK).replace("INCLUDED", jvb_conf.FILE_NAME)
 
 
 def script(result: RunResult, pin: bool) -> str:
@@ -50,39 +107,68 @@ def script(result: RunResult, pin: bool) -> str:
     text = "#!/bin/sh\n" + header(result, why=_why(result, pin), undo=_undo())
     text += comments(
         [
-            "To apply: run it as root at each boot, after the bridge's package is there: as the start-up script of an",
-            "instance template (GCE: metadata startup-script; AWS: user data), or as a part of yours. It changes",
-            "nothing on a host that has these files, and restarts a running bridge only if nobody is on it.",
+            "To apply: run it as root after the bridge's package is there: as the start-up script of an instance",
+            "template, or as a part of yours. It changes nothing on a host that has these files. It drains a running",
+            "bridge, restarts it only if nobody is on it, and leaves its drain mode as it was found.",
+            "GCE runs a startup-script of its metadata at each boot, AWS runs user data at the first boot only. To",
+            "run it there at each boot, make it a part of type text/x-shellscript-per-boot (cloud-init 22.1 or newer),",
+            "or put it into /var/lib/cloud/scripts/per-boot/ of the image.",
         ]
     )
-    text += _BODY
-    text += here_document("drop-in", sysctl.render(result, pin)[sysctl.FILE_NAME]).replace(
-        "cat <<'JVBTUNE_END'", f"install_file /etc/sysctl.d/{sysctl.FILE_NAME} /etc/sysctl.conf <<'JVBTUNE_END'", 1
-    )
-    text += f"sysctl -q -p /etc/sysctl.d/{sysctl.FILE_NAME}\n"
-    text += 'if [ -f "$conf_dir/jvb.conf" ]; then\n'
-    text += here_document("included", jvb_conf.render(result, pin)[jvb_conf.FILE_NAME]).replace(
-        "cat <<'JVBTUNE_END'",
-        f'install_file "$conf_dir/{jvb_conf.FILE_NAME}" "$conf_dir/jvb.conf" <<\'JVBTUNE_END\'',
-        1,
-    )
-    text += (
-        f"if ! grep -qF '{BEGIN_MARK}' \"$conf_dir/jvb.conf\"; then\n"
-        f"    printf '%s\\n' '{BEGIN_MARK}' 'include \"{jvb_conf.FILE_NAME}\"' '{END_MARK}' >>\"$conf_dir/jvb.conf\"\n"
-        "    changed=yes\n"
-        "fi\n"
-        "else\n"
-        '    echo "jvbtune: $conf_dir/jvb.conf is not there: only the sysctls are set" >&2\n'
-        "fi\n"
-        'if [ -n "$changed" ] && systemctl is-active --quiet "$unit"; then\n'
-        "    if nobody; then\n"
-        '        systemctl restart "$unit"\n'
-        "    else\n"
-        '        echo "jvbtune: the new files take effect when $unit restarts: drain it, then restart it" >&2\n'
-        "    fi\n"
-        "fi\n"
-    )
-    return text
+    return text + _BODY + _drop_in(result, pin) + _included(result, pin) + _RESTART
+
+
+def _drop_in(result: RunResult, pin: bool) -> str:
+    path = f"/etc/sysctl.d/{sysctl.FILE_NAME}"
+    wanted = next((line.value for line in lines_of(result, pin=pin) if line.name == RMEM_MAX), None)
+    text, written = f"new=$(mktemp {path}.XXXXXX)\n", 'cat >"$new"'
+    if wanted is not None:
+        text += (
+            f"# {RMEM_MAX} is a cap: a host that has more keeps it.\n"
+            f"rmem_max=$(sysctl -n {RMEM_MAX})\n"
+            f'if [ "$rmem_max" -lt {wanted} ]; then rmem_max={wanted}; fi\n'
+        )
+        written = f'sed "s/^{RMEM_MAX} = .*/{RMEM_MAX} = $rmem_max/" >"$new"'
+    text += _to(written, sysctl.render(result, pin)[sysctl.FILE_NAME])
+    return text + f"replace {path} root:root 644\nsysctl -q -p {path}\n\n"
+
+
+def _included(result: RunResult, pin: bool) -> str:
+    included = _to('cat >"$new"', jvb_conf.render(result, pin)[jvb_conf.FILE_NAME])
+    return f"""\
+conf=$conf_dir/jvb.conf
+if ! [ -f "$conf" ]; then
+    echo "jvbtune: $conf is not there: only the sysctls are set" >&2
+elif ! grep -qF '{BEGIN_MARK}' "$conf" && ! with_include "$conf" >/dev/null; then
+    echo "jvbtune: $conf is left as it is, since its last brace is not on a line of its own. Only the sysctls are" \\
+        "set. Move the brace to its own line, and run this again" >&2
+else
+owner=$(stat -L -c %u:%g "$conf") mode=$(stat -L -c %a "$conf")
+new=$(mktemp "$conf_dir/{jvb_conf.FILE_NAME}.XXXXXX")
+{included}replace "$conf_dir/{jvb_conf.FILE_NAME}" "$owner" "$mode"
+if ! grep -qF '{BEGIN_MARK}' "$conf"; then
+    conf=$(readlink -f "$conf")
+    new=$(mktemp "$conf.XXXXXX")
+    with_include "$conf" >"$new"
+    replace "$conf" "$owner" "$mode"
+fi
+fi
+
+"""
+
+
+_RESTART = """\
+if [ -n "$changed" ] && systemctl is-active --quiet "$unit"; then
+    if ! restart; then
+        echo "jvbtune: the new files take effect when $unit restarts: drain it, then restart it" >&2
+    fi
+fi
+"""
+
+
+def _to(command: str, text: str) -> str:
+    """Shell: a command with a text as its standard input."""
+    return here_document("its input", text).replace("cat <<'JVBTUNE_END'", f"{command} <<'JVBTUNE_END'", 1)
 
 
 def render_startup(result: RunResult, pin: bool = False) -> dict[str, str]:

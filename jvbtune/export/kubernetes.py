@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.export import jvb_conf, sysctl
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import is_sysctl, lines_of
@@ -16,6 +17,21 @@ from jvbtune.result.model import RunResult
 
 OBJECTS, GKE = "jvbtune-kubernetes.yaml", "jvbtune-gke-nodes.yaml"
 NODE_LABEL = "jvbtune.jitsi/bridge"
+#: What an operator adds to the pod template of the bridges.
+MOUNT = """\
+  spec:
+    containers:
+      - name: jvb
+        volumeMounts:
+          - name: jvbtune
+            mountPath: /config/custom-jvb.conf
+            subPath: custom-jvb.conf
+            readOnly: true
+    volumes:
+      - name: jvbtune
+        configMap:
+          name: jvbtune
+"""
 #: Of GKE's node system configuration (linuxConfig.sysctl).
 GKE_SYSCTLS = (
     "net.core.netdev_max_backlog",
@@ -38,8 +54,13 @@ def render(result: RunResult, pin: bool = False) -> dict[str, str]:
     text += comments(
         [
             f"To apply: kubectl label node NODE {NODE_LABEL}=true for each node that runs bridges; then",
-            f"kubectl apply -f {OBJECTS}. Mount custom-jvb.conf of the ConfigMap as /config/custom-jvb.conf of the",
-            "bridge, and restart its pods when they are drained: a socket takes its buffer when it is created.",
+            f"kubectl apply -f {OBJECTS}, in the namespace of the bridges: a pod mounts ConfigMaps of its own",
+            "namespace only. Add this to the pod template of the bridges (docker-jitsi-meet's image; its jvb.conf ends",
+            'with  include "custom-jvb.conf"):',
+            *MOUNT.splitlines(),
+            "For another image, mount the file beside its jvb.conf, and end jvb.conf with that line. Restart the pods",
+            "when they are drained: a socket takes its buffer when it is created, and a file mounted by subPath stays",
+            "as it was when the pod started.",
         ]
     )
     text += _config_map(result, pin)
@@ -73,7 +94,7 @@ def _config_map(result: RunResult, pin: bool) -> str:
 
 def _daemon_set(values: dict[str, str]) -> str:
     """It writes below the node's /proc/sys, which a privileged container sees, and then only waits."""
-    writes = "; ".join(f"echo '{value}' > /proc/sys/{name.replace('.', '/')}" for name, value in values.items())
+    writes = "; ".join(_write(name, value) for name, value in values.items())
     return f"""\
 apiVersion: apps/v1
 kind: DaemonSet
@@ -92,6 +113,9 @@ spec:
     spec:
       nodeSelector:
         {NODE_LABEL}: "true"
+      # The label chooses the nodes. Nodes that only bridges may use have taints, which would keep these pods away.
+      tolerations:
+        - operator: Exists
       hostNetwork: true
       automountServiceAccountToken: false
       initContainers:
@@ -114,3 +138,10 @@ spec:
           resources:
             limits: {{cpu: 10m, memory: 8Mi}}
 """
+
+
+def _write(name: str, value: str) -> str:
+    """A node that has more net.core.rmem_max keeps it: it is a cap."""
+    path = f"/proc/sys/{name.replace('.', '/')}"
+    unless = f'[ "$(cat {path})" -ge {value} ] || ' if name == RMEM_MAX else ""
+    return f"{unless}echo '{value}' > {path}"

@@ -17,7 +17,7 @@ import scipy
 
 from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.export.terraform import MACHINE_TYPE, machine_type
+from jvbtune.export.terraform import MACHINE_TYPE
 from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import RunResult
@@ -104,11 +104,13 @@ def pool(results: Sequence[RunResult]) -> RunResult:
     weakest = min(results, key=lambda result: thresholds(result).load_threshold_pps)
     assert weakest.recommendation is not None
     hosts = ", ".join(sorted(result.host for result in results))
+    known = next((result.labels[MACHINE_TYPE] for result in results if result.labels.get(MACHINE_TYPE)), None)
     buffers = [result.receive_buffer for result in results if result.receive_buffer is not None]
     return replace(
         weakest,
         id=_ids(results),
-        host=f"{len(results)} hosts of the machine type {machine_type(weakest)}: {hosts}",
+        host=f"{len(results)} hosts{f' of the machine type {known}' if known else ''}: {hosts}",
+        labels={**weakest.labels, **({MACHINE_TYPE: known} if known else {})},
         recommendation=replace(
             weakest.recommendation, max_packet_rate_pps=pooled.max_packet_rate_pps, interval_pps=pooled.interval_pps
         ),

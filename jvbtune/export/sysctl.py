@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import NOTHING_KNOWN, InForce, evidence, is_sysctl, lines_of, without_effect
 from jvbtune.result.model import RunResult
@@ -27,6 +28,10 @@ def render(result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNO
             "net.core.* are settings of the host, even if the bridge runs in a container.",
         ]
     )
+    if any(line.name == RMEM_MAX for line in lines):
+        text += comments(
+            [f"{RMEM_MAX} is a cap: on a host that has more, write that value here. Other programs may need it."]
+        )
     text += comments([evidence(verdict) for verdict in without_effect(result) if is_sysctl(verdict.name)])
     if not lines:
         text += comments(["No sysctl is set: none made a difference, and the receive buffer could not be sized."])

@@ -41,8 +41,23 @@ variable "jvbtune_by_machine_type" {
 
 
 def machine_type(result: RunResult) -> str:
-    """The label ``machine_type`` of the run; its host's name if there is none."""
+    """The label ``machine_type`` of the run; its host's name if there is none, of which ``type_remark`` warns."""
     return clean(str(result.labels.get(MACHINE_TYPE) or result.host), 100)
+
+
+def type_remark(result: RunResult, place: str) -> list[str]:
+    """What to do about a run that does not know its machine type. ``place``: of the export, in words."""
+    if result.labels.get(MACHINE_TYPE):
+        return []
+    return [
+        f"Run {result.id} has no label {MACHINE_TYPE}, so {place}. Write the machine type in its place. Label the host "
+        "in your inventory before the next measurement: a run records the labels of its host."
+    ]
+
+
+def remarks(result: RunResult) -> list[str]:
+    """What to do before the files are used."""
+    return type_remark(result, f"the key in {TFVARS} is the name of the host")
 
 
 def render(result: RunResult, pin: bool = False) -> dict[str, str]:
@@ -51,7 +66,7 @@ def render(result: RunResult, pin: bool = False) -> dict[str, str]:
     assert figures is not None
     value: dict[str, Any] = {
         "run": " ".join(origin(result)),
-        "why": [clean(line, 500) for line in jvb_conf.why(result)],
+        "why": [clean(line, 500) for line in (*remarks(result), *jvb_conf.why(result))],
         "undo": ["Delete this file, and apply; instances keep their files until they are replaced."],
         "load_threshold_pps": int(found.load_threshold_pps),
         "recovery_threshold_pps": int(found.recovery_threshold_pps),
@@ -69,6 +84,7 @@ def render(result: RunResult, pin: bool = False) -> dict[str, str]:
         [
             "To apply: put both files into the root module of the bridges. In an instance template, look up the type:",
             f"  var.{VARIABLE}[var.machine_type].sysctl_conf",
+            *remarks(result),
         ]
     )
     # Terraform reads ${ and %{ in the strings of JSON as templates; in tfvars they are plain, so nothing is escaped.

@@ -33,7 +33,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 def as_found(systemd_lab: SystemdLab) -> Iterator[None]:
     """Files and values as they were, after these tests."""
     before, values = ssh(systemd_lab, STATE), {name: value_of(name) for name in NAMES}
-    ssh(systemd_lab, "cp -a /etc/jitsi /root/jitsi-kept")
+    ssh(systemd_lab, f"cp -a /etc/jitsi /root/jitsi-kept; sysctl -q -w {RMEM_MAX}={BUFFER_BYTES >> 1}")
     yield
     ssh(systemd_lab, f"rm -rf {SYSCTL_FILE} /etc/jitsi/* /etc/systemd/system/{DROP_IN} /root/jvbtune-startup.sh")
     ssh(systemd_lab, "cp -a /root/jitsi-kept/. /etc/jitsi && rm -rf /root/jitsi-kept; systemctl daemon-reload")

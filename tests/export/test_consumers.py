@@ -15,13 +15,17 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml  # type: ignore[import-untyped]
+from click.testing import CliRunner
 
+from jvbtune.cli.export import command as export_command
 from jvbtune.errors import NoRecommendation
 from jvbtune.export import RENDERERS, export, write_files
+from jvbtune.export.ansible import ROLE, TASKS
 from jvbtune.export.jvb_conf import thresholds
+from jvbtune.export.pool import pool
 from jvbtune.lab.home import lab_home
 from jvbtune.result import RunResult
-from tests.apply.results import buffer_of, simulated, with_result
+from tests.apply.results import buffer_of, of_host, simulated, with_result
 
 BUFFER_BYTES = 1 << 20
 ORACLE = Path(__file__).parent / "oracle" / "Values.java"
@@ -138,19 +142,72 @@ def test_shells_and_shellcheck_take_the_start_up_script(written: Callable[[str],
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_kubernetes_objects_are_of_the_apis_schema(result: RunResult, written: Callable[[str], Path]) -> None:
+def test_the_kubernetes_objects_are_of_the_apis_schema(
+    result: RunResult, written: Callable[[str], Path], tmp_path: Path
+) -> None:
     directory = written("kubernetes")
     config, daemons = yaml.safe_load_all((directory / "jvbtune-kubernetes.yaml").read_text())
     for document in (config, daemons):
         kubernetes_validate.validate(document, "1.30", strict=True)
     assert config["data"]["60-jvbtune.conf"] == export(result, "sysctl")["60-jvbtune.conf"]
-    [write] = daemons["spec"]["template"]["spec"]["initContainers"]
-    assert write["command"] == ["sh", "-ec", f"echo '{BUFFER_BYTES}' > /proc/sys/net/core/rmem_max"]
+    pod = daemons["spec"]["template"]["spec"]
+    assert pod["tolerations"] == [{"operator": "Exists"}], "nodes of bridges often have taints"
+    [write] = pod["initContainers"]
+    assert write["command"][:2] == ["sh", "-ec"]
+    for found, left in ((212992, BUFFER_BYTES), (BUFFER_BYTES << 1, BUFFER_BYTES << 1)):
+        (tmp_path / "rmem_max").write_text(f"{found}\n")
+        command = write["command"][2].replace("/proc/sys/net/core", str(tmp_path))
+        assert _run("sh", "-ec", command).returncode == 0
+        assert int((tmp_path / "rmem_max").read_text()) == left, "a node keeps a larger cap"
     nodes = yaml.safe_load((directory / "jvbtune-gke-nodes.yaml").read_text())
     assert nodes == {"linuxConfig": {"sysctl": {"net.core.rmem_max": str(BUFFER_BYTES)}}}
     daemons["spec"]["template"]["spec"]["containers"] = "none"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(daemons, "1.30", strict=True)
+
+
+@pytest.mark.parametrize("where", ["header", "documentation"])
+def test_the_config_map_can_be_mounted_as_it_is_written_down(written: Callable[[str], Path], where: str) -> None:
+    """The snippet of the header, and of docs/export.md, in a pod template: the API's schema takes it."""
+    text = (written("kubernetes") / "jvbtune-kubernetes.yaml").read_text()
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    if where == "documentation":
+        lines = (Path(__file__).parents[2] / "docs/export.md").read_text().splitlines()
+    begin = next(at for at, line in enumerate(lines) if line.strip() == "spec:")
+    end = next(
+        at for at in range(begin, len(lines)) if lines[at].strip() == "name: jvbtune" and "configMap" in lines[at - 1]
+    )
+    snippet = yaml.safe_load("\n".join(lines[begin : end + 1]))["spec"]
+    snippet["containers"][0]["image"] = "jitsi/jvb"
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "jvb"}, "spec": snippet}, "1.30", strict=True
+    )
+    [config] = [one for one in yaml.safe_load_all(text) if one["kind"] == "ConfigMap"]
+    [volume], [mount] = snippet["volumes"], snippet["containers"][0]["volumeMounts"]
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert mount["name"] == volume["name"]
+    assert mount["subPath"] in config["data"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("terraform", "the key in"), ("autoscaler", "is unknown")])
+def test_a_run_that_does_not_know_its_machine_type_says_what_to_do(
+    result: RunResult, name: str, text: str, tmp_path: Path
+) -> None:
+    unlabelled = "".join(export(result, name).values())
+    assert text in unlabelled
+    assert "no label machine_type" in unlabelled
+    labelled = replace(result, labels={"machine_type": "c5.xlarge"})
+    assert "no label machine_type" not in "".join(export(labelled, name).values())
+    assert "c5.xlarge" in "".join(export(labelled, name).values())
+    simulated(tmp_path)
+    done = CliRunner().invoke(export_command, ["latest", "--runs-dir", str(tmp_path), "--format", name])
+    assert "Label the host in your inventory" in done.stderr
+
+
+def test_a_pool_takes_the_machine_type_of_whichever_host_has_the_label(result: RunResult) -> None:
+    pooled = pool([of_host(result, "a", 1.1, machine_type="c5.xlarge"), of_host(result, "b")])
+    [key] = json.loads(export(pooled, "terraform")["jvbtune.auto.tfvars.json"])["jvbtune_by_machine_type"]
+    assert key == "c5.xlarge"
 
 
 #: What jitsi-autoscaler takes of a group (src/instance_group.ts).
@@ -218,7 +275,7 @@ def test_the_jvms_drop_in_is_refused_if_its_values_are_not_known(result: RunResu
 @pytest.mark.parametrize("name", sorted(set(RENDERERS) - {"json"}))
 def test_every_file_says_where_it_comes_from_why_and_how_to_undo_it(result: RunResult, name: str) -> None:
     for path, text in export(result, name).items():
-        if "/tasks/" in path:
+        if path.removeprefix(f"{ROLE}/") in TASKS:
             continue  # the same for every run
         if path.endswith(".tfvars.json"):
             [value] = json.loads(text)["jvbtune_by_machine_type"].values()

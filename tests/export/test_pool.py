@@ -83,7 +83,7 @@ def test_a_group_is_the_newest_run_of_each_of_its_hosts(tmp_path: Path) -> None:
         (run.path / "manifest.json").write_text(json.dumps(changed))
     arguments = ["--runs-dir", str(tmp_path), "--format", "jvb-conf"]
     done = CliRunner().invoke(export_command, ["--group", "eu", *arguments])
-    assert "2 hosts of the machine type" in done.output, done.output
+    assert "Host: 2 hosts: jvb-0, jvb-1;" in done.output, done.output
     missing = CliRunner().invoke(export_command, ["--group", "us", *arguments])
     assert isinstance(missing.exception, UsageError)
     assert "eu" in str(missing.exception.hint)

@@ -1,0 +1,203 @@
+"""The exported role, run by ansible-playbook against directories, values and a bridge of the test's own.
+
+``tests/e2e/test_playbooks.py`` runs it against a real host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from jvbtune.agent.layout import BEGIN_MARK, END_MARK
+from jvbtune.export import export, write_files
+from jvbtune.result import RunResult
+from tests.apply.results import buffer_of, simulated, with_result
+from tests.export.stub_bridge import StubBridge, serving
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+BUFFER_BYTES = 1 << 20
+RMEM_MAX, BUDGET = "net.core.rmem_max", "net.core.netdev_budget"
+BLOCK = f'{BEGIN_MARK}\ninclude "jvbtune.conf"\n{END_MARK}\n'
+#: Of a file instead of the kernel.
+SYSCTL = """\
+#!/usr/bin/env python3
+import json, pathlib, re, sys
+store = pathlib.Path(__file__).with_name("values.json")
+values, (option, what) = json.loads(store.read_text()), sys.argv[1:]
+if option == "-n":
+    print(values[what])
+else:
+    text = pathlib.Path(what).read_text() if option == "-p" else what
+    values.update(re.findall(r"(?m)^(net[.a-z_]+) ?= ?(.*)$", text))
+    store.write_text(json.dumps(values))
+"""
+HOSTILE = "2.1 {{ lookup('pipe', 'id') }} {% raw %} # "
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    found = with_result(simulated(tmp_path_factory.mktemp("runs")), buffer_of(BUFFER_BYTES))
+    hostile = replace(found.provenance, kernel=HOSTILE)
+    return replace(found, provenance=hostile, measured_with={BUDGET: 301})
+
+
+@dataclass
+class Host:
+    """A host in a directory."""
+
+    directory: Path
+    bridge: StubBridge
+
+    @property
+    def jvb_conf(self) -> Path:
+        return self.directory / "jvb/jvb.conf"
+
+    @property
+    def included(self) -> Path:
+        return self.directory / "jvb/jvbtune.conf"
+
+    @property
+    def drop_in(self) -> Path:
+        return self.directory / "sysctl.d/60-jvbtune.conf"
+
+    @property
+    def values(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.directory / "bin/values.json").read_text())
+        return found
+
+    def set(self, **values: str) -> None:
+        names = {"rmem_max": RMEM_MAX, "budget": BUDGET}
+        changed = {**self.values, **{names[name]: value for name, value in values.items()}}
+        (self.directory / "bin/values.json").write_text(json.dumps(changed))
+
+    def state(self) -> dict[str, object]:
+        """Everything that an apply may change."""
+        files = [path for part in ("jvb", "sysctl.d") for path in sorted((self.directory / part).iterdir())]
+        return {str(path): (path.read_bytes(), path.stat().st_mode) for path in files} | {"values": self.values}
+
+    def play(self, tasks_from: str = "main", *more: str) -> subprocess.CompletedProcess[str]:
+        play = self.directory / "play.yml"
+        play.write_text(
+            "- {hosts: all, gather_facts: false, tasks: [{ansible.builtin.include_role: "
+            f"{{name: '{self.directory}/out/roles/jvbtune', tasks_from: {tasks_from}}}}}]}}\n"
+        )
+        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", str(play)]
+        variables = {
+            "jvbtune_conf_dir": str(self.jvb_conf.parent),
+            "jvbtune_http": self.bridge.address,
+            "jvbtune_kept": str(self.directory / "kept"),
+            "jvbtune_average_participant_stress": None,
+            "ansible_python_interpreter": sys.executable,
+        }
+        environment = {
+            **os.environ,
+            "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_REMOTE_TEMP": str(self.directory / "tmp"),
+        }
+        argv += ["-e", json.dumps(variables), *more]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+@pytest.fixture
+def host(tmp_path: Path, result: RunResult) -> Iterator[Host]:
+    for name in ("bin", "jvb", "sysctl.d"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin/sysctl").write_text(SYSCTL)
+    (tmp_path / "bin/sysctl").chmod(0o755)
+    (tmp_path / "bin/values.json").write_text(json.dumps({RMEM_MAX: "212992", BUDGET: "300"}))
+    files = export(result, "ansible", pin=True)
+    for path, text in files.items():
+        text = text.replace("/etc/sysctl.d", str(tmp_path / "sysctl.d")).replace("seconds: 6", "seconds: 0")
+        text = re.sub(r"ansible.builtin.systemd_service:\n +name:.*\n +state:.*", "ansible.builtin.meta: noop", text)
+        files[path] = text
+    write_files(files, tmp_path / "out")
+    with serving(StubBridge(tmp_path / "log")) as bridge:
+        host = Host(tmp_path, bridge)
+        host.jvb_conf.write_text("videobridge.a = 1")
+        host.jvb_conf.chmod(0o640)
+        yield host
+
+
+def _changed(done: subprocess.CompletedProcess[str]) -> int:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(re.findall(r"changed=(\d+)", done.stdout)[-1])
+
+
+def test_a_failed_second_apply_leaves_the_first_in_force_and_a_rollback_takes_both_back(host: Host) -> None:
+    """A file of this name that was there before, from an export that was installed by hand, comes back too."""
+    host.included.write_text("# by hand\n")
+    before = host.state()
+    assert _changed(host.play()) > 0
+    assert host.jvb_conf.read_text() == "videobridge.a = 1\n" + BLOCK
+    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301"}
+    assert HOSTILE.strip() in host.drop_in.read_text()
+    first = host.state()
+
+    second = {"jvbtune_sysctls": {RMEM_MAX: str(BUFFER_BYTES << 1), "net.core.no_such": "1"}}
+    (host.directory / "bin/values.json").write_text(json.dumps({**host.values, "net.core.no_such": "2"}))
+    done = host.play("main", "-e", json.dumps(second))
+    assert done.returncode != 0
+    assert {**host.state(), "values": 0} == {**first, "values": 0}
+    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301", "net.core.no_such": "2"}
+    assert "The host is as it was before this apply" in done.stdout
+    assert not host.bridge.drain
+    assert sorted(path.name for path in (host.directory / "kept").iterdir() if path.is_dir()) == []
+
+    assert _changed(host.play("rollback")) > 0
+    assert {**host.state(), "values": 0} == {**before, "values": 0}
+    assert host.values == {RMEM_MAX: "212992", BUDGET: "300", "net.core.no_such": "2"}
+    assert not (host.directory / "kept").exists()
+
+
+def test_what_somebody_changed_after_the_apply_is_kept_and_reported(host: Host) -> None:
+    assert _changed(host.play()) > 0
+    with host.jvb_conf.open("a") as file:
+        file.write("videobridge.b = 2\n")
+    with host.drop_in.open("a") as file:
+        file.write("# mine\n")
+    host.set(rmem_max="4194304")
+    done = host.play("rollback")
+    assert done.returncode == 0, done.stdout
+    assert host.jvb_conf.read_text() == "videobridge.a = 1\nvideobridge.b = 2\n"
+    assert host.drop_in.read_text().endswith("# mine\n")
+    assert not host.included.exists()
+    assert host.values == {RMEM_MAX: "4194304", BUDGET: "300"}
+    for told in (
+        f"{host.jvb_conf} was edited after the apply: the edit is kept",
+        f"{host.drop_in} was edited after the apply, so it is left as it is",
+        f"{RMEM_MAX} is 4194304: somebody else changed it",
+    ):
+        assert told in done.stdout
+    assert f"{host.included} was" not in done.stdout
+    assert BUDGET + " is" not in done.stdout
+
+
+def test_a_larger_cap_is_kept_and_the_include_is_inside_the_braces(host: Host) -> None:
+    host.jvb_conf.write_text("{\n  a { b = 1 }\n}\n# }\n")
+    host.set(rmem_max="33554432")
+    assert _changed(host.play()) > 0
+    assert host.values[RMEM_MAX] == "33554432"
+    assert f"\n{RMEM_MAX} = 33554432\n" in host.drop_in.read_text()
+    assert host.jvb_conf.read_text() == "{\n  a { b = 1 }\n" + BLOCK + "}\n# }\n"
+    assert _changed(host.play("verify")) == 0
+
+
+def test_a_jvb_conf_to_which_nothing_can_be_added_is_left(host: Host) -> None:
+    host.jvb_conf.write_text("{ a = 1 }\n")
+    before = host.state()
+    done = host.play()
+    assert done.returncode != 0
+    assert "is not on a line of its own" in done.stdout
+    assert host.state() == before
