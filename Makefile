@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 LAB_HOME := jvbtune/lab/bridge/target/home/jitsi-videobridge.jar
 
-.PHONY: demo monitoring-demo dashboard-pictures test faults interrupts lab-faults fuzz check lint format reference docs sbom bench clean system browser monitoring telegraf profiler
+.PHONY: demo monitoring-demo dashboard-pictures test faults interrupts lab-faults fuzz check lint format reference docs sbom bench clean system browser monitoring telegraf cloud-init profiler
 
 # Tests that `make check` leaves out: they need root, a JDK, perf or a browser, or take long. `make test` runs all.
 HEAVY := lab or kernel or root or jvm or perf or browser or real_bridge or slow
@@ -24,7 +24,7 @@ dashboard-pictures: $(STAMP) monitoring
 
 # Two at a time, then alone what holds load or takes times; of these a failed one is run once more, and it is said, since
 # other work of the machine may have spoilt the measurement. Status 5: PYTEST_ARGS chose none of these.
-test: $(STAMP) system browser profiler monitoring $(LAB_HOME)
+test: $(STAMP) system browser profiler monitoring cloud-init $(LAB_HOME)
 	@failed=0; \
 	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not measured" $(PYTEST_ARGS) || failed=$$?; \
 	$(PYTHON) -m pytest -m measured --reruns 1 -rR $(PYTEST_ARGS) || [ $$? -eq 5 ] || failed=1; \
@@ -102,6 +102,9 @@ monitoring:
 # Telegraf for the tests of its export: Debian has none, and it takes Go and minutes, so `make test` does without.
 telegraf:
 	@tools/telegraf
+
+cloud-init:
+	@tools/cloud-init
 
 profiler:
 	@tools/system-packages linux-perf
