@@ -22,11 +22,11 @@ monitoring-demo: $(STAMP) system monitoring $(LAB_HOME)
 dashboard-pictures: $(STAMP) monitoring
 	@$(PYTHON) -m tools.monitoring.pictures
 
-# Two at a time, then alone what holds load or takes times; of these a failed one is run once more, and it is said, since
+# Three at a time, since most wait for something, then alone what holds load or takes times; of these a failed one is run once more, and it is said, since
 # other work of the machine may have spoilt the measurement. Status 5: PYTEST_ARGS chose none of these.
 test: $(STAMP) system browser profiler monitoring cloud-init $(LAB_HOME)
 	@failed=0; \
-	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not measured" $(PYTEST_ARGS) || failed=$$?; \
+	$(PYTHON) -m pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not measured" $(PYTEST_ARGS) || failed=$$?; \
 	$(PYTHON) -m pytest -m measured --reruns 1 -rR $(PYTEST_ARGS) || [ $$? -eq 5 ] || failed=1; \
 	[ $$failed -eq 0 ] || [ $$failed -eq 5 ]
 

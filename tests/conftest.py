@@ -38,6 +38,9 @@ CHROMIUM_FLAGS = [
 NEEDED = ("nsenter", "taskset", "java", "mvn", "ssh-keygen", "/usr/sbin/sshd")
 
 
+CAPTURES = "tests/capture/"
+
+
 @cache
 def of_the_host(module: str) -> bool:
     """Whether tests of that file use the one kernel, the one lab and the one lock of this machine."""
@@ -45,15 +48,23 @@ def of_the_host(module: str) -> bool:
     return re.search(r"\bmark\.(lab|kernel)\b", path.read_text(encoding="utf-8")) is not None
 
 
+def scope(module: str, other: str) -> str:
+    """Whose tests of that file are one process's: the host's, those with captures, or ``other``."""
+    if of_the_host(module):
+        return "host"
+    return CAPTURES if module.startswith(CAPTURES) else other
+
+
 class HostTogether(LoadScopeScheduling):
-    """Of two processes that run tests (``make test``), one has all tests of the host; others go by module.
+    """Of the processes that run tests (``make test``), one has all tests of the host, and one all that take captures of
+    it, which refuse each other; others go by module.
 
     Not ``--dist loadgroup``: xdist 3.8 marks its groups in node ids that pytest 9.2 no longer has, and says nothing.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return "host" if of_the_host(module) else module
+        return scope(module, module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether:
@@ -61,15 +72,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the lab and of kernel settings need root: without it they are skipped, and it is said. Where two run at
-    a time, those of the host come first, since they take longest."""
+    """Tests of the lab and of kernel settings need root: without it they are skipped, and it is said. Where several run
+    at a time, those of the host come first, then those with captures, since they take longest."""
     missing = [program for program in NEEDED if shutil.which(program) is None]
     why = "needs root" if os.getuid() != 0 else f"needs {', '.join(missing)}" if missing else ""
     for item in items:
         if why and any(item.get_closest_marker(name) for name in ("lab", "kernel")):
             item.add_marker(pytest.mark.skip(reason=why))
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not of_the_host(item.nodeid.partition("::")[0]))
+        items.sort(key=lambda item: ("host", CAPTURES, "").index(scope(item.nodeid.partition("::")[0], "")))
 
 
 @pytest.fixture(scope="session", autouse=True)
