@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    AUDIO_ONLY,
     PacketRate,
     find_hosts,
     hosts_options,
@@ -240,6 +241,8 @@ def command(
         )
     [entry] = entries
     say(f"Takes about {minutes:g} min and {restarts + 1} restarts of the bridge.")
+    if mix.video is None:
+        say(AUDIO_ONLY)
     with handled(say), Progress() as progress:
         run = find_capacity(entry, wanted, options, progress)
     return finish(run, as_json=as_json)

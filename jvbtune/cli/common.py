@@ -223,6 +223,12 @@ def put(text: object, *, nl: bool = True) -> None:
     click.echo(printable(str(text)), nl=nl)
 
 
+#: Said before the time that a measurement takes, and not only after it (docs/faq.md).
+AUDIO_ONLY = (
+    "The load is audio only. With video, a packet costs up to 1.7 times as much: --mix meeting-5"
+)
+
+
 def say(message: str) -> None:
     """Progress and messages go to stderr."""
     click.echo(printable(message), err=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from jvbtune.cli.common import (
+    AUDIO_ONLY,
     find_hosts,
     hosts_options,
     json_option,
@@ -160,6 +161,7 @@ def command(
     options = Options(runs_to_write(runs_dir), owner(), seed, resumed, tuple(sys.argv))
     if resumed is None:
         say(time_text(loaded))
+        _warn_of_audio(loaded, say)
     with handled(say), Progress() as progress:
         run = sweep(entry, loaded, options, progress)
     return finish(run, as_json=as_json)
@@ -185,6 +187,7 @@ def _sweep_many(
         return Sweep(entry, experiment, Options(directory, who, seed, run, tuple(sys.argv)))
 
     say(f"{time_text(experiment)} That is for each of {len(entries)} hosts.")
+    _warn_of_audio(experiment, say)
     return measure_many(
         "sweep",
         entries,
@@ -300,6 +303,13 @@ def _print_plan(plan: Plan, experiment: Experiment, found_on_host: bool) -> None
     changed = ", ".join(experiment.touched_settings()) or "nothing"
     put(f"Changes, and puts back: {changed}.")
     put(time_text(experiment))
+    _warn_of_audio(experiment, put)
+
+
+def _warn_of_audio(experiment: Experiment, tell: Callable[[str], None]) -> None:
+    """Before the hours that a sweep takes, not after them."""
+    if experiment.audio_only():
+        tell(AUDIO_ONLY)
 
 
 def time_text(experiment: Experiment) -> str:

@@ -284,6 +284,10 @@ class Experiment(_Strict):
         """Whether a mix of it has a relay."""
         return any(mix.remote is not None for mix in (self.load.mix, *self.load.other_mixes))
 
+    def audio_only(self) -> bool:
+        """Whether no mix of it has video."""
+        return all(mix.video is None for mix in (self.load.mix, *self.load.other_mixes))
+
 
 def load_experiment(path: Path) -> Experiment:
     """Read an experiment file. Raises ConfigError with file, line and key of the fault."""

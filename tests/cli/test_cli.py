@@ -105,6 +105,12 @@ def test_an_experiment_that_comes_with_jvbtune_is_found_by_name_in_any_directory
     assert f"{name}:2: blocks" in done.stderr
 
 
+def test_a_plan_says_that_a_load_is_audio_only(tmp_path: Path) -> None:
+    argv = ("sweep", "--host", "127.0.0.1", "capacity-quick.toml", "--dry-run")
+    assert "The load is audio only." in _run(*argv, cwd=tmp_path).stdout
+    assert "audio only" not in _run(*argv, "--mix", "meeting-5", cwd=tmp_path).stdout
+
+
 def test_a_path_elsewhere_never_means_an_experiment_that_comes_with_jvbtune(tmp_path: Path) -> None:
     done = _run("sweep", "--host", "127.0.0.1", str(tmp_path / "capacity-quick.toml"), "--dry-run", cwd=tmp_path)
     assert done.returncode == 2
