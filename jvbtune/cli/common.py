@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import json
+import math
 import os
 import socket
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jvbtune.text import printable
+from jvbtune.text import clean, printable
 
 if TYPE_CHECKING:
     from jvbtune.inventory import HostEntry, Inventory, Selection
@@ -192,6 +193,19 @@ def _host_of(name: str, loaded: Inventory) -> HostEntry:
     return entry
 
 
+class Number(click.FloatRange):
+    """A finite number, within a range if there is one. ``nan`` is in every range of click's, ``inf`` in those with one
+    end: neither is a time to wait or a share of anything."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 class PacketRate(click.ParamType[float]):
     """``50k``, ``50kpps`` or ``50000``, at least ``least``."""
 
@@ -207,6 +221,8 @@ class PacketRate(click.ParamType[float]):
             rate = parse_rate(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if not math.isfinite(rate):
+            self.fail(f"{clean(str(value))} is not a finite number of packets", param, ctx)
         if rate < self.least:
             self.fail(f"{rate:g} is below {self.least:g} pps", param, ctx)
         return rate
