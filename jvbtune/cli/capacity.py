@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     PacketRate,
     find_hosts,
     hosts_options,
@@ -56,9 +57,7 @@ JOBS = (
     show_default=True,
     help="The search ends when the bracket around the figure is this narrow, relative to it.",
 )
-@click.option(
-    "--minutes", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes."
-)
+@click.option("--minutes", type=Number(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes.")
 @click.option(
     "--restarts",
     type=click.IntRange(1, 20),
@@ -80,26 +79,24 @@ JOBS = (
     show_default=True,
     help="Highest load, in packets per second.",
 )
-@click.option(
-    "--trial-seconds", type=click.FloatRange(2, 600), default=10.0, show_default=True, help="Trial length, in seconds."
-)
+@click.option("--trial-seconds", type=Number(2, 600), default=10.0, show_default=True, help="Trial length, in seconds.")
 @click.option(
     "--settle-seconds",
-    type=click.FloatRange(0, 120),
+    type=Number(0, 120),
     default=2.0,
     show_default=True,
     help="Seconds of load before each trial.",
 )
 @click.option(
     "--warm-up-seconds",
-    type=click.FloatRange(0, 600),
+    type=Number(0, 600),
     default=6.0,
     show_default=True,
     help="Least seconds of load after each restart. The warm-up ends when the JVM's compilers are quiet.",
 )
 @click.option(
     "--max-warm-up-seconds",
-    type=click.FloatRange(0, 600),
+    type=Number(0, 600),
     default=90.0,
     show_default=True,
     help="Most seconds of load after each restart.",
@@ -110,7 +107,7 @@ JOBS = (
 @click.option("--senders", type=click.IntRange(1, 500), default=3, show_default=True, help="How many of them send.")
 @click.option(
     "--stream-pps",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=50.0,
     show_default=True,
     help="Packets per second of each sender.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jvbtune.cli.common import (
+    Number,
     column_option,
     find_host,
     host_option,
@@ -23,10 +24,8 @@ RECORDED = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps", "endpoints")
 
 @click.command("history")
 @host_option()
-@click.option("--minutes", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Minutes to record.")
-@click.option(
-    "--every-seconds", type=click.FloatRange(5), default=10.0, show_default=True, help="Seconds between rows."
-)
+@click.option("--minutes", type=Number(0.1), default=60.0, show_default=True, help="Minutes to record.")
+@click.option("--every-seconds", type=Number(5), default=10.0, show_default=True, help="Seconds between rows.")
 @click.option(
     "-o",
     "--output",

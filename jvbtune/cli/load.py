@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     PacketRate,
     captures_dir_option,
     find_host,
@@ -34,7 +35,7 @@ PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
 @click.command("load")
 @host_option(required=False)
 @click.option("--packet-rate", type=PacketRate(1), help="Packets per second, received + sent by the bridge.")
-@click.option("--duration", type=click.FloatRange(1, 3600), help="Length, in seconds.")
+@click.option("--duration", type=Number(1, 3600), help="Length, in seconds.")
 @click.option(
     "--calibrate",
     is_flag=True,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvbtune.cli.common import PacketRate, find_hosts, first_line, hosts_options, put, runs_dir_option, say
+from jvbtune.cli.common import Number, PacketRate, find_hosts, first_line, hosts_options, put, runs_dir_option, say
 
 if TYPE_CHECKING:
     from jvbtune.inventory import Selection
@@ -26,10 +26,8 @@ file_type = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("observe")
 @hosts_options
-@click.option(
-    "--every-seconds", type=click.FloatRange(1, 60), default=10.0, show_default=True, help="Seconds between samples."
-)
-@click.option("--minutes", type=click.FloatRange(0.01), help="Minutes to observe. Default: until it is stopped.")
+@click.option("--every-seconds", type=Number(1, 60), default=10.0, show_default=True, help="Seconds between samples.")
+@click.option("--minutes", type=Number(0.01), help="Minutes to observe. Default: until it is stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per host and sample.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory of Parquet files to write."

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     captures_dir_option,
     find_host,
     host_option,
@@ -28,7 +29,7 @@ PAGE = "flamegraph.html"
 @host_option()
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 3600),
+    type=Number(1, 3600),
     default=60.0,
     show_default=True,
     help="Length of all slices together, in seconds.",
@@ -56,7 +57,7 @@ PAGE = "flamegraph.html"
 )
 @click.option(
     "--interval-ms",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=10.0,
     show_default=True,
     help="Milliseconds between samples.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,8 +12,10 @@ import pytest
 
 from jvbtune import __version__
 from jvbtune.cli import COMMANDS, cli
+from jvbtune.cli.common import PacketRate
 from jvbtune.cli.flame import SUBCOMMANDS
 from jvbtune.cli.flame import command as flame
+from jvbtune.cli.limits import Milliseconds, Ratio
 
 
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -115,3 +118,37 @@ def test_the_schema_of_experiments_is_published() -> None:
     done = _run("sweep", "--schema")
     assert done.returncode == 0
     assert '"$schema"' in done.stdout
+
+
+def _options(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of the command and of those below it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _options(below, (*words, name))
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield words, parameter
+
+
+#: The options that take a number with a fraction.
+NUMBERS = [
+    pytest.param(words, option, id=" ".join([*words, option.opts[0]]))
+    for words, option in _options(cli)
+    if isinstance(option.type, click.types.FloatParamType | PacketRate | Ratio | Milliseconds)
+]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "9" * 400])
+@pytest.mark.parametrize(("words", "option"), NUMBERS)
+def test_no_option_takes_what_is_no_finite_number(words: tuple[str, ...], option: click.Option, text: str) -> None:
+    """A wait of nan seconds never ends: nothing is above it, and nothing below."""
+    with pytest.raises(click.BadParameter):
+        option.type.convert(text, option, None)
+
+
+def test_the_options_for_times_and_shares_are_found() -> None:
+    found = {" ".join([*words, option.opts[0]]) for words, option in (one.values for one in NUMBERS)}  # type: ignore[misc]
+    assert {"apply --drain-timeout", "apply --watch", "rollback --drain-timeout", "flame diff --level"} <= found
