@@ -50,6 +50,27 @@ def test_the_same_measurements_under_other_names_give_the_same_figure(tmp_path: 
     assert rate(fit(tmp_path, str(tmp_path / "europe.csv"))) == expected
 
 
+def test_the_cores_of_the_file_are_those_that_the_figure_holds_for(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """apply compares them with the host's, pools and comparisons with another run's."""
+    scaled = trials.with_columns(pl.col("cores", "cpu_cores", "in_pps", "out_pps") * 64)
+    pl.concat([scaled, trials.with_columns(host=pl.lit("small"))]).write_csv(tmp_path / "own.csv")
+    results = json.loads(fit(tmp_path, str(tmp_path / "own.csv")).stdout)["results"]
+    assert {one["host"]: one["provenance"]["cores"] for one in results} == {"h": 64.0, "small": 1.0}
+    trials.drop("cores").write_csv(tmp_path / "own.csv")
+    [unknown] = json.loads(fit(tmp_path, str(tmp_path / "own.csv")).stdout)["results"]
+    assert unknown["provenance"]["cores"] is None
+
+
+def test_two_machines_under_one_name_are_refused(tmp_path: Path, trials: pl.DataFrame) -> None:
+    other = trials.with_columns(pl.col("cores", "cpu_cores") * 64)
+    pl.concat([trials, other]).write_csv(tmp_path / "own.csv")
+    answer = fit(tmp_path, str(tmp_path / "own.csv"))
+    assert isinstance(answer.exception, FormatError)
+    line = trials.height + 2
+    assert f"own.csv:{line}: column cores: 64 cores, but line 2 has 1 for the same host, 'h'" in str(answer.exception)
+    assert list_runs(tmp_path / "runs") == []
+
+
 def test_a_file_without_packet_rates_is_refused_and_leaves_no_run(tmp_path: Path, trials: pl.DataFrame) -> None:
     trials.rename({"in_pps": "rx"}).write_csv(tmp_path / "own.csv")
     answer = fit(tmp_path, str(tmp_path / "own.csv"))
