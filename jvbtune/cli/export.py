@@ -98,7 +98,7 @@ def command(
       jvbtune export --group c2-standard-4 --format terraform -o out/
     """
     from jvbtune.errors import UsageError
-    from jvbtune.export import FLEET_RENDERERS, export, export_fleet
+    from jvbtune.export import FLEET_RENDERERS, export, export_fleet, refuse_unfit
     from jvbtune.export.pool import newest_of_group, pool
     from jvbtune.observe.columns import MEASUREMENT
     from jvbtune.result import result_of
@@ -122,6 +122,8 @@ def command(
     if format_name in FLEET_RENDERERS:
         files = export_fleet(results, format_name, measurement or MEASUREMENT)
     else:
+        for result in results if len(results) > 1 else ():
+            refuse_unfit(result)  # of a pool one sees the weakest host only
         files = export(pool(results), format_name, pin=pin)
     _put_files(files, output)
 
