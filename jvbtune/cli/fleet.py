@@ -20,6 +20,7 @@ from jvbtune.cli.common import (
     runs_dir_option,
     say,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.fleet.kinds import Kind
@@ -127,22 +128,26 @@ def report(
     from jvbtune.result.stored import result_of, to_json
     from jvbtune.store.atomic import write_bytes
 
-    found = _runs(fleet_run, selection, runs_dir)
+    found, simulated = _runs(fleet_run, selection, runs_dir)
     results = [result_of(run) for run in found]
     of_file = inventory_of(selection.inventories).prices
     given = _prices(price_texts)
     known = {kind_name(result) for result in results}
     kinds = kinds_of(results, {name: price for name, price in of_file.items() if name in known} | given)
     if as_json:
-        print_json(to_json({"schema_version": 1, "kinds": [_document(kind) for kind in kinds]}))
+        print_json(
+            to_json({"schema_version": 1, "simulated_hosts": simulated, "kinds": [_document(kind) for kind in kinds]})
+        )
         return 0
-    page = render(kinds, title="the fleet", created_unix=time.time())
+    page = render(kinds, title="the fleet", created_unix=time.time(), simulated=simulated)
     try:
         write_bytes(output, page.encode())
     except OSError as error:
         hint = "Choose another file: -o FILE."
         raise UsageError(f"{output}: cannot be written: {error.strerror}", hint=hint) from None
     put(output)
+    if simulated:
+        say(f"Left out: {counted(simulated, 'simulated host')}")
     for kind in kinds:
         for host in kind.worse:
             assert host.residual is not None
@@ -151,8 +156,8 @@ def report(
     return 0
 
 
-def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) -> list[Run]:
-    """One finished run for each host."""
+def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) -> tuple[list[Run], int]:
+    """One finished run for each host that was measured, and how many hosts have simulated runs only."""
     from jvbtune.errors import UsageError
     from jvbtune.fleet.store import open_fleet
     from jvbtune.store import list_runs, newest_of_hosts, open_run
@@ -164,15 +169,16 @@ def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) ->
         what = f"fleet run {fleet.id}"
     else:
         runs_of, what = list_runs(runs_dir), "the directory of runs"
-    found = newest_of_hosts(runs_of)
-    if not selection.is_empty:
-        names = {entry.name for entry in find_hosts(selection)}
-        found = [run for run in found if run.host in names]
+    names = None if selection.is_empty else {entry.name for entry in find_hosts(selection)}
+    newest = newest_of_hosts(run for run in runs_of if names is None or run.host in names)
+    found = newest_of_hosts(run for run in runs_of if (names is None or run.host in names) and not run.is_simulated())
     if not found:
+        simulated = f"; {counted(len(newest), 'simulated host')} left out" if newest else ""
         raise UsageError(
-            f"{what} has no finished run of these hosts", hint="Measure them: jvbtune sweep --group GROUP."
+            f"{what} has no finished run of these hosts{simulated}",
+            hint="Measure them: jvbtune sweep --group GROUP.",
         )
-    return found
+    return found, len({run.host for run in newest} - {run.host for run in found})
 
 
 def _prices(texts: tuple[str, ...]) -> dict[str, float]:

@@ -177,7 +177,7 @@ def _remarks(choice: Choice, fitted: HostFit | None, trials: pl.DataFrame, asked
 
 
 def _source(run: Run, search: Search | None) -> Source:
-    if run.provenance("before").get("simulated"):
+    if run.is_simulated():
         return Source.SIMULATED
     if search is not None or run.events("search_begun"):
         return Source.CAPACITY

@@ -135,6 +135,10 @@ class Run:
         path = self.path / "provenance" / f"{when}.json"
         return read_json(path) if path.exists() else {}
 
+    def is_simulated(self) -> bool:
+        """Whether ``jvbtune simulate`` wrote it: its figures belong to no machine."""
+        return bool(self.provenance("before").get("simulated"))
+
     def write_derived(self, name: str, content: bytes | Mapping[str, Any]) -> Path:
         """Write a derived file (whole or not at all) and return its path."""
         path = self.path / name
