@@ -9,7 +9,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -148,7 +148,16 @@ def look_up(selection: Selection, *, to_put_back: bool = False) -> tuple[list[Ho
     found = select(known, selection.hosts, selection.groups, selection.labels, selection.members)
     if selection.members is not None:
         say(f"Chosen from {', '.join(selection.groups)}: {', '.join(entry.name for entry in found)}")
+    warn_of_same_bridges(found)
     return found, known
+
+
+def warn_of_same_bridges(entries: Iterable[HostEntry]) -> None:
+    """Say which hosts are one bridge under two names."""
+    from jvbtune.inventory import same_bridges
+
+    for text in same_bridges(entries):
+        say(f"Warning: {text}.")
 
 
 def inventory_of(inventories: Sequence[Path], *, to_put_back: bool = False) -> Inventory:

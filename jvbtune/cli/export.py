@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import put, runs_dir_option, say
+from jvbtune.cli.common import inventory_of, put, runs_dir_option, say, warn_of_same_bridges
 from jvbtune.store import list_runs, open_run
 
 FORMATS = (
@@ -119,6 +119,8 @@ def command(
     else:
         chosen = newest_of_group(list_runs(runs_dir), group)
     results = [result_of(run) for run in chosen]
+    if len(results) > 1:
+        _warn_of_same_bridges({result.host for result in results})
     if format_name in FLEET_RENDERERS:
         files = export_fleet(results, format_name, measurement or MEASUREMENT)
     else:
@@ -126,6 +128,18 @@ def command(
             refuse_unfit(result)  # of a pool one sees the weakest host only
         files = export(pool(results), format_name, pin=pin)
     _put_files(files, output)
+
+
+def _warn_of_same_bridges(hosts: set[str]) -> None:
+    """By the inventory, if there is one that can be read: an export does not need it."""
+    from jvbtune.errors import JvbtuneError
+
+    try:
+        entries = inventory_of((), to_put_back=True).hosts.values()
+    except JvbtuneError as error:
+        say(f"Whether two of the hosts are one machine is not known. {error.message}")
+        return
+    warn_of_same_bridges(entry for entry in entries if entry.name in hosts)
 
 
 def _dashboards(datasources: Sequence[str], measurement: str | None) -> dict[str, str]:

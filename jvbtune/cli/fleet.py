@@ -19,6 +19,7 @@ from jvbtune.cli.common import (
     put,
     runs_dir_option,
     say,
+    warn_of_same_bridges,
 )
 from jvbtune.text import counted
 
@@ -130,10 +131,12 @@ def report(
 
     found, simulated = _runs(fleet_run, selection, runs_dir)
     results = [result_of(run) for run in found]
-    of_file = inventory_of(selection.inventories).prices
+    inventory = inventory_of(selection.inventories)
+    measured = {result.host for result in results}
+    warn_of_same_bridges(entry for entry in inventory.hosts.values() if entry.name in measured)
     given = _prices(price_texts)
     known = {kind_name(result) for result in results}
-    kinds = kinds_of(results, {name: price for name, price in of_file.items() if name in known} | given)
+    kinds = kinds_of(results, {name: price for name, price in inventory.prices.items() if name in known} | given)
     if as_json:
         print_json(
             to_json({"schema_version": 1, "simulated_hosts": simulated, "kinds": [_document(kind) for kind in kinds]})

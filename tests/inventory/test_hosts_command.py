@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from jvbtune.cli import _run as run_cli
 from jvbtune.cli.hosts import command
 from jvbtune.result import result_of
 from jvbtune.store import create_run, open_run
@@ -123,3 +124,54 @@ def test_a_selection_narrows_the_list(directory: Path) -> None:
         "jvb-eu-1",
         "here",
     ]
+
+
+SAME = """\
+[hosts.a]
+ssh = "203.0.113.1"
+labels = { machine_type = "t" }
+[hosts.b]
+ssh = "ubuntu@203.0.113.1"
+labels = { machine_type = "t" }
+[hosts.c]
+ssh = "203.0.113.1"
+bridge = { http_port = 8081 }
+[hosts.d]
+ssh = "alias-d"
+bridge = { media_address = "203.0.113.9" }
+[hosts.e]
+ssh = "203.0.113.7"
+bridge = { media_address = "203.0.113.9" }
+[hosts.f]
+ssh = "203.0.113.8"
+bridge = { media_address = "10.0.0.4" }
+[hosts.g]
+ssh = "203.0.113.5"
+bridge = { media_address = "10.0.0.4" }
+"""
+
+
+def test_one_machine_under_two_names_is_named_wherever_hosts_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two bridges of one machine, and one private address in two networks, are no fault."""
+    (tmp_path / "jvbtune.toml").write_text(SAME)
+    monkeypatch.chdir(tmp_path)
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+
+    def warnings(*argv: str) -> list[list[str]]:
+        assert run_cli([*argv, *runs]) == 0, capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()
+        named = [line for line in lines if "are one machine and bridge" in line]
+        return [[word for word in line.split() if word in "abcdefg"] for line in named]
+
+    assert warnings("hosts") == [["a", "b"], ["d", "e"]]
+    assert warnings("hosts", "--host", "a", "--host", "c") == []
+    for host in "ab":
+        path = simulated(tmp_path / "runs", "--name", host).path
+        manifest = json.loads((path / "manifest.json").read_text()) | {"host": host, "labels": {"machine_type": "t"}}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    assert warnings("fleet", "report", "-o", str(tmp_path / "fleet.html")) == [["a", "b"]]
+    assert warnings("export", "--group", "t", "--format", "jvb-conf") == [["a", "b"]]
+    (tmp_path / "jvbtune.toml").write_text("[hosts")
+    assert warnings("export", "--group", "t", "--format", "jvb-conf") == []
