@@ -18,8 +18,11 @@ import click
 from jvbtune.text import clean, printable
 
 if TYPE_CHECKING:
+    from jvbtune.errors import JvbtuneError
     from jvbtune.inventory import HostEntry, Inventory, Selection
     from jvbtune.load.mixfile import MixSection
+    from jvbtune.result import RunResult
+    from jvbtune.store import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -251,6 +254,26 @@ def put(text: object, *, nl: bool = True) -> None:
 def say(message: str) -> None:
     """Progress and messages go to stderr."""
     click.echo(printable(message), err=True)
+
+
+def pass_over(damaged: Iterable[JvbtuneError]) -> None:
+    """Say which records a command goes on without, and what to do about them."""
+    for error in damaged:
+        say(f"Passed over: {error}")
+
+
+def readable_results(runs: Iterable[Run]) -> list[RunResult]:
+    """The results of the runs; one that cannot be read is passed over."""
+    from jvbtune.errors import StoreError
+    from jvbtune.result.stored import result_of
+
+    found = []
+    for run in runs:
+        try:
+            found.append(result_of(run))
+        except StoreError as error:
+            pass_over([error])
+    return found
 
 
 def owner() -> str:

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import inventory_of, put, runs_dir_option, say, warn_of_same_bridges
-from jvbtune.store import list_runs, open_run
+from jvbtune.cli.common import (
+    inventory_of,
+    pass_over,
+    put,
+    readable_results,
+    runs_dir_option,
+    say,
+    warn_of_same_bridges,
+)
+from jvbtune.store import Damaged, list_runs, open_run
 
 FORMATS = (
     "sysctl",
@@ -115,10 +123,14 @@ def command(
     if runs and group is not None:
         raise UsageError("give runs or --group, not both")
     if group is None:
-        chosen = [open_run(run, runs_dir) for run in runs or ("latest",)]
+        results = [result_of(open_run(run, runs_dir)) for run in runs or ("latest",)]
     else:
-        chosen = newest_of_group(list_runs(runs_dir), group)
-    results = [result_of(run) for run in chosen]
+        damaged: list[Damaged] = []
+        chosen = newest_of_group(list_runs(runs_dir, damaged), group, damaged)
+        pass_over(damaged)
+        results = readable_results(chosen)
+        if not results:
+            raise UsageError(f"no run of the group {group!r} can be read", hint="Measure its hosts again.")
     if len(results) > 1:
         _warn_of_same_bridges({result.host for result in results})
     if format_name in FLEET_RENDERERS:

@@ -15,18 +15,21 @@ from jvbtune.cli.common import (
     hosts_options,
     inventory_of,
     json_option,
+    pass_over,
     print_json,
     put,
+    readable_results,
     runs_dir_option,
     say,
     warn_of_same_bridges,
 )
+from jvbtune.errors import StoreError
 from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.fleet.kinds import Kind
     from jvbtune.inventory import Selection
-    from jvbtune.store import Run
+    from jvbtune.store import Damaged, Run
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("jvbtune.cli.fleet:runs", "List fleet runs, newest first."),
@@ -51,7 +54,6 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
     """
     from collections import Counter
 
-    from jvbtune.errors import StoreError
     from jvbtune.fleet.store import list_fleets
     from jvbtune.store import Damaged
 
@@ -62,8 +64,7 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
             found.append((fleet, Counter(str(one.state) for one in fleet.outcomes().values())))
         except StoreError as error:  # of its journal
             damaged.append(Damaged(fleet.id, error))
-    for one in damaged:
-        say(f"Passed over: {one}")
+    pass_over(damaged)
     if as_json:
         print_json(
             {
@@ -126,11 +127,13 @@ def report(
     from jvbtune.errors import UsageError
     from jvbtune.fleet.kinds import kind_name, kinds_of
     from jvbtune.fleet.page import render
-    from jvbtune.result.stored import result_of, to_json
+    from jvbtune.result.stored import to_json
     from jvbtune.store.atomic import write_bytes
 
     found, simulated = _runs(fleet_run, selection, runs_dir)
-    results = [result_of(run) for run in found]
+    results = readable_results(found)
+    if not results:
+        raise UsageError("none of the runs can be read", hint="Measure the hosts again: jvbtune sweep --group GROUP.")
     inventory = inventory_of(selection.inventories)
     measured = {result.host for result in results}
     warn_of_same_bridges(entry for entry in inventory.hosts.values() if entry.name in measured)
@@ -162,26 +165,46 @@ def report(
 def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) -> tuple[list[Run], int]:
     """One finished run for each host that was measured, and how many hosts have simulated runs only."""
     from jvbtune.errors import UsageError
-    from jvbtune.fleet.store import open_fleet
-    from jvbtune.store import list_runs, newest_of_hosts, open_run
+    from jvbtune.store import Damaged, newest_of_hosts
 
-    if reference is not None:
-        fleet = open_fleet(reference, runs_dir)
-        outcomes = fleet.outcomes().values()
-        runs_of = [open_run(fleet.path.parent / one.run) for one in outcomes if one.run is not None]
-        what = f"fleet run {fleet.id}"
-    else:
-        runs_of, what = list_runs(runs_dir), "the directory of runs"
-    names = None if selection.is_empty else {entry.name for entry in find_hosts(selection)}
-    newest = newest_of_hosts(run for run in runs_of if names is None or run.host in names)
-    found = newest_of_hosts(run for run in runs_of if (names is None or run.host in names) and not run.is_simulated())
+    damaged: list[Damaged] = []
+    what, runs_of = _every_run(reference, runs_dir, damaged)
+    if not selection.is_empty:
+        names = {entry.name for entry in find_hosts(selection)}
+        runs_of = [run for run in runs_of if run.host in names]
+    kinds: dict[bool, list[Run]] = {True: [], False: []}
+    for run in runs_of:
+        try:
+            kinds[run.is_simulated()].append(run)
+        except StoreError as error:
+            damaged.append(Damaged(run.id, error))
+    found, simulated = newest_of_hosts(kinds[False], damaged), newest_of_hosts(kinds[True], damaged)
+    pass_over(damaged)
+    left_out = len({run.host for run in simulated} - {run.host for run in found})
     if not found:
-        simulated = f"; {counted(len(newest), 'simulated host')} left out" if newest else ""
+        more = f"; {counted(left_out, 'simulated host')} left out" if left_out else ""
         raise UsageError(
-            f"{what} has no finished run of these hosts{simulated}",
-            hint="Measure them: jvbtune sweep --group GROUP.",
+            f"{what} has no finished run of these hosts{more}", hint="Measure them: jvbtune sweep --group GROUP."
         )
-    return found, len({run.host for run in newest} - {run.host for run in found})
+    return found, left_out
+
+
+def _every_run(reference: str | None, runs_dir: Path | None, damaged: list[Damaged]) -> tuple[str, list[Run]]:
+    """(where, runs), newest first: of the directory, or of one fleet run."""
+    from jvbtune.fleet.store import open_fleet
+    from jvbtune.store import Damaged, list_runs, open_run
+
+    if reference is None:
+        return "the directory of runs", list_runs(runs_dir, damaged)
+    fleet, found = open_fleet(reference, runs_dir), []
+    for one in fleet.outcomes().values():
+        if one.run is None:
+            continue
+        try:
+            found.append(open_run(fleet.path.parent / one.run))
+        except StoreError as error:
+            damaged.append(Damaged(one.run, error))
+    return f"fleet run {fleet.id}", found
 
 
 def _prices(texts: tuple[str, ...]) -> dict[str, float]:

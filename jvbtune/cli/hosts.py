@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jvbtune.cli.common import hosts_options, json_option, look_up, print_json, put, runs_dir_option, say
+from jvbtune.cli.common import hosts_options, json_option, look_up, pass_over, print_json, put, runs_dir_option, say
 from jvbtune.cli.runs import status_of
 from jvbtune.text import clean
 
@@ -138,8 +138,7 @@ def _listed(
             of_host.setdefault(run.host, measured)
             if machine_type is not None:
                 of_type.setdefault(machine_type, measured)
-    for error in damaged:
-        say(f"Passed over: {error.message}")
+    pass_over(damaged)
 
     def listed(entry: HostEntry, how: Reached | None) -> ListedHost:
         newest, own = last.get(entry.name), of_host.get(entry.name)
@@ -171,7 +170,7 @@ def _measured(run: Run) -> Measured | None:
         real = run.status() == "done" and result.source is not Source.SIMULATED
         found = result.recommendation if real else None
     except JvbtuneError as error:
-        say(f"Passed over: {error.message}")
+        pass_over([error])
         return None
     if found is None:
         return None

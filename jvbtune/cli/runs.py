@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, put, runs_dir_option, say
+from jvbtune.cli.common import json_option, pass_over, print_json, put, runs_dir_option, say
 from jvbtune.errors import StoreError
 from jvbtune.store import Damaged, Run, list_runs, runs_directory
 from jvbtune.store.places import remembered
@@ -59,8 +59,7 @@ def command(host_name: str | None, schema: bool, runs_dir: Path | None, as_json:
     where = runs_directory(runs_dir)
     damaged: list[Damaged] = []
     every = list_runs(where, damaged)
-    for error in damaged:
-        say(f"Passed over: {error}")
+    pass_over(damaged)
     runs = tuple(
         Listed(
             id=run.id,

@@ -21,7 +21,7 @@ from jvbtune.export.terraform import MACHINE_TYPE
 from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import RunResult
-from jvbtune.store import Run, newest_of_hosts
+from jvbtune.store import Damaged, Run, newest_of_hosts
 from jvbtune.text import clean
 
 #: Half the width of a 95 % interval, in standard errors.
@@ -66,9 +66,10 @@ def combine(rates_pps: Sequence[float], intervals_pps: Sequence[tuple[float, flo
     return Pooled(math.exp(mean), interval, math.sqrt(between), float(scipy.stats.chi2.sf(q, free)))
 
 
-def newest_of_group(runs: Sequence[Run], group: str) -> list[Run]:
-    """The newest finished run of each host of that group or machine type. ``runs``: newest first. Raises UsageError."""
-    found = newest_of_hosts(run for run in runs if group in _kinds(run))
+def newest_of_group(runs: Sequence[Run], group: str, damaged: list[Damaged] | None = None) -> list[Run]:
+    """The newest finished run of each host of that group or machine type. ``runs``: newest first. ``damaged``: as for
+    ``newest_of_hosts``. Raises UsageError."""
+    found = newest_of_hosts((run for run in runs if group in _kinds(run)), damaged)
     if not found:
         known = set().union(*(_kinds(run) for run in runs))
         raise UsageError(
