@@ -86,9 +86,9 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
     return RunResult(
         schema_version=SCHEMA_VERSION,
         id=run.id,
-        host=run.host,
+        host=clean(run.host),
         labels={clean(key): clean(value) for key, value in (run.manifest.get("labels") or {}).items()},
-        experiment=run.experiment_name,
+        experiment=clean(run.experiment_name),
         source=_source(run, search),
         status=status,
         created_unix=float(run.manifest["created_unix"]),

@@ -183,7 +183,12 @@ def _reader(name: str, kind: pl.DataType, decimals: Decimals) -> Callable[[str],
     unit = CSV.get(name, _HALF).unit
     if kind == NUMBER:
         return lambda cell: read_number(cell, decimals, rate=unit == "packets/s", ratio=unit == "ratio")
-    return _boolean if kind == TRUTH else lambda cell: cell.strip() or None
+    return _boolean if kind == TRUTH else _text
+
+
+def _text(cell: str) -> str | None:
+    """On one line, without what a terminal or a browser would obey; never cut, so that two names stay two."""
+    return clean(cell, max(1, len(cell))) or None
 
 
 def _boolean(cell: str) -> bool | None:
