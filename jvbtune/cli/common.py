@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import json
@@ -11,10 +12,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from jvbtune import interrupts
 from jvbtune.text import clean, printable
 
 if TYPE_CHECKING:
@@ -245,15 +247,48 @@ def print_json(value: Any) -> None:
     put(json.dumps(value, indent=2, default=str))
 
 
+class ReaderGone(Exception):
+    """Nobody reads stdout any more: ``| head`` has what it wants."""
+
+
 def put(text: object, *, nl: bool = True) -> None:
     """Data go to stdout. This and ``say`` are the only ways out: text of a host, a bridge or a file is made harmless
-    to a terminal here, also where stdout is a pipe (``| less -R``)."""
-    click.echo(printable(str(text)), nl=nl)
+    to a terminal here, also where stdout is a pipe (``| less -R``).
+
+    If the reader is gone, a command that may have to put a host back ends as by an interrupt; others by ReaderGone.
+    """
+    try:
+        click.echo(printable(str(text)), nl=nl)
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+        if not interrupts.interrupt():
+            raise ReaderGone from None
+    except OSError as error:
+        from jvbtune.errors import JvbtuneError
+
+        to_nowhere(sys.stdout)
+        raise JvbtuneError(
+            f"stdout cannot be written to: {error.strerror}", hint="Write to another file, or make room."
+        ) from None
 
 
 def say(message: str) -> None:
-    """Progress and messages go to stderr."""
-    click.echo(printable(message), err=True)
+    """Progress and messages go to stderr. One that cannot be written is lost, and ends no undo half-way."""
+    try:
+        click.echo(printable(message), err=True)
+    except BrokenPipeError:
+        to_nowhere(sys.stderr)
+        interrupts.interrupt()
+    except OSError:
+        to_nowhere(sys.stderr)
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """What is still to be written to the stream is lost, without another error when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def pass_over(damaged: Iterable[JvbtuneError]) -> None:

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvbtune.cli.common import Number, PacketRate, find_hosts, first_line, hosts_options, put, runs_dir_option, say
+from jvbtune.cli.common import (
+    Number,
+    PacketRate,
+    ReaderGone,
+    find_hosts,
+    first_line,
+    hosts_options,
+    put,
+    runs_dir_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from jvbtune.inventory import Selection
@@ -112,7 +122,7 @@ def command(
             port = stack.enter_context(serving(*address, [latest, *collectors]))
             say(f"Prometheus endpoint on {address[0] or 'every address of this machine'}, port {port}")
             outputs.append(latest)
-        shown = _shown(as_json, only=not outputs)
+        shown = _shown(as_json, stopping, only=not outputs)
         if shown is not None:
             outputs.append(stack.enter_context(shown))
         observe(
@@ -124,6 +134,8 @@ def command(
             interval_seconds=every_seconds,
             seconds=None if minutes is None else 60 * minutes,
         )
+    if any(isinstance(output, _Lines) and output.reader_gone for output in outputs):
+        raise ReaderGone
     return 0
 
 
@@ -190,16 +202,23 @@ def _secret(file: Path | None, variable: str) -> str | None:
 
 
 class _Lines:
-    def __init__(self, as_json: bool) -> None:
+    """``stopping`` is set when nobody reads them any more."""
+
+    def __init__(self, as_json: bool, stopping: threading.Event) -> None:
         self._json = as_json
+        self._stopping = stopping
         self._lock = threading.Lock()
+        self.reader_gone = False
 
     def put(self, row: Row) -> None:
         from jvbtune.observe.table import line
 
         with self._lock:
-            put(json.dumps(_object(row), allow_nan=False) if self._json else line(row))
-            sys.stdout.flush()
+            try:
+                put(json.dumps(_object(row), allow_nan=False) if self._json else line(row))
+            except ReaderGone:
+                self.reader_gone = True
+                self._stopping.set()
 
 
 def _object(row: Row) -> dict[str, Any]:
@@ -229,10 +248,10 @@ class _Table:
             self._live.update(table(self._rows.values(), self._live.console.width), refresh=True)
 
 
-def _shown(as_json: bool, *, only: bool) -> contextlib.AbstractContextManager[Any] | None:
+def _shown(as_json: bool, stopping: threading.Event, *, only: bool) -> contextlib.AbstractContextManager[Any] | None:
     """A table on a terminal. In a pipe: lines, if they were asked for or nothing else was."""
     if as_json or (only and not sys.stdout.isatty()):
-        return contextlib.nullcontext(_Lines(as_json))
+        return contextlib.nullcontext(_Lines(as_json, stopping))
     return _live_table() if sys.stdout.isatty() else None
 
 

@@ -152,3 +152,45 @@ def test_no_option_takes_what_is_no_finite_number(words: tuple[str, ...], option
 def test_the_options_for_times_and_shares_are_found() -> None:
     found = {" ".join([*words, option.opts[0]]) for words, option in (one.values for one in NUMBERS)}  # type: ignore[misc]
     assert {"apply --drain-timeout", "apply --watch", "rollback --drain-timeout", "flame diff --level"} <= found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs")
+    done = _run("simulate", "--out", str(directory), "--blocks", "2", "--seconds", "5")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["runs", "runs --json", "show", "show --json", "explain", "fit", "mix", "show --schema", "--help", "--version"],
+)
+def test_a_reader_that_is_gone_ends_the_command_quietly(words: str, runs: Path) -> None:
+    """``jvbtune runs | head -1``: 141 is what a shell shows for SIGPIPE."""
+    argv = [sys.executable, "-m", "jvbtune", *words.split()]
+    if not words.startswith(("--", "mix", "show --schema")):
+        argv += ["--runs-dir", str(runs)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 141
+    assert said == ""
+
+
+def test_output_that_cannot_be_written_is_an_error_with_its_reason(runs: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "jvbtune", "runs", "--runs-dir", str(runs)]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "jvbtune: stdout cannot be written to: No space left on device"
+
+
+def test_messages_that_nobody_reads_cost_nothing(runs: Path) -> None:
+    argv = [sys.executable, "-m", "jvbtune", "runs", "--runs-dir", str(runs / "none")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 0

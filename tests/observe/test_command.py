@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -65,3 +66,20 @@ def test_secrets_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch
     for path in (file, tmp_path / "missing"):
         with pytest.raises(ConfigError, match=str(path)):
             _target({**options, "influxdb_token_file": path}, "m")
+
+
+def test_observing_ends_if_nobody_reads_the_lines_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of an output costs no other output, but this is none: the reader has what it wants."""
+    from jvbtune.cli import observe
+    from jvbtune.cli.common import ReaderGone
+    from jvbtune.observe.rows import Row
+
+    def gone(text: str) -> None:
+        raise ReaderGone
+
+    monkeypatch.setattr(observe, "put", gone)
+    stopping = threading.Event()
+    lines = observe._Lines(True, stopping)
+    lines.put(Row("a", {}, 1.0, {}))
+    assert stopping.is_set()
+    assert lines.reader_gone
