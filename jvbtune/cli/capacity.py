@@ -34,6 +34,7 @@ from jvbtune.cli.many import (
     rules_of,
     several,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.capacity.run import Wanted
@@ -222,7 +223,8 @@ def command(
         def job(entry: HostEntry, run: Run | None) -> Capacity:
             return Capacity(entry, wanted, options)
 
-        say(f"Takes about {wanted.minutes:g} min and {wanted.restarts + 1} restarts for each of {len(entries)} hosts.")
+        each = f" for each of {len(entries)} hosts" if len(entries) > 1 else ""
+        say(f"Takes about {wanted.minutes:g} min and {counted(wanted.restarts + 1, 'restart')}{each}.")
         return measure_many(
             "capacity",
             entries,
@@ -236,7 +238,7 @@ def command(
             json_lines=json_lines,
         )
     [entry] = entries
-    say(f"Takes about {minutes:g} min and {restarts + 1} restarts of the bridge.")
+    say(f"Takes about {minutes:g} min and {counted(restarts + 1, 'restart')} of the bridge.")
     with handled(say), Progress() as progress:
         run = find_capacity(entry, wanted, options, progress)
     return finish(run, as_json=as_json)

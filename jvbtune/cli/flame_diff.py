@@ -19,6 +19,7 @@ from jvbtune.cli.flame_common import (
     write_page,
     write_text,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.flame.document import Document
@@ -193,5 +194,5 @@ def _gate(found: Document, percent: float) -> int:
     for row in rows[:10]:
         say(f"{row.frame} grew: {row.total_a:.4g} to {row.total_b:.4g} {found.unit}")
     if rows:
-        say(f"{len(rows)} frames grew significantly by more than {percent:g} % of A's total")
+        say(f"{counted(len(rows), 'frame')} grew significantly by more than {percent:g} % of A's total")
     return 1 if rows else 0

@@ -77,7 +77,10 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
         )
         return
     for fleet, states in found:
-        put(f"{fleet.id}  {len(fleet.hosts)} hosts: " + ", ".join(f"{n} {state}" for state, n in states.items()))
+        put(
+            f"{fleet.id}  {counted(len(fleet.hosts), 'host')}: "
+            + ", ".join(f"{n} {state}" for state, n in states.items())
+        )
     if not found:
         say("There is no fleet run yet. Make one: jvbtune sweep --group GROUP")
 

@@ -17,6 +17,7 @@ from jvbtune.cli.common import (
     put,
     say,
 )
+from jvbtune.text import counted
 
 #: What --column may name.
 RECORDED = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps", "endpoints")
@@ -75,7 +76,7 @@ def command(
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         rows = record(entry.name, client, every_seconds=every_seconds, seconds=minutes * 60, told=say, keys=keys)
         count = append_rows(output, rows)
-    say(f"{count} rows written")
+    say(f"{counted(count, 'row')} written")
     try:
         carried = of_host(read_history(output), entry.name)
     except FormatError:

@@ -24,6 +24,7 @@ from jvbtune.cli.common import (
     refuse_with_mix,
     say,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.load import Generator, IntendedLoad
@@ -138,10 +139,8 @@ def command(
             if mix.meeting:
                 load = _corrected(generator, load, packet_rate)
             about = "about " if mix.meeting else ""
-            say(
-                f"{load.conferences} conferences of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for "
-                f"{duration:g} s"
-            )
+            conferences = counted(load.conferences, "conference")
+            say(f"{conferences} of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for {duration:g} s")
             profiled: list[GeneratorProfile] = []
 
             def edge() -> Any:

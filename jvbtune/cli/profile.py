@@ -21,6 +21,7 @@ from jvbtune.cli.common import (
     put,
     say,
 )
+from jvbtune.text import counted
 
 PAGE = "flamegraph.html"
 
@@ -211,9 +212,9 @@ def _tell_choice(choice: Any) -> None:
 def _tell(document: Mapping[str, Any]) -> None:
     slices = document["slices"]
     samples = sum(one["samples"] or 0 for one in slices)
-    text = f"{document['event']}: {len(slices)} slices"
+    text = f"{document['event']}: {counted(len(slices), 'slice')}"
     if samples:
-        text += f", {samples:.0f} samples"
+        text += f", {counted(round(samples), 'sample')}"
     packets = [one["packets"] for one in slices]
     if all(packets):
         text += f", {sum(packets) / sum(one['seconds'] for one in slices):.0f} pps"

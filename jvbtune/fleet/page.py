@@ -19,6 +19,7 @@ from jvbtune.report.rows import Mark, Row, draw_rows
 from jvbtune.report.scales import linear
 from jvbtune.report.svg import Canvas
 from jvbtune.result.model import Interval
+from jvbtune.text import counted
 
 
 def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text: str = "", simulated: int = 0) -> str:
@@ -26,6 +27,7 @@ def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text
     their runs are simulated. ``price_text``: what a price is of, such as ``EUR an hour``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"count": words.count, "pps": words.pps, "percent": words.percent, "prose": words.prose}
+    environment.globals["counted"] = counted
     environment.filters |= {"ends": words.pps_interval, "limit": words.limit}
     style, script = read_file("report.css"), read_file("report.js")
     template = resources.files("jvbtune.fleet").joinpath("page.html.j2").read_text(encoding="utf-8")
@@ -103,7 +105,7 @@ def _kinds_figure(
         if len(dots) > 1:
             marks.insert(0, Mark("point small", dots=dots))
         text = f"{words.count(rate)} ({_ends(ends)})"
-        rows.append(Row(f"{key}-{kind.name}", f"{kind.name} ({_hosts(len(kind.hosts))})", text, tuple(marks)))
+        rows.append(Row(f"{key}-{kind.name}", f"{kind.name} ({counted(len(kind.hosts), 'host')})", text, tuple(marks)))
         values += [rate, *(end for end in ends if end is not None), *(value for value, _ in dots)]
     scale = linear(values, most=5)
     alt = f"{title}: " + "; ".join(f"{row.name} {row.shown}" for row in rows) + "."
@@ -159,7 +161,3 @@ def _verdict(kind: Kind) -> str:
 def _ends(ends: Interval) -> str:
     low, high = ends
     return f"{words.count(low or 0)} to {'…' if high is None else words.count(high)}"
-
-
-def _hosts(count: int) -> str:
-    return "1 host" if count == 1 else f"{count} hosts"
