@@ -245,7 +245,8 @@ class _Table:
 
         with self._lock:
             self._rows[row.host] = row
-            self._live.update(table(self._rows.values(), self._live.console.width), refresh=True)
+            console = self._live.console
+            self._live.update(table(self._rows.values(), console.width, console.height), refresh=True)
 
 
 def _shown(as_json: bool, stopping: threading.Event, *, only: bool) -> contextlib.AbstractContextManager[Any] | None:
