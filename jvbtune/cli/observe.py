@@ -81,7 +81,8 @@ def command(
     the host's latest run, or from the runs of its machine type. Without a run it is absent.
 
     Samples go to the terminal, and to every output that you choose. A host that is lost is tried again, with pauses
-    of up to a minute. SIGTERM and Ctrl-C end the command with exit code 0. docs/monitoring.md explains every quantity,
+    of up to a minute. SIGTERM and Ctrl-C end the command with exit code 0; it is 1 if
+    InfluxDB took no point at all. docs/monitoring.md explains every quantity,
     and has a systemd unit.
 
     \b
@@ -102,12 +103,12 @@ def command(
     given = _given(capacities, tuple(entry.name for entry in entries))
     target = _target(influxdb, measurement)
     address = None if prometheus is None else parse_address(prometheus)
+    writer = None if target is None else InfluxWriter(target, say)
     stopping = threading.Event()
     with _until_signal(stopping), contextlib.ExitStack() as stack:
         outputs: list[Any] = []
         collectors: list[Any] = []
-        if target is not None:
-            writer = InfluxWriter(target, say)
+        if writer is not None:
             writer.check()
             writer.start()
             stack.callback(writer.close)
@@ -136,6 +137,8 @@ def command(
         )
     if any(isinstance(output, _Lines) and output.reader_gone for output in outputs):
         raise ReaderGone
+    if writer is not None:
+        writer.refuse_nothing_written()
     return 0
 
 
