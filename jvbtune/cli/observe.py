@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jvbtune.observe.influxdb import Target
     from jvbtune.observe.rows import Row
 
+EVERY_ADDRESS = ("0.0.0.0", "::")
+
 file_type = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -121,7 +123,12 @@ def command(
         if address is not None:
             latest = LatestRows(max_age_seconds=3 * every_seconds + 10)
             port = stack.enter_context(serving(*address, [latest, *collectors]))
-            say(f"Prometheus endpoint on {address[0] or 'every address of this machine'}, port {port}")
+            say(f"Prometheus endpoint on {address[0]}, port {port}")
+            if address[0] in EVERY_ADDRESS:
+                say(
+                    "Warning: it listens on every address of this machine, so everybody who reaches one can read it. "
+                    f"Only for this machine: --prometheus 127.0.0.1:{port}"
+                )
             outputs.append(latest)
         shown = _shown(as_json, stopping, only=not outputs)
         if shown is not None:

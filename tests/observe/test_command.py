@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import io
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -161,3 +162,22 @@ def test_that_writes_fail_and_that_they_work_again_is_said_once_each() -> None:
     words = ["again" if "takes points again" in text else "fails" for text in said]
     assert words == ["fails", "again", "fails", "again"], said
     assert "500" in said[0]
+
+
+@pytest.mark.parametrize(("address", "warned"), [(":0", True), ("[::]:0", True), ("127.0.0.1:0", False)])
+def test_an_endpoint_that_everybody_can_read_is_a_warning(
+    address: str,
+    warned: bool,
+    inventory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from jvbtune.observe import service
+
+    monkeypatch.setattr(service, "observe", _observed)
+    if address.startswith("[") and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    assert _run(["observe", "--host", "jvb-1", "--inventory", str(inventory), "--prometheus", address]) == 0
+    said = capsys.readouterr().err
+    assert ("everybody who reaches one can read it" in said) is warned
+    assert ("--prometheus 127.0.0.1:" in said) is warned
