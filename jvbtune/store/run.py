@@ -254,9 +254,11 @@ def open_run(reference: str | Path, directory: Path | None = None) -> Run:
             return found
     places = ", ".join(str(place) for place in looked)
     if str(reference) == "latest":
+        examples = [name for place in looked for name in reference_runs(place)]
+        there = f" Reference runs are there, by their names: {', '.join(examples)}." if examples else ""
         raise StoreError(
-            f"there is no run yet in {places}",
-            hint="Make one: jvbtune sweep --host HOST. Runs of another directory: --runs-dir or JVBTUNE_RUNS.",
+            f"there is no run {'of your own ' if examples else ''}yet in {places}",
+            hint=f"Make one: jvbtune sweep --host HOST. Runs of another directory: --runs-dir or JVBTUNE_RUNS.{there}",
         )
     raise StoreError(
         f"there is no run {str(reference)!r} in {places}",
@@ -304,6 +306,11 @@ def _raise_or_add(error: Damaged, damaged: list[Damaged] | None) -> None:
     if damaged is None:
         raise error
     damaged.append(error)
+
+
+def reference_runs(directory: Path) -> list[str]:
+    """Names of the runs there that come with a checkout."""
+    return sorted(path.parent.name for path in directory.glob(f"{REFERENCE}*/manifest.json"))
 
 
 def newest_of_hosts(runs: Iterable[Run], damaged: list[Damaged] | None = None) -> list[Run]:
