@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jvbtune.cli import _run as run_cli
-from jvbtune.cli.hosts import command
+from jvbtune.cli.hosts import command, widths_of
 from jvbtune.result import result_of
 from jvbtune.store import create_run, open_run
 from tests.apply.results import simulated
+from tests.fleet.terminal import on_terminal
 
 TEXT = """\
 [hosts.jvb-eu-1]
@@ -124,6 +126,31 @@ def test_a_selection_narrows_the_list(directory: Path) -> None:
         "jvb-eu-1",
         "here",
     ]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_the_table_fits_a_terminal_and_never_cuts_a_name(columns: int, directory: Path, tmp_path: Path) -> None:
+    long = "jvb-eu-central-1-of-a-large-region"
+    (tmp_path / "jvbtune.toml").write_text(TEXT + f"[hosts.{long}]\nlocal = true\n")
+    argv = [sys.executable, "-m", "jvbtune", "hosts", "--inventory", str(tmp_path / "jvbtune.toml")]
+    with on_terminal([*argv, "--runs-dir", str(directory / "runs")], tmp_path, columns=columns, rows=40) as terminal:
+        screen = terminal.ended()
+    table = screen[next(at for at, line in enumerate(screen) if line.startswith("HOST")) :]
+    names = ["jvb-eu-1", "jvb-eu-2", "jvb-us-1", "here", long]
+    assert [line.split()[0] for line in table[1:6]] == names, "a line for each host, and none is wrapped"
+    if columns < 80:
+        assert table[6].startswith("On a wider terminal also: ")
+    else:
+        assert " pps (" in table[1]
+
+
+def test_what_fits_or_goes_into_a_file_is_whole(directory: Path) -> None:
+    rows = [("HOST", "SSH", "MAX PACKET RATE", "SOURCE"), ("a" * 30, "b" * 20, "46 750 pps", "c" * 40)]
+    assert widths_of(rows, None) == widths_of(rows, 200) == {0: 30, 1: 20, 2: 15, 3: 40}
+    assert widths_of(rows, 90) == {0: 30, 1: 20, 2: 15, 3: 19}
+    assert widths_of(rows, 70) == {0: 30, 1: 20, 2: 15}
+    assert widths_of(rows, 10) == {0: 30}
+    assert "…" not in run(directory).stdout
 
 
 SAME = """\
