@@ -18,7 +18,8 @@
     ├── CaptureError             1   a profile could not be taken
     └── FormatError              1   a file is not what it should be: file, line, content
 
-Only ``jvbtune.cli`` prints these or exits. Two exit codes are answers, no errors: ``CHANGES_PENDING``, ``SOME_HOSTS``.
+Only ``jvbtune.cli`` prints these or exits. Three exit codes are no errors: ``CHANGES_PENDING`` and ``SOME_HOSTS`` are
+answers, ``READER_GONE`` is what a shell shows for SIGPIPE.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 
 CHANGES_PENDING = 3  #: ``--check`` found something to change
 SOME_HOSTS = 4  #: some of several hosts have a recommendation, others have none
+READER_GONE = 141  #: nobody read stdout to its end
 
 
 class JvbtuneError(Exception):

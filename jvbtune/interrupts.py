@@ -119,6 +119,15 @@ def handled(say: Callable[[str], None], *, leave: Callable[[int], Any] = os._exi
         raise KeyboardInterrupt
 
 
+def interrupt() -> bool:
+    """End the work as by the user's first SIGINT; nothing if it ends already. False: interrupts are not handled."""
+    if _state is None:
+        return False
+    if not _state.asked.is_set():
+        os.kill(os.getpid(), signal.SIGINT)
+    return True
+
+
 def _noticed(number: int, frame: object) -> None:
     """The pipe has it."""
 

@@ -35,6 +35,11 @@ def clean(text: str, most: int = MAX_LENGTH) -> str:
     return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"
 
 
+def counted(number: int, word: str) -> str:
+    """``1 host``, ``2 hosts``: for words with a plural in s."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean rmem_max?``, or nothing if no known name is near."""
     close = difflib.get_close_matches(name, list(known), n=1)

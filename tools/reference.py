@@ -438,12 +438,18 @@ CODES: dict[int, tuple[str, str]] = {
     3: ("`jvbtune revert --check` found something to put back.", "Run `jvbtune revert --host HOST`."),
     4: ("`jvbtune fit` has a recommendation for some hosts and none for others.", "The reasons say what to run."),
     5: ("The data support no trustworthy recommendation.", "The reasons say what to run. Nothing is exported."),
-    130: ("You interrupted the command. The host was put back first.", "`jvbtune sweep --resume latest` goes on."),
+    130: (
+        "You interrupted the command, or nobody read its `--json-lines` any more. The host was put back first.",
+        "`jvbtune sweep --resume latest` goes on.",
+    ),
+    141: ("Nobody read the output to its end, as with `jvbtune runs \\| head -1`.", ""),
 }
 
 
 def exit_codes() -> str:
-    used = {0, 2, errors.CHANGES_PENDING, errors.SOME_HOSTS} | {error.exit_code for error in _error_classes()}
+    used = {0, 2, errors.CHANGES_PENDING, errors.SOME_HOSTS, errors.READER_GONE} | {
+        error.exit_code for error in _error_classes()
+    }
     assert used == set(CODES), f"exit codes {sorted(used)} are used, {sorted(CODES)} are documented"
     rows = "\n".join(f"| {code} | {meaning} | {todo} |" for code, (meaning, todo) in CODES.items())
     return (

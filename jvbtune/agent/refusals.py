@@ -124,7 +124,15 @@ def _control(bridge: Bridge) -> str:
 
 def _settings(bridge: Bridge | None, names: list[str]) -> str:
     unknown = [name for name in names if name not in settings.SYSCTLS and name not in settings.HOCON]
-    refused = [why for name in names if name in settings.SYSCTLS for why in [settings.writable(name)] if why]
+    of_reason: dict[str, list[str]] = {}  # one sentence for all names of which it is true
+    for name in names:
+        why = settings.writable(name) if name in settings.SYSCTLS else None
+        if why:
+            of_reason.setdefault(why.replace(name, "{}"), []).append(name)
+    refused = [
+        why.replace("{}", first) + (f". The same is true of {', '.join(others)}" if others else "")
+        for why, (first, *others) in of_reason.items()
+    ]
     if refused or unknown:
         raise AgentFault("tuning", "; ".join([*refused, *(f"unknown setting {name}" for name in unknown)]))
     if bridge is None:

@@ -94,15 +94,28 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the exit code of the design: data on stdout, all else on stderr."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments == ["--version"]:  # the fast way: scripts ask this often
-        sys.stdout.write(f"jvbtune {__version__}\n")
-        sys.exit(0)
+        sys.exit(_version())
     sys.exit(_run(arguments))
 
 
-def _run(arguments: list[str]) -> int:
-    from jvbtune.cli.common import say
-    from jvbtune.errors import JvbtuneError
+def _version() -> int:
+    try:
+        sys.stdout.write(f"jvbtune {__version__}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from jvbtune.cli.common import to_nowhere
+        from jvbtune.errors import READER_GONE
 
+        to_nowhere(sys.stdout)
+        return READER_GONE
+    return 0
+
+
+def _run(arguments: list[str]) -> int:
+    from jvbtune.cli.common import ReaderGone, say, to_nowhere
+    from jvbtune.errors import READER_GONE, JvbtuneError
+
+    stdout = sys.stdout
     try:
         result: Any = cli.main(args=arguments, prog_name="jvbtune", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -121,8 +134,13 @@ def _run(arguments: list[str]) -> int:
         if error.hint:
             say(error.hint)
         return error.exit_code
-    except BrokenPipeError:
-        return 1
+    except ReaderGone:
+        return READER_GONE
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        to_nowhere(stdout)  # click's own way out if --help finds no reader
+        return READER_GONE
     except OSError as error:
         if error.filename is None:
             raise  # no file of the user's

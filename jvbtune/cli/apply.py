@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     find_hosts,
     hosts_options,
     json_option,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 drain_timeout_option = click.option(
     "--drain-timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=3600.0,
     show_default=True,
     metavar="SECONDS",
@@ -58,7 +59,7 @@ AT_ONCE = "Hosts that are changed at the same time, if --max-unavailable permits
 @click.option(
     "--watch",
     "watch_seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

@@ -10,6 +10,7 @@ import click
 
 from jvbtune.cli.common import (
     AUDIO_ONLY,
+    Number,
     PacketRate,
     find_hosts,
     hosts_options,
@@ -34,6 +35,7 @@ from jvbtune.cli.many import (
     rules_of,
     several,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.capacity.run import Wanted
@@ -57,9 +59,7 @@ JOBS = (
     show_default=True,
     help="The search ends when the bracket around the figure is this narrow, relative to it.",
 )
-@click.option(
-    "--minutes", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes."
-)
+@click.option("--minutes", type=Number(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes.")
 @click.option(
     "--restarts",
     type=click.IntRange(1, 20),
@@ -81,26 +81,24 @@ JOBS = (
     show_default=True,
     help="Highest load, in packets per second.",
 )
-@click.option(
-    "--trial-seconds", type=click.FloatRange(2, 600), default=10.0, show_default=True, help="Trial length, in seconds."
-)
+@click.option("--trial-seconds", type=Number(2, 600), default=10.0, show_default=True, help="Trial length, in seconds.")
 @click.option(
     "--settle-seconds",
-    type=click.FloatRange(0, 120),
+    type=Number(0, 120),
     default=2.0,
     show_default=True,
     help="Seconds of load before each trial.",
 )
 @click.option(
     "--warm-up-seconds",
-    type=click.FloatRange(0, 600),
+    type=Number(0, 600),
     default=6.0,
     show_default=True,
     help="Least seconds of load after each restart. The warm-up ends when the JVM's compilers are quiet.",
 )
 @click.option(
     "--max-warm-up-seconds",
-    type=click.FloatRange(0, 600),
+    type=Number(0, 600),
     default=90.0,
     show_default=True,
     help="Most seconds of load after each restart.",
@@ -111,7 +109,7 @@ JOBS = (
 @click.option("--senders", type=click.IntRange(1, 500), default=3, show_default=True, help="How many of them send.")
 @click.option(
     "--stream-pps",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=50.0,
     show_default=True,
     help="Packets per second of each sender.",
@@ -226,7 +224,8 @@ def command(
         def job(entry: HostEntry, run: Run | None) -> Capacity:
             return Capacity(entry, wanted, options)
 
-        say(f"Takes about {wanted.minutes:g} min and {wanted.restarts + 1} restarts for each of {len(entries)} hosts.")
+        each = f" for each of {len(entries)} hosts" if len(entries) > 1 else ""
+        say(f"Takes about {wanted.minutes:g} min and {counted(wanted.restarts + 1, 'restart')}{each}.")
         return measure_many(
             "capacity",
             entries,
@@ -240,7 +239,7 @@ def command(
             json_lines=json_lines,
         )
     [entry] = entries
-    say(f"Takes about {minutes:g} min and {restarts + 1} restarts of the bridge.")
+    say(f"Takes about {minutes:g} min and {counted(restarts + 1, 'restart')} of the bridge.")
     if mix.video is None:
         say(AUDIO_ONLY)
     with handled(say), Progress() as progress:

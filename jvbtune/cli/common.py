@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import json
+import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from jvbtune.text import printable
+from jvbtune import interrupts
+from jvbtune.text import clean, printable
 
 if TYPE_CHECKING:
+    from jvbtune.errors import JvbtuneError
     from jvbtune.inventory import HostEntry, Inventory, Selection
     from jvbtune.load.mixfile import MixSection
+    from jvbtune.result import RunResult
+    from jvbtune.store import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -147,7 +153,16 @@ def look_up(selection: Selection, *, to_put_back: bool = False) -> tuple[list[Ho
     found = select(known, selection.hosts, selection.groups, selection.labels, selection.members)
     if selection.members is not None:
         say(f"Chosen from {', '.join(selection.groups)}: {', '.join(entry.name for entry in found)}")
+    warn_of_same_bridges(found)
     return found, known
+
+
+def warn_of_same_bridges(entries: Iterable[HostEntry]) -> None:
+    """Say which hosts are one bridge under two names."""
+    from jvbtune.inventory import same_bridges
+
+    for text in same_bridges(entries):
+        say(f"Warning: {text}.")
 
 
 def inventory_of(inventories: Sequence[Path], *, to_put_back: bool = False) -> Inventory:
@@ -192,6 +207,19 @@ def _host_of(name: str, loaded: Inventory) -> HostEntry:
     return entry
 
 
+class Number(click.FloatRange):
+    """A finite number, within a range if there is one. ``nan`` is in every range of click's, ``inf`` in those with one
+    end: neither is a time to wait or a share of anything."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 class PacketRate(click.ParamType[float]):
     """``50k``, ``50kpps`` or ``50000``, at least ``least``."""
 
@@ -207,6 +235,8 @@ class PacketRate(click.ParamType[float]):
             rate = parse_rate(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if not math.isfinite(rate):
+            self.fail(f"{clean(str(value))} is not a finite number of packets", param, ctx)
         if rate < self.least:
             self.fail(f"{rate:g} is below {self.least:g} pps", param, ctx)
         return rate
@@ -217,21 +247,72 @@ def print_json(value: Any) -> None:
     put(json.dumps(value, indent=2, default=str))
 
 
+class ReaderGone(Exception):
+    """Nobody reads stdout any more: ``| head`` has what it wants."""
+
+
 def put(text: object, *, nl: bool = True) -> None:
     """Data go to stdout. This and ``say`` are the only ways out: text of a host, a bridge or a file is made harmless
-    to a terminal here, also where stdout is a pipe (``| less -R``)."""
-    click.echo(printable(str(text)), nl=nl)
+    to a terminal here, also where stdout is a pipe (``| less -R``).
+
+    If the reader is gone, a command that may have to put a host back ends as by an interrupt; others by ReaderGone.
+    """
+    try:
+        click.echo(printable(str(text)), nl=nl)
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+        if not interrupts.interrupt():
+            raise ReaderGone from None
+    except OSError as error:
+        from jvbtune.errors import JvbtuneError
+
+        to_nowhere(sys.stdout)
+        raise JvbtuneError(
+            f"stdout cannot be written to: {error.strerror}", hint="Write to another file, or make room."
+        ) from None
 
 
 #: Said before the time that a measurement takes, and not only after it (docs/faq.md).
-AUDIO_ONLY = (
-    "The load is audio only. With video, a packet costs up to 1.7 times as much: --mix meeting-5"
-)
+AUDIO_ONLY = "The load is audio only. With video, a packet costs up to 1.7 times as much: --mix meeting-5"
 
 
 def say(message: str) -> None:
-    """Progress and messages go to stderr."""
-    click.echo(printable(message), err=True)
+    """Progress and messages go to stderr. One that cannot be written is lost, and ends no undo half-way."""
+    try:
+        click.echo(printable(message), err=True)
+    except BrokenPipeError:
+        to_nowhere(sys.stderr)
+        interrupts.interrupt()
+    except OSError:
+        to_nowhere(sys.stderr)
+
+
+def to_nowhere(stream: TextIO) -> None:
+    """What is still to be written to the stream is lost, without another error when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def pass_over(damaged: Iterable[JvbtuneError]) -> None:
+    """Say which records a command goes on without, and what to do about them."""
+    for error in damaged:
+        say(f"Passed over: {error}")
+
+
+def readable_results(runs: Iterable[Run]) -> list[RunResult]:
+    """The results of the runs; one that cannot be read is passed over."""
+    from jvbtune.errors import StoreError
+    from jvbtune.result.stored import result_of
+
+    found = []
+    for run in runs:
+        try:
+            found.append(result_of(run))
+        except StoreError as error:
+            pass_over([error])
+    return found
 
 
 def owner() -> str:

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import put, runs_dir_option, say
-from jvbtune.store import list_runs, open_run
+from jvbtune.cli.common import (
+    inventory_of,
+    pass_over,
+    put,
+    readable_results,
+    runs_dir_option,
+    say,
+    warn_of_same_bridges,
+)
+from jvbtune.store import Damaged, list_runs, open_run
 
 FORMATS = (
     "sysctl",
@@ -98,7 +106,7 @@ def command(
       jvbtune export --group c2-standard-4 --format terraform -o out/
     """
     from jvbtune.errors import UsageError
-    from jvbtune.export import FLEET_RENDERERS, REMARKS, export, export_fleet
+    from jvbtune.export import FLEET_RENDERERS, REMARKS, export, export_fleet, refuse_unfit
     from jvbtune.export.pool import newest_of_group, pool
     from jvbtune.observe.columns import MEASUREMENT
     from jvbtune.result import result_of
@@ -115,18 +123,38 @@ def command(
     if runs and group is not None:
         raise UsageError("give runs or --group, not both")
     if group is None:
-        chosen = [open_run(run, runs_dir) for run in runs or ("latest",)]
+        results = [result_of(open_run(run, runs_dir)) for run in runs or ("latest",)]
     else:
-        chosen = newest_of_group(list_runs(runs_dir), group)
-    results = [result_of(run) for run in chosen]
+        damaged: list[Damaged] = []
+        chosen = newest_of_group(list_runs(runs_dir, damaged), group, damaged)
+        pass_over(damaged)
+        results = readable_results(chosen)
+        if not results:
+            raise UsageError(f"no run of the group {group!r} can be read", hint="Measure its hosts again.")
+    if len(results) > 1:
+        _warn_of_same_bridges({result.host for result in results})
     if format_name in FLEET_RENDERERS:
         files = export_fleet(results, format_name, measurement or MEASUREMENT)
     else:
-        result = pool(results)
-        files = export(result, format_name, pin=pin)
-        for remark in REMARKS[format_name](result) if format_name in REMARKS else ():
+        for result in results if len(results) > 1 else ():
+            refuse_unfit(result)  # of a pool one sees the weakest host only
+        pooled = pool(results)
+        files = export(pooled, format_name, pin=pin)
+        for remark in REMARKS[format_name](pooled) if format_name in REMARKS else ():
             say(remark)
     _put_files(files, output)
+
+
+def _warn_of_same_bridges(hosts: set[str]) -> None:
+    """By the inventory, if there is one that can be read: an export does not need it."""
+    from jvbtune.errors import JvbtuneError
+
+    try:
+        entries = inventory_of((), to_put_back=True).hosts.values()
+    except JvbtuneError as error:
+        say(f"Whether two of the hosts are one machine is not known. {error.message}")
+        return
+    warn_of_same_bridges(entry for entry in entries if entry.name in hosts)
 
 
 def _dashboards(datasources: Sequence[str], measurement: str | None) -> dict[str, str]:

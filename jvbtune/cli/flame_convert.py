@@ -13,6 +13,7 @@ from jvbtune.cli.flame_common import remark_on_speed
 from jvbtune.flame.formats import WRITTEN, format_of_name, path_title, read, together, write
 from jvbtune.flame.model import Meta
 from jvbtune.flame.names import RULE_NAMES, NameRules
+from jvbtune.text import counted
 
 
 @click.command("convert")
@@ -72,5 +73,5 @@ def command(
     if len(files) > 1:
         profile = replace(profile, meta=replace(profile.meta, title=path_title(output)))
     write(profile, output, format_)
-    rows = f"{len(profile)} rows, total {profile.total:,.12g} {profile.meta.unit}"
+    rows = f"{counted(len(profile), 'row')}, total {profile.total:,.12g} {profile.meta.unit}"
     say(f"{output}: {format_}, {rows}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jvbtune.cli.common import put, say
+from jvbtune.cli.common import Number, put, say
 from jvbtune.cli.flame_common import (
     event_option,
     page_options,
@@ -19,6 +19,7 @@ from jvbtune.cli.flame_common import (
     write_page,
     write_text,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.flame.document import Document
@@ -64,14 +65,14 @@ DEFAULT_PAGE = "flame-diff.html"
 )
 @click.option(
     "--level",
-    type=click.FloatRange(0, 1, True, True),
+    type=Number(0, 1, True, True),
     default=0.05,
     show_default=True,
     help="False-discovery rate: the expected share of false ones among the significant frames.",
 )
 @click.option(
     "--fail-above",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="PERCENT",
     help="Exit with 1 if the whole or a frame grew significantly by more than PERCENT of A's total, and with 5 if "
     "nothing could be tested.",
@@ -193,5 +194,5 @@ def _gate(found: Document, percent: float) -> int:
     for row in rows[:10]:
         say(f"{row.frame} grew: {row.total_a:.4g} to {row.total_b:.4g} {found.unit}")
     if rows:
-        say(f"{len(rows)} frames grew significantly by more than {percent:g} % of A's total")
+        say(f"{counted(len(rows), 'frame')} grew significantly by more than {percent:g} % of A's total")
     return 1 if rows else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import put, say
+from jvbtune.cli.common import Number, put, say
 from jvbtune.cli.flame_common import page_options, reader_of, reading_options, write_page, write_text
 
 DEFAULT_PAGE = "flame-scaling.html"
@@ -25,9 +25,7 @@ DEFAULT_PAGE = "flame-scaling.html"
     show_default=True,
     help="html: a flamegraph coloured by elasticity; json and markdown: the frames that bend the host's curve.",
 )
-@click.option(
-    "--level", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="False-discovery rate."
-)
+@click.option("--level", type=Number(0, 1, True, True), default=0.05, show_default=True, help="False-discovery rate.")
 @click.option("--force", is_flag=True, help="Use captures of different engines or events together.")
 @page_options(DEFAULT_PAGE)
 @reading_options

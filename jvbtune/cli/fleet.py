@@ -15,16 +15,21 @@ from jvbtune.cli.common import (
     hosts_options,
     inventory_of,
     json_option,
+    pass_over,
     print_json,
     put,
+    readable_results,
     runs_dir_option,
     say,
+    warn_of_same_bridges,
 )
+from jvbtune.errors import StoreError
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.fleet.kinds import Kind
     from jvbtune.inventory import Selection
-    from jvbtune.store import Run
+    from jvbtune.store import Damaged, Run
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("jvbtune.cli.fleet:runs", "List fleet runs, newest first."),
@@ -49,7 +54,6 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
     """
     from collections import Counter
 
-    from jvbtune.errors import StoreError
     from jvbtune.fleet.store import list_fleets
     from jvbtune.store import Damaged
 
@@ -60,8 +64,7 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
             found.append((fleet, Counter(str(one.state) for one in fleet.outcomes().values())))
         except StoreError as error:  # of its journal
             damaged.append(Damaged(fleet.id, error))
-    for one in damaged:
-        say(f"Passed over: {one}")
+    pass_over(damaged)
     if as_json:
         print_json(
             {
@@ -74,7 +77,10 @@ def runs(runs_dir: Path | None, as_json: bool) -> None:
         )
         return
     for fleet, states in found:
-        put(f"{fleet.id}  {len(fleet.hosts)} hosts: " + ", ".join(f"{n} {state}" for state, n in states.items()))
+        put(
+            f"{fleet.id}  {counted(len(fleet.hosts), 'host')}: "
+            + ", ".join(f"{n} {state}" for state, n in states.items())
+        )
     if not found:
         say("There is no fleet run yet. Make one: jvbtune sweep --group GROUP")
 
@@ -124,25 +130,33 @@ def report(
     from jvbtune.errors import UsageError
     from jvbtune.fleet.kinds import kind_name, kinds_of
     from jvbtune.fleet.page import render
-    from jvbtune.result.stored import result_of, to_json
+    from jvbtune.result.stored import to_json
     from jvbtune.store.atomic import write_bytes
 
-    found = _runs(fleet_run, selection, runs_dir)
-    results = [result_of(run) for run in found]
-    of_file = inventory_of(selection.inventories).prices
+    found, simulated = _runs(fleet_run, selection, runs_dir)
+    results = readable_results(found)
+    if not results:
+        raise UsageError("none of the runs can be read", hint="Measure the hosts again: jvbtune sweep --group GROUP.")
+    inventory = inventory_of(selection.inventories)
+    measured = {result.host for result in results}
+    warn_of_same_bridges(entry for entry in inventory.hosts.values() if entry.name in measured)
     given = _prices(price_texts)
     known = {kind_name(result) for result in results}
-    kinds = kinds_of(results, {name: price for name, price in of_file.items() if name in known} | given)
+    kinds = kinds_of(results, {name: price for name, price in inventory.prices.items() if name in known} | given)
     if as_json:
-        print_json(to_json({"schema_version": 1, "kinds": [_document(kind) for kind in kinds]}))
+        print_json(
+            to_json({"schema_version": 1, "simulated_hosts": simulated, "kinds": [_document(kind) for kind in kinds]})
+        )
         return 0
-    page = render(kinds, title="the fleet", created_unix=time.time())
+    page = render(kinds, title="the fleet", created_unix=time.time(), simulated=simulated)
     try:
         write_bytes(output, page.encode())
     except OSError as error:
         hint = "Choose another file: -o FILE."
         raise UsageError(f"{output}: cannot be written: {error.strerror}", hint=hint) from None
     put(output)
+    if simulated:
+        say(f"Left out: {counted(simulated, 'simulated host')}")
     for kind in kinds:
         for host in kind.worse:
             assert host.residual is not None
@@ -151,28 +165,49 @@ def report(
     return 0
 
 
-def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) -> list[Run]:
-    """One finished run for each host."""
+def _runs(reference: str | None, selection: Selection, runs_dir: Path | None) -> tuple[list[Run], int]:
+    """One finished run for each host that was measured, and how many hosts have simulated runs only."""
     from jvbtune.errors import UsageError
-    from jvbtune.fleet.store import open_fleet
-    from jvbtune.store import list_runs, newest_of_hosts, open_run
+    from jvbtune.store import Damaged, newest_of_hosts
 
-    if reference is not None:
-        fleet = open_fleet(reference, runs_dir)
-        outcomes = fleet.outcomes().values()
-        runs_of = [open_run(fleet.path.parent / one.run) for one in outcomes if one.run is not None]
-        what = f"fleet run {fleet.id}"
-    else:
-        runs_of, what = list_runs(runs_dir), "the directory of runs"
-    found = newest_of_hosts(runs_of)
+    damaged: list[Damaged] = []
+    what, runs_of = _every_run(reference, runs_dir, damaged)
     if not selection.is_empty:
         names = {entry.name for entry in find_hosts(selection)}
-        found = [run for run in found if run.host in names]
+        runs_of = [run for run in runs_of if run.host in names]
+    kinds: dict[bool, list[Run]] = {True: [], False: []}
+    for run in runs_of:
+        try:
+            kinds[run.is_simulated()].append(run)
+        except StoreError as error:
+            damaged.append(Damaged(run.id, error))
+    found, simulated = newest_of_hosts(kinds[False], damaged), newest_of_hosts(kinds[True], damaged)
+    pass_over(damaged)
+    left_out = len({run.host for run in simulated} - {run.host for run in found})
     if not found:
+        more = f"; {counted(left_out, 'simulated host')} left out" if left_out else ""
         raise UsageError(
-            f"{what} has no finished run of these hosts", hint="Measure them: jvbtune sweep --group GROUP."
+            f"{what} has no finished run of these hosts{more}", hint="Measure them: jvbtune sweep --group GROUP."
         )
-    return found
+    return found, left_out
+
+
+def _every_run(reference: str | None, runs_dir: Path | None, damaged: list[Damaged]) -> tuple[str, list[Run]]:
+    """(where, runs), newest first: of the directory, or of one fleet run."""
+    from jvbtune.fleet.store import open_fleet
+    from jvbtune.store import Damaged, list_runs, open_run
+
+    if reference is None:
+        return "the directory of runs", list_runs(runs_dir, damaged)
+    fleet, found = open_fleet(reference, runs_dir), []
+    for one in fleet.outcomes().values():
+        if one.run is None:
+            continue
+        try:
+            found.append(open_run(fleet.path.parent / one.run))
+        except StoreError as error:
+            damaged.append(Damaged(one.run, error))
+    return f"fleet run {fleet.id}", found
 
 
 def _prices(texts: tuple[str, ...]) -> dict[str, float]:

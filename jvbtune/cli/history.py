@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jvbtune.cli.common import (
+    Number,
     column_option,
     find_host,
     host_option,
@@ -16,6 +17,7 @@ from jvbtune.cli.common import (
     put,
     say,
 )
+from jvbtune.text import counted
 
 #: What --column may name.
 RECORDED = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps", "endpoints")
@@ -23,10 +25,8 @@ RECORDED = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps", "endpoints")
 
 @click.command("history")
 @host_option()
-@click.option("--minutes", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Minutes to record.")
-@click.option(
-    "--every-seconds", type=click.FloatRange(5), default=10.0, show_default=True, help="Seconds between rows."
-)
+@click.option("--minutes", type=Number(0.1), default=60.0, show_default=True, help="Minutes to record.")
+@click.option("--every-seconds", type=Number(5), default=10.0, show_default=True, help="Seconds between rows.")
 @click.option(
     "-o",
     "--output",
@@ -76,7 +76,7 @@ def command(
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         rows = record(entry.name, client, every_seconds=every_seconds, seconds=minutes * 60, told=say, keys=keys)
         count = append_rows(output, rows)
-    say(f"{count} rows written")
+    say(f"{counted(count, 'row')} written")
     try:
         carried = of_host(read_history(output), entry.name)
     except FormatError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jvbtune.cli.common import hosts_options, json_option, look_up, print_json, put, runs_dir_option, say
+from jvbtune.cli.common import hosts_options, json_option, look_up, pass_over, print_json, put, runs_dir_option, say
 from jvbtune.cli.runs import status_of
 from jvbtune.text import clean
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 CONNECTIONS = 16  #: at once, for --connect
 MACHINE_TYPE = "machine_type"
+FIGURES = "MAX PACKET RATE"  #: a figure that is cut says something else
+#: The columns that give way on a narrow terminal; HOST never does.
+LEAST_IMPORTANT_FIRST = ("SOURCE", "LABELS", "GROUPS", "MEASURED", "SSH", "REACHED", FIGURES)
+LEAST_WIDTH = 10
+GAP = "  "
 
 
 @dataclass(frozen=True)
@@ -138,8 +145,7 @@ def _listed(
             of_host.setdefault(run.host, measured)
             if machine_type is not None:
                 of_type.setdefault(machine_type, measured)
-    for error in damaged:
-        say(f"Passed over: {error.message}")
+    pass_over(damaged)
 
     def listed(entry: HostEntry, how: Reached | None) -> ListedHost:
         newest, own = last.get(entry.name), of_host.get(entry.name)
@@ -171,7 +177,7 @@ def _measured(run: Run) -> Measured | None:
         real = run.status() == "done" and result.source is not Source.SIMULATED
         found = result.recommendation if real else None
     except JvbtuneError as error:
-        say(f"Passed over: {error.message}")
+        pass_over([error])
         return None
     if found is None:
         return None
@@ -198,14 +204,14 @@ def _reach(entries: Sequence[HostEntry]) -> list[Reached]:
 
 
 def _print_table(listed: Sequence[ListedHost]) -> None:
-    """A line for each host. The last columns hold the longest texts."""
+    """A line for each host. The last columns hold the longest texts; on a terminal the lines fit."""
     connected = any(one.reached is not None for one in listed)
     rows = [
         (
             "HOST",
             "SSH",
             *(["REACHED"] if connected else []),
-            "MAX PACKET RATE",
+            FIGURES,
             "MEASURED",
             "GROUPS",
             "LABELS",
@@ -226,9 +232,43 @@ def _print_table(listed: Sequence[ListedHost]) -> None:
                 clean(one.source),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    widths = widths_of(rows, width)
     for row in rows:
-        put("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = [f"{_cut(row[at], own):<{own}}" for at, own in widths.items()]
+        put(GAP.join(cells).rstrip())
+    hidden = [name for at, name in enumerate(rows[0]) if at not in widths]
+    if hidden:
+        put(f"On a wider terminal also: {', '.join(hidden)}")
+
+
+def widths_of(rows: Sequence[Sequence[str]], width: int | None) -> dict[int, int]:
+    """Column -> its width, of the columns that are shown. ``width``: of the terminal; None: there is none.
+
+    The least important columns are shortened, and left out if even that is not enough; never the host's name.
+    """
+    heads = rows[0]
+    full = {at: max(len(row[at]) for row in rows) for at in range(len(heads))}
+    if width is None:
+        return full
+    order = [heads.index(name) for name in LEAST_IMPORTANT_FIRST if name in heads]
+    found = full
+    for left_out in range(len(order) + 1):
+        found = {at: own for at, own in full.items() if at not in order[:left_out]}
+        over = sum(found.values()) + len(GAP) * (len(found) - 1) - width
+        for at in order[left_out:]:
+            if heads[at] != FIGURES:
+                least = min(found[at], max(LEAST_WIDTH, len(heads[at])))
+                taken = max(0, min(over, found[at] - least))
+                found[at] -= taken
+                over -= taken
+        if over <= 0:
+            break
+    return found
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _rate(figures: Measured | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ class Milliseconds(click.ParamType[float]):
             number = float(match[1]) if match else -1.0
         except ValueError:
             number = -1.0
-        if match is None or number <= 0:
+        if match is None or not 0 < number < math.inf:
             self.fail(f"{value!r} is not a duration such as 50ms", param, ctx)
         return number * {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "": 1.0, "s": 1e3}[match[2]]
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from jvbtune.cli.common import on_terminal, say
-from jvbtune.text import clean, printable
+from jvbtune.text import clean, counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -130,7 +130,7 @@ class LiveTable:
         now = time.monotonic()
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row.cells(now)))
-        return Group(table, *([Text(f"and {hidden} more hosts", style="dim")] if hidden else []))
+        return Group(table, *([Text(f"and {counted(hidden, 'more host')}", style="dim")] if hidden else []))
 
     def _shown(self, lines: int) -> tuple[list[Row], int]:
         """As many as fit on a terminal of so many lines, those at work first, then those that ended without success."""

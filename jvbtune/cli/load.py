@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     PacketRate,
     captures_dir_option,
     find_host,
@@ -23,6 +24,7 @@ from jvbtune.cli.common import (
     refuse_with_mix,
     say,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.load import Generator, IntendedLoad
@@ -34,7 +36,7 @@ PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
 @click.command("load")
 @host_option(required=False)
 @click.option("--packet-rate", type=PacketRate(1), help="Packets per second, received + sent by the bridge.")
-@click.option("--duration", type=click.FloatRange(1, 3600), help="Length, in seconds.")
+@click.option("--duration", type=Number(1, 3600), help="Length, in seconds.")
 @click.option(
     "--calibrate",
     is_flag=True,
@@ -137,10 +139,8 @@ def command(
             if mix.meeting:
                 load = _corrected(generator, load, packet_rate)
             about = "about " if mix.meeting else ""
-            say(
-                f"{load.conferences} conferences of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for "
-                f"{duration:g} s"
-            )
+            conferences = counted(load.conferences, "conference")
+            say(f"{conferences} of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for {duration:g} s")
             profiled: list[GeneratorProfile] = []
 
             def edge() -> Any:

@@ -14,22 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvbtune.cli.common import PacketRate, find_hosts, first_line, hosts_options, put, runs_dir_option, say
+from jvbtune.cli.common import (
+    Number,
+    PacketRate,
+    ReaderGone,
+    find_hosts,
+    first_line,
+    hosts_options,
+    put,
+    runs_dir_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from jvbtune.inventory import Selection
     from jvbtune.observe.influxdb import Target
     from jvbtune.observe.rows import Row
 
+EVERY_ADDRESS = ("0.0.0.0", "::")
+
 file_type = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("observe")
 @hosts_options
-@click.option(
-    "--every-seconds", type=click.FloatRange(1, 60), default=10.0, show_default=True, help="Seconds between samples."
-)
-@click.option("--minutes", type=click.FloatRange(0.01), help="Minutes to observe. Default: until it is stopped.")
+@click.option("--every-seconds", type=Number(1, 60), default=10.0, show_default=True, help="Seconds between samples.")
+@click.option("--minutes", type=Number(0.01), help="Minutes to observe. Default: until it is stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per host and sample.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory of Parquet files to write."
@@ -73,7 +83,8 @@ def command(
     the host's latest run, or from the runs of its machine type. Without a run it is absent.
 
     Samples go to the terminal, and to every output that you choose. A host that is lost is tried again, with pauses
-    of up to a minute. SIGTERM and Ctrl-C end the command with exit code 0. docs/monitoring.md explains every quantity,
+    of up to a minute. SIGTERM and Ctrl-C end the command with exit code 0; it is 1 if
+    InfluxDB took no point at all. docs/monitoring.md explains every quantity,
     and has a systemd unit.
 
     \b
@@ -94,12 +105,12 @@ def command(
     given = _given(capacities, tuple(entry.name for entry in entries))
     target = _target(influxdb, measurement)
     address = None if prometheus is None else parse_address(prometheus)
+    writer = None if target is None else InfluxWriter(target, say)
     stopping = threading.Event()
     with _until_signal(stopping), contextlib.ExitStack() as stack:
         outputs: list[Any] = []
         collectors: list[Any] = []
-        if target is not None:
-            writer = InfluxWriter(target, say)
+        if writer is not None:
             writer.check()
             writer.start()
             stack.callback(writer.close)
@@ -112,9 +123,14 @@ def command(
         if address is not None:
             latest = LatestRows(max_age_seconds=3 * every_seconds + 10)
             port = stack.enter_context(serving(*address, [latest, *collectors]))
-            say(f"Prometheus endpoint on {address[0] or 'every address of this machine'}, port {port}")
+            say(f"Prometheus endpoint on {address[0]}, port {port}")
+            if address[0] in EVERY_ADDRESS:
+                say(
+                    "Warning: it listens on every address of this machine, so everybody who reaches one can read it. "
+                    f"Only for this machine: --prometheus 127.0.0.1:{port}"
+                )
             outputs.append(latest)
-        shown = _shown(as_json, only=not outputs)
+        shown = _shown(as_json, stopping, only=not outputs)
         if shown is not None:
             outputs.append(stack.enter_context(shown))
         observe(
@@ -126,6 +142,10 @@ def command(
             interval_seconds=every_seconds,
             seconds=None if minutes is None else 60 * minutes,
         )
+    if any(isinstance(output, _Lines) and output.reader_gone for output in outputs):
+        raise ReaderGone
+    if writer is not None:
+        writer.refuse_nothing_written()
     return 0
 
 
@@ -192,16 +212,23 @@ def _secret(file: Path | None, variable: str) -> str | None:
 
 
 class _Lines:
-    def __init__(self, as_json: bool) -> None:
+    """``stopping`` is set when nobody reads them any more."""
+
+    def __init__(self, as_json: bool, stopping: threading.Event) -> None:
         self._json = as_json
+        self._stopping = stopping
         self._lock = threading.Lock()
+        self.reader_gone = False
 
     def put(self, row: Row) -> None:
         from jvbtune.observe.table import line
 
         with self._lock:
-            put(json.dumps(_object(row), allow_nan=False) if self._json else line(row))
-            sys.stdout.flush()
+            try:
+                put(json.dumps(_object(row), allow_nan=False) if self._json else line(row))
+            except ReaderGone:
+                self.reader_gone = True
+                self._stopping.set()
 
 
 def _object(row: Row) -> dict[str, Any]:
@@ -228,13 +255,14 @@ class _Table:
 
         with self._lock:
             self._rows[row.host] = row
-            self._live.update(table(self._rows.values(), self._live.console.width), refresh=True)
+            console = self._live.console
+            self._live.update(table(self._rows.values(), console.width, console.height), refresh=True)
 
 
-def _shown(as_json: bool, *, only: bool) -> contextlib.AbstractContextManager[Any] | None:
+def _shown(as_json: bool, stopping: threading.Event, *, only: bool) -> contextlib.AbstractContextManager[Any] | None:
     """A table on a terminal. In a pipe: lines, if they were asked for or nothing else was."""
     if as_json or (only and not sys.stdout.isatty()):
-        return contextlib.nullcontext(_Lines(as_json))
+        return contextlib.nullcontext(_Lines(as_json, stopping))
     return _live_table() if sys.stdout.isatty() else None
 
 

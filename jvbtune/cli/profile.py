@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jvbtune.cli.common import (
+    Number,
     captures_dir_option,
     find_host,
     host_option,
@@ -20,6 +21,7 @@ from jvbtune.cli.common import (
     put,
     say,
 )
+from jvbtune.text import counted
 
 PAGE = "flamegraph.html"
 
@@ -28,7 +30,7 @@ PAGE = "flamegraph.html"
 @host_option()
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 3600),
+    type=Number(1, 3600),
     default=60.0,
     show_default=True,
     help="Length of all slices together, in seconds.",
@@ -56,7 +58,7 @@ PAGE = "flamegraph.html"
 )
 @click.option(
     "--interval-ms",
-    type=click.FloatRange(1, 1000),
+    type=Number(1, 1000),
     default=10.0,
     show_default=True,
     help="Milliseconds between samples.",
@@ -210,9 +212,9 @@ def _tell_choice(choice: Any) -> None:
 def _tell(document: Mapping[str, Any]) -> None:
     slices = document["slices"]
     samples = sum(one["samples"] or 0 for one in slices)
-    text = f"{document['event']}: {len(slices)} slices"
+    text = f"{document['event']}: {counted(len(slices), 'slice')}"
     if samples:
-        text += f", {samples:.0f} samples"
+        text += f", {counted(round(samples), 'sample')}"
     packets = [one["packets"] for one in slices]
     if all(packets):
         text += f", {sum(packets) / sum(one['seconds'] for one in slices):.0f} pps"

@@ -8,7 +8,7 @@ from typing import Any
 
 from jvbtune.cli.common import on_terminal, say
 from jvbtune.sweep.pace import Pace
-from jvbtune.text import printable
+from jvbtune.text import counted, printable
 
 
 class Progress:
@@ -63,7 +63,7 @@ class Progress:
 
     def _on_planned(self, data: Mapping[str, Any]) -> None:
         self._pace = Pace(data["seconds"])
-        self._say(f"{len(self._pace)} trials, about {self._pace.planned_seconds / 60:.1f} min")
+        self._say(f"{counted(len(self._pace), 'trial')}, about {self._pace.planned_seconds / 60:.1f} min")
         if self._bar is not None:
             total = sum(1 for _ in data["plan"].trials())
             self._task = self._bar.add_task(

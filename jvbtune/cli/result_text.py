@@ -7,6 +7,7 @@ from typing import Any
 
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import Compilation, Interval, RunResult, Status
+from jvbtune.text import counted
 
 LIMITS = {
     "cpu": "CPU",
@@ -97,7 +98,7 @@ def details(result: RunResult, *, with_trials: bool = False) -> list[str]:
         lines += _section("After a restart", compilation_lines(result.compilation))
     invalid = [trial for trial in result.trials if not trial["valid"]]
     lines += _section(
-        f"{len(result.trials)} trials, {len(invalid)} of them not used",
+        f"{counted(len(result.trials), 'trial')}, {len(invalid)} of them not used",
         [_trial(trial) for trial in (result.trials if with_trials else invalid[:10])],
     )
     profiles = [f"{one.step} at {pps(one.intended_pps)}: {one.path}" + _cost(one.cost) for one in result.captures]
@@ -128,7 +129,7 @@ def search_lines(result: RunResult) -> list[str]:
         else:
             ends = "one restart: no interval" if rate.interval_pps is None else f"95 % {interval(rate.interval_pps)}"
             lines.append(f"{rate.label}: {pps(rate.pps)} ({ends}), bracket {rate.relative_width or 0:.1%} wide")
-    return [*lines, f"{search.restarts} restarts, {search.minutes:.1f} min"]
+    return [*lines, f"{counted(search.restarts, 'restart')}, {search.minutes:.1f} min"]
 
 
 def compilation_lines(found: Compilation) -> list[str]:
@@ -138,7 +139,7 @@ def compilation_lines(found: Compilation) -> list[str]:
         spent = f", and its compilers use {found.compiler_core_seconds:.1f} s of CPU"
     lines = [
         f"The bridge needs {found.warm_after_seconds:.0f} s of load until its code is compiled "
-        f"(at most {found.longest_seconds:.0f} s in {found.restarts} restarts){spent}.",
+        f"(at most {found.longest_seconds:.0f} s in {counted(found.restarts, 'restart')}){spent}.",
         "The figures above hold for a warm bridge: they are without the CPU of the compilers.",
     ]
     if found.still_compiling:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import json_option, print_json, put, runs_dir_option, say
+from jvbtune.cli.common import json_option, pass_over, print_json, put, runs_dir_option, say
 from jvbtune.errors import StoreError
 from jvbtune.store import Damaged, Run, list_runs, runs_directory
 from jvbtune.store.places import remembered
+from jvbtune.store.run import reference_runs
 from jvbtune.text import clean, did_you_mean
 
 SCHEMA_VERSION = 1
@@ -59,8 +60,7 @@ def command(host_name: str | None, schema: bool, runs_dir: Path | None, as_json:
     where = runs_directory(runs_dir)
     damaged: list[Damaged] = []
     every = list_runs(where, damaged)
-    for error in damaged:
-        say(f"Passed over: {error}")
+    pass_over(damaged)
     runs = tuple(
         Listed(
             id=run.id,
@@ -83,7 +83,11 @@ def command(host_name: str | None, schema: bool, runs_dir: Path | None, as_json:
         return
     if not runs:
         of_host = f" of {host_name}" if host_name else ""
-        say(f"There is no run{of_host} in {where} yet. To make one: jvbtune sweep --host HOST")
+        examples = reference_runs(where)
+        own = " of your own" if examples and not host_name else ""
+        say(f"There is no run{own}{of_host} in {where} yet. To make one: jvbtune sweep --host HOST")
+        if examples:
+            say(f"Reference runs are there, by their names: {', '.join(examples)}")
         for other in remembered():
             if runs_dir is None and other != where.absolute() and list_runs(other, []):
                 say(f"There are runs in {other}: jvbtune runs --runs-dir {other}")

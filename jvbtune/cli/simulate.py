@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jvbtune.cli.common import PacketRate, json_option, print_json, put, say
+from jvbtune.cli.common import Number, PacketRate, json_option, print_json, put, say
 
 
 @click.command("simulate")
@@ -26,12 +26,10 @@ from jvbtune.cli.common import PacketRate, json_option, print_json, put, say
     show_default=True,
     help="Kind of load. A packet of many slow streams costs twice as much.",
 )
-@click.option(
-    "--cores", type=click.FloatRange(1, 256), default=1.0, show_default=True, help="Size of the host, in cores."
-)
+@click.option("--cores", type=Number(1, 256), default=1.0, show_default=True, help="Size of the host, in cores.")
 @click.option(
     "--curvature",
-    type=click.FloatRange(0, 10),
+    type=Number(0, 10),
     default=0.0,
     show_default=True,
     help="Convexity of CPU against the packet rate. 0: concave, as a real bridge.",
@@ -40,55 +38,57 @@ from jvbtune.cli.common import PacketRate, json_option, print_json, put, say
 @click.option("--levels", type=click.IntRange(1, 50), default=6, show_default=True, help="Number of packet rates.")
 @click.option(
     "--top",
-    type=click.FloatRange(0.05, 2),
+    type=Number(0.05, 2),
     default=1.1,
     show_default=True,
     help="Highest load, relative to the true max packet rate.",
 )
-@click.option(
-    "--seconds", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Trial length, in seconds."
-)
+@click.option("--seconds", type=Number(2, 3600), default=60.0, show_default=True, help="Trial length, in seconds.")
 @click.option(
     "--restart-sd",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.06,
     show_default=True,
     help="Standard deviation between restarts, relative.",
 )
 @click.option(
-    "--outliers", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of trials that are outliers."
+    "--outliers", type=Number(0, 1), default=0.0, show_default=True, help="Share of trials that are outliers."
 )
+@click.option("--neighbours", type=Number(0, 1), default=0.0, show_default=True, help="Share of trials with CPU steal.")
 @click.option(
-    "--neighbours", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of trials with CPU steal."
+    "--drift-per-hour", type=Number(), default=0.0, show_default=True, help="Drift of CPU per hour, relative."
 )
-@click.option("--drift-per-hour", type=float, default=0.0, show_default=True, help="Drift of CPU per hour, relative.")
 @click.option(
     "--warm-up",
-    type=click.FloatRange(0, 5),
+    type=Number(0, 5),
     default=0.0,
     show_default=True,
     help="Extra CPU at the beginning of a trial, relative.",
 )
 @click.option(
-    "--clock-offset", type=float, default=0.0, show_default=True, help="Host clock minus controller clock, in seconds."
+    "--clock-offset",
+    type=Number(),
+    default=0.0,
+    show_default=True,
+    help="Host clock minus controller clock, in seconds.",
 )
 @click.option(
     "--in-share",
-    type=click.FloatRange(0.01, 0.99),
+    type=Number(0.01, 0.99),
     default=0.2,
     show_default=True,
     help="Share of packets in among all packets.",
 )
 @click.option(
     "--relay-share",
-    type=click.FloatRange(0, 0.98),
+    type=Number(0, 0.98),
     default=0.0,
     show_default=True,
     help="Share of relayed packets among all packets.",
 )
 @click.option(
     "--endpoint-us",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0.0,
     show_default=True,
     help="CPU of an endpoint, in µs per second.",

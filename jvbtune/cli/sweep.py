@@ -32,6 +32,7 @@ from jvbtune.cli.many import (
     rules_of,
     several,
 )
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.fleet.run import Rules
@@ -186,7 +187,7 @@ def _sweep_many(
     def job(entry: HostEntry, run: Run | None) -> Sweep:
         return Sweep(entry, experiment, Options(directory, who, seed, run, tuple(sys.argv)))
 
-    say(f"{time_text(experiment)} That is for each of {len(entries)} hosts.")
+    say(time_text(experiment) + (f" That is for each of {len(entries)} hosts." if len(entries) > 1 else ""))
     _warn_of_audio(experiment, say)
     return measure_many(
         "sweep",
@@ -317,7 +318,7 @@ def time_text(experiment: Experiment) -> str:
     from jvbtune.sweep.plan import make_plan, planned_time
 
     planned = planned_time(experiment, make_plan(experiment, example_rates(experiment), 0))
-    text = f"Takes about {human_seconds(planned.seconds)} and {planned.restarts} restarts of the bridge"
+    text = f"Takes about {human_seconds(planned.seconds)} and {counted(planned.restarts, 'restart')} of the bridge"
     if planned.blocks < experiment.blocks:
         text += f": the budget has room for {planned.blocks} of {experiment.blocks} blocks"
     text += ". A bridge that compiles for long, or trials that are repeated, take more."

@@ -64,7 +64,7 @@ FLEET_RENDERERS: dict[str, Callable[[Sequence[RunResult], str], dict[str, str]]]
 def export_fleet(results: Sequence[RunResult], format_name: str, measurement: str = MEASUREMENT) -> dict[str, str]:
     """The files of one format for all hosts. Raises NoRecommendation if a run does not support them."""
     for result in results:
-        _refuse(result)
+        refuse_unfit(result)
     return FLEET_RENDERERS[format_name](results, measurement)
 
 
@@ -73,11 +73,12 @@ def export(result: RunResult, format_name: str, *, pin: bool = False) -> dict[st
     if format_name not in RENDERERS:
         raise UsageError(f"unknown format {format_name!r}", hint=f"One of: {', '.join((*RENDERERS, *FLEET_RENDERERS))}")
     if format_name != "json":
-        _refuse(result)
+        refuse_unfit(result)
     return RENDERERS[format_name](result, pin)
 
 
-def _refuse(result: RunResult) -> None:
+def refuse_unfit(result: RunResult) -> None:
+    """Raises NoRecommendation for a run that is not finished, is simulated, or has no recommendation."""
     if result.status != Status.DONE:
         raise NoRecommendation(
             f"run {result.id} is {result.status.value}: an unfinished run is not exported",

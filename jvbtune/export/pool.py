@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import scipy
@@ -21,7 +21,8 @@ from jvbtune.export.terraform import MACHINE_TYPE
 from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import RunResult
-from jvbtune.store import Run, newest_of_hosts
+from jvbtune.store import Damaged, Run, newest_of_hosts
+from jvbtune.text import clean
 
 #: Half the width of a 95 % interval, in standard errors.
 NORMAL_95 = 1.959964
@@ -65,9 +66,10 @@ def combine(rates_pps: Sequence[float], intervals_pps: Sequence[tuple[float, flo
     return Pooled(math.exp(mean), interval, math.sqrt(between), float(scipy.stats.chi2.sf(q, free)))
 
 
-def newest_of_group(runs: Sequence[Run], group: str) -> list[Run]:
-    """The newest finished run of each host of that group or machine type. ``runs``: newest first. Raises UsageError."""
-    found = newest_of_hosts(run for run in runs if group in _kinds(run))
+def newest_of_group(runs: Sequence[Run], group: str, damaged: list[Damaged] | None = None) -> list[Run]:
+    """The newest finished run of each host of that group or machine type. ``runs``: newest first. ``damaged``: as for
+    ``newest_of_hosts``. Raises UsageError."""
+    found = newest_of_hosts((run for run in runs if group in _kinds(run)), damaged)
     if not found:
         known = set().union(*(_kinds(run) for run in runs))
         raise UsageError(
@@ -91,7 +93,7 @@ def pool(results: Sequence[RunResult]) -> RunResult:
     """
     if len(results) == 1:
         return results[0]
-    _refuse_mixed(results)
+    refuse_mixed(results)
     for result in results:
         if result.recommendation is None or None in result.recommendation.interval_pps:
             raise NoRecommendation(
@@ -104,12 +106,12 @@ def pool(results: Sequence[RunResult]) -> RunResult:
     weakest = min(results, key=lambda result: thresholds(result).load_threshold_pps)
     assert weakest.recommendation is not None
     hosts = ", ".join(sorted(result.host for result in results))
-    known = next((result.labels[MACHINE_TYPE] for result in results if result.labels.get(MACHINE_TYPE)), None)
+    known = next((str(result.labels[MACHINE_TYPE]) for result in results if result.labels.get(MACHINE_TYPE)), None)
     buffers = [result.receive_buffer for result in results if result.receive_buffer is not None]
     return replace(
         weakest,
         id=_ids(results),
-        host=f"{len(results)} hosts{f' of the machine type {known}' if known else ''}: {hosts}",
+        host=f"{_in_words(results, known)}: {hosts}",
         labels={**weakest.labels, **({MACHINE_TYPE: known} if known else {})},
         recommendation=replace(
             weakest.recommendation, max_packet_rate_pps=pooled.max_packet_rate_pps, interval_pps=pooled.interval_pps
@@ -126,24 +128,56 @@ def _ids(results: Sequence[RunResult]) -> str:
     return "+".join(ids) if len(ids) <= 3 else f"{ids[0]} and {len(ids) - 1} more"
 
 
-def _refuse_mixed(results: Sequence[RunResult]) -> None:
-    """Figures hold for one machine type, one version of the bridge and one traffic mix."""
+def refuse_mixed(results: Sequence[RunResult]) -> None:
+    """Figures hold for one machine type, one version of the bridge and one traffic mix. Raises UsageError.
+
+    One machine type: the label ``machine_type`` is the same, or CPU and cores are known and the same.
+    """
     hosts = [result.host for result in results]
     if len(set(hosts)) < len(hosts):
         raise UsageError("two of the runs are of one host: a pool takes one run of each", hint="Leave one of them out.")
-    facts = {
-        "machine type": {str(result.labels[MACHINE_TYPE]) for result in results if result.labels.get(MACHINE_TYPE)},
-        "CPU": {str(result.provenance.cpu) for result in results},
-        "number of cores": {str(result.provenance.cores) for result in results},
-        "version of the bridge": {str(result.provenance.jvb_version) for result in results},
-        "traffic mix": {result.traffic.shape for result in results if result.traffic is not None},
+    hint = "Export each kind by itself. jvbtune compare shows what differs."
+    facts: dict[str, Callable[[RunResult], str | None]] = {
+        "machine type": lambda result: str(result.labels.get(MACHINE_TYPE) or "") or None,
+        "CPU": lambda result: result.provenance.cpu,
+        "number of cores": lambda result: None if result.provenance.cores is None else f"{result.provenance.cores:g}",
+        "version of the bridge": lambda result: result.provenance.jvb_version or "unknown",
+        "traffic mix": lambda result: None if result.traffic is None else result.traffic.shape,
     }
-    for what, found in facts.items():
+    for what, fact_of in facts.items():
+        found = {fact: result.host for result in results if (fact := fact_of(result)) is not None}
         if len(found) > 1:
-            raise UsageError(
-                f"the runs are not of one kind: {what} {' and '.join(sorted(found))}",
-                hint="Export each kind by itself. jvbtune compare shows what differs.",
-            )
+            both = " and ".join(f"{fact} ({host})" for fact, host in sorted(found.items()))
+            raise UsageError(f"the runs are not of one kind: {what} {both}", hint=hint)
+    labelled = all(result.labels.get(MACHINE_TYPE) for result in results)
+    unknown = sorted(result.host for result in results if kind_of(result) is None)
+    if unknown and not labelled:
+        raise UsageError(
+            f"the machine type of {', '.join(unknown)} is unknown: without the label {MACHINE_TYPE}, runs are of one "
+            "type if the CPU and the cores of each are known",
+            hint=f"Give the hosts the label {MACHINE_TYPE} before you measure them, or export each run by itself.",
+        )
+
+
+def kind_of(result: RunResult) -> str | None:
+    """The label ``machine_type``, else CPU and cores; None: the machine type is unknown."""
+    facts = result.provenance
+    if result.labels.get(MACHINE_TYPE):
+        return str(result.labels[MACHINE_TYPE])
+    return f"{facts.cpu}, {cores_text(facts.cores)}" if facts.cpu and facts.cores else None
+
+
+def cores_text(cores: float) -> str:
+    return "1 core" if cores == 1 else f"{cores:g} cores"
+
+
+def _in_words(results: Sequence[RunResult], known: str | None) -> str:
+    """Such as "3 hosts of the machine type c2-standard-4". ``known``: the label of those that have it."""
+    hosts = f"{len(results)} hosts of "
+    if known:
+        return hosts + f"the machine type {clean(known, 100)}"
+    facts = results[0].provenance
+    return hosts + f"an unknown machine type with the CPU {facts.cpu} and {cores_text(facts.cores or 0)}"
 
 
 def _remarks(results: Sequence[RunResult], weakest: RunResult, pooled: Pooled) -> list[Reason]:

@@ -40,9 +40,12 @@ variable "jvbtune_by_machine_type" {
 """
 
 
+UNKNOWN = "unknown"
+
+
 def machine_type(result: RunResult) -> str:
-    """The label ``machine_type`` of the run; its host's name if there is none, of which ``type_remark`` warns."""
-    return clean(str(result.labels.get(MACHINE_TYPE) or result.host), 100)
+    """The label ``machine_type`` of the run, else ``UNKNOWN``, of which ``type_remark`` warns."""
+    return clean(str(result.labels.get(MACHINE_TYPE) or UNKNOWN), 100)
 
 
 def type_remark(result: RunResult, place: str) -> list[str]:
@@ -57,7 +60,7 @@ def type_remark(result: RunResult, place: str) -> list[str]:
 
 def remarks(result: RunResult) -> list[str]:
     """What to do before the files are used."""
-    return type_remark(result, f"the key in {TFVARS} is the name of the host")
+    return type_remark(result, f"the key in {TFVARS} is {UNKNOWN}")
 
 
 def render(result: RunResult, pin: bool = False) -> dict[str, str]:

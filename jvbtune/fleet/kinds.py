@@ -15,14 +15,19 @@ import scipy
 
 from jvbtune.errors import JvbtuneError, UsageError
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.export.pool import SIGNIFICANT, Pooled, combine, pool, standard_error
+from jvbtune.export.pool import SIGNIFICANT, Pooled, combine, kind_of, pool, refuse_mixed, standard_error
 from jvbtune.export.settings import is_sysctl, lines_of
-from jvbtune.export.terraform import MACHINE_TYPE
 from jvbtune.fit.thresholds import Thresholds
 from jvbtune.result.model import Interval, RunResult
 
 #: A difference below this is real at most, and does not matter.
 RELEVANT_RATIO = 0.97
+#: The hosts of which nobody knows what machine they are: listed together, never compared with each other.
+UNKNOWN = "unknown machine"
+UNKNOWN_HINT = (
+    "nobody knows whether these hosts are of one machine type. Give them the label machine_type in the inventory "
+    "before you measure them."
+)
 
 
 @dataclass(frozen=True)
@@ -133,19 +138,15 @@ def kinds_of(results: Iterable[RunResult], prices: Mapping[str, float] | None = 
 
 def kind_name(result: RunResult) -> str:
     """The label ``machine_type``; if a host has none, its CPU and cores."""
-    label = result.labels.get(MACHINE_TYPE)
-    if label:
-        return str(label)
-    facts = result.provenance
-    cores = "" if facts.cores is None else f", {facts.cores:g} cores"
-    return f"{facts.cpu or 'unknown CPU'}{cores}"
+    return kind_of(result) or UNKNOWN
 
 
 def _kind(name: str, results: Sequence[RunResult], price: float | None) -> Kind:
     measured = [one for one in results if one.recommendation is not None]
     compared = [one for one in measured if _error(one) is not None]
-    residuals = dict(zip((one.id for one in compared), residuals_of(compared), strict=True))
-    hosts = tuple(HostFigure(one, residuals.get(one.id)) for one in sorted(results, key=lambda one: one.host))
+    hosts = tuple(HostFigure(one) for one in sorted(results, key=lambda one: one.host))
+    if all(kind_of(one) is None for one in results):
+        return Kind(name, hosts, None, price, why_not_pooled=f"Not pooled: {UNKNOWN_HINT}")
     cores = {one.provenance.cores for one in results}
     kind = Kind(name, hosts, cores.pop() if len(cores) == 1 else None, price)
     if not measured:
@@ -155,6 +156,12 @@ def _kind(name: str, results: Sequence[RunResult], price: float | None) -> Kind:
         assert only.recommendation is not None
         found = only.recommendation
         return replace(kind, rate_pps=found.max_packet_rate_pps, interval_pps=found.interval_pps, result=only)
+    try:
+        refuse_mixed(measured)
+    except UsageError as error:  # and so no host is compared with the others either
+        return replace(kind, why_not_pooled=f"Not pooled: {error.message}.")
+    residuals = dict(zip((one.id for one in compared), residuals_of(compared), strict=True))
+    kind = replace(kind, hosts=tuple(replace(one, residual=residuals.get(one.result.id)) for one in hosts))
     try:
         result = pool(measured)
         figures = combine(*_rates(compared))

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from jvbtune import __version__
-from jvbtune.fleet.kinds import HostFigure, Kind
+from jvbtune.fleet.kinds import UNKNOWN, HostFigure, Kind
 from jvbtune.report import words
 from jvbtune.report.figure import Entry, Figure, figure
 from jvbtune.report.html import policy, read_file
@@ -19,12 +19,15 @@ from jvbtune.report.rows import Mark, Row, draw_rows
 from jvbtune.report.scales import linear
 from jvbtune.report.svg import Canvas
 from jvbtune.result.model import Interval
+from jvbtune.text import counted
 
 
-def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text: str = "") -> str:
-    """The whole page. ``price_text``: what a price is of, such as ``EUR an hour``."""
+def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text: str = "", simulated: int = 0) -> str:
+    """The whole page. ``simulated``: how many hosts are left out because
+    their runs are simulated. ``price_text``: what a price is of, such as ``EUR an hour``."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"count": words.count, "pps": words.pps, "percent": words.percent, "prose": words.prose}
+    environment.globals["counted"] = counted
     environment.filters |= {"ends": words.pps_interval, "limit": words.limit}
     style, script = read_file("report.css"), read_file("report.js")
     template = resources.files("jvbtune.fleet").joinpath("page.html.j2").read_text(encoding="utf-8")
@@ -41,6 +44,7 @@ def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text
         figures=list(_figures(kinds, price_text)),
         each=[found for kind in kinds if (found := _hosts_figure(kind)) is not None],
         prices=any(kind.price for kind in kinds),
+        simulated=simulated,
         price_text=price_text or "of the price",
         created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(created_unix)),
         version=__version__,
@@ -101,7 +105,7 @@ def _kinds_figure(
         if len(dots) > 1:
             marks.insert(0, Mark("point small", dots=dots))
         text = f"{words.count(rate)} ({_ends(ends)})"
-        rows.append(Row(f"{key}-{kind.name}", f"{kind.name} ({_hosts(len(kind.hosts))})", text, tuple(marks)))
+        rows.append(Row(f"{key}-{kind.name}", f"{kind.name} ({counted(len(kind.hosts), 'host')})", text, tuple(marks)))
         values += [rate, *(end for end in ends if end is not None), *(value for value, _ in dots)]
     scale = linear(values, most=5)
     alt = f"{title}: " + "; ".join(f"{row.name} {row.shown}" for row in rows) + "."
@@ -121,7 +125,7 @@ def _hosts_figure(kind: Kind) -> Figure | None:
     rows = [_host_row(kind, host) for host in measured]
     values = [v for host in measured for v in (host.rate_pps, *host.interval_pps) if v is not None]
     scale = linear([*values, *([kind.rate_pps] if kind.rate_pps else [])], zero=False, most=5)
-    title = f"Hosts of the type {kind.name}"
+    title = "Hosts of unknown machine types" if kind.name == UNKNOWN else f"Hosts of the type {kind.name}"
     alt = f"{title}: " + "; ".join(f"{row.name} {row.shown}" for row in rows) + "."
     legend = [Entry("point plain", "a host, with its 95 % interval", 0)]
     if kind.worse:
@@ -157,7 +161,3 @@ def _verdict(kind: Kind) -> str:
 def _ends(ends: Interval) -> str:
     low, high = ends
     return f"{words.count(low or 0)} to {'…' if high is None else words.count(high)}"
-
-
-def _hosts(count: int) -> str:
-    return "1 host" if count == 1 else f"{count} hosts"

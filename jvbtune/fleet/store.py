@@ -24,8 +24,9 @@ from jvbtune.fleet.outcome import Outcome, State
 from jvbtune.inventory import HostEntry
 from jvbtune.store import runs_directory
 from jvbtune.store.atomic import PRIVATE_FILE, write_json
-from jvbtune.store.directories import Damaged, chosen, is_moment, new_directory, read_manifest, take_lock
+from jvbtune.store.directories import DAMAGED_HINT, Damaged, chosen, is_moment, new_directory, read_manifest, take_lock
 from jvbtune.store.journal import RunJournal, read_journal
+from jvbtune.text import clean
 
 SCHEMA_VERSION = 1
 PREFIX = "fleet-"
@@ -63,24 +64,34 @@ class FleetRun:
             name = str(event.get("host"))
             if name not in found:
                 continue
-            if event["event"] == "host_started":
-                reason = "jvbtune was ended while it worked on this host"
-                found[name] = Outcome(name, State.INTERRUPTED, 130, reason, run=found[name].run)
-            elif event["event"] == "host_run":
-                found[name] = Outcome(name, State.INTERRUPTED, 130, found[name].reason, run=str(event["run"]))
-            elif event["event"] == "host_finished":
-                found[name] = Outcome(
-                    name,
-                    State(event["state"]),
-                    int(event["exit_code"]),
-                    str(event["reason"]),
-                    event.get("advice"),
-                    event.get("run"),
-                    float(event.get("seconds") or 0.0),
-                    str(event.get("not_put_back") or ""),
-                    event.get("data") or {},
-                )
+            try:
+                found[name] = _after(found[name], event)
+            except (KeyError, TypeError, ValueError) as error:
+                text = f"{self.path / JOURNAL}: damaged: {event['event']} of {clean(name)} lacks what it should have"
+                raise StoreError(text, hint=DAMAGED_HINT) from error
         return found
+
+
+def _after(before: Outcome, event: Mapping[str, Any]) -> Outcome:
+    """What is known of a host after one more event."""
+    if event["event"] == "host_started":
+        reason = "jvbtune was ended while it worked on this host"
+        return Outcome(before.host, State.INTERRUPTED, 130, reason, run=before.run)
+    if event["event"] == "host_run":
+        return Outcome(before.host, State.INTERRUPTED, 130, before.reason, run=str(event["run"]))
+    if event["event"] == "host_finished":
+        return Outcome(
+            before.host,
+            State(event["state"]),
+            int(event["exit_code"]),
+            str(event["reason"]),
+            event.get("advice"),
+            None if event.get("run") is None else str(event["run"]),
+            float(event.get("seconds") or 0.0),
+            str(event.get("not_put_back") or ""),
+            event.get("data") or {},
+        )
+    return before
 
 
 class FleetWriter:
@@ -168,5 +179,6 @@ def _read(path: Path) -> FleetRun:
     }
     wrong = [key for key, holds in right.items() if not holds]
     if wrong:
-        raise StoreError(f"{file}: {wrong[0]} is missing or not of the right type")
+        text = f"{file}: damaged: {wrong[0]} is missing or not of the right type"
+        raise StoreError(text, hint=DAMAGED_HINT)
     return FleetRun(path, manifest)

@@ -3,7 +3,7 @@
 from jvbtune.inventory.entries import BridgeEntry, Control, GeneratorEntry, HostEntry, bridge_arguments
 from jvbtune.inventory.load import Inventory, load_inventory
 from jvbtune.inventory.lookup import refuse_unknown
-from jvbtune.inventory.select import Selection, parse_labels, refuse_same_machine, select
+from jvbtune.inventory.select import Selection, parse_labels, refuse_same_machine, same_bridges, select
 
 __all__ = [
     "BridgeEntry",
@@ -17,5 +17,6 @@ __all__ = [
     "parse_labels",
     "refuse_same_machine",
     "refuse_unknown",
+    "same_bridges",
     "select",
 ]

@@ -66,3 +66,8 @@ def is_private(address: str) -> bool:
     """Whether it is an address of a private network (RFC 1918, 4193, 6598, link-local). Raises ValueError."""
     parsed = ipaddress.ip_address(address)
     return any(parsed in net for net in (_PRIVATE if parsed.version == 4 else _PRIVATE_6))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is this machine's own, such as 127.0.0.1. Raises ValueError."""
+    return ipaddress.ip_address(address).is_loopback

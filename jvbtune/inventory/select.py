@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jvbtune.errors import UsageError
+from jvbtune.inventory.destination import is_address, is_loopback, is_private
 from jvbtune.inventory.entries import HostEntry
 from jvbtune.inventory.load import Inventory
 from jvbtune.text import clean, did_you_mean
@@ -147,12 +148,42 @@ def _hint(inventory: Inventory) -> str:
 
 def refuse_same_machine(entries: Iterable[HostEntry]) -> None:
     """Raises UsageError if two entries are one machine by their ssh: they would disturb each other."""
-    first: dict[tuple[str | None, Path | None], HostEntry] = {}
+    first: dict[Hashable, HostEntry] = {}
     for entry in entries:
-        before = first.setdefault((entry.ssh, entry.ssh_config), entry)
+        before = first.setdefault(_ssh_key(entry), entry)
         if before is not entry:
             where = f"at {clean(entry.ssh)}" if entry.ssh is not None else "this machine"
             raise UsageError(
                 f"{clean(before.name)} and {clean(entry.name)} are one machine: both are {where}",
                 hint=f"Select one of them. They come from {before.source} and {entry.source}.",
             )
+
+
+def same_bridges(entries: Iterable[HostEntry]) -> list[str]:
+    """Of each two names of one bridge a sentence that has both: figures of one would count as figures of two hosts.
+
+    One bridge: the same ssh host, or the same media address if that is no private one, and the same port of its REST.
+    """
+    first: dict[Hashable, HostEntry] = {}
+    found: dict[str, None] = {}
+    for entry in entries:
+        media = entry.bridge.media_address
+        keys = [(_ssh_key(entry), entry.bridge.http_port)]
+        if media is not None and is_address(media) and not (is_private(media) or is_loopback(media)):
+            keys.append((media, entry.bridge.http_port))
+        for key in keys:
+            before = first.setdefault(key, entry)
+            if before is not entry:
+                text = (
+                    f"{clean(before.name)} (of {clean(before.source)}) and {clean(entry.name)} (of "
+                    f"{clean(entry.source)}) are one machine and bridge, and count as two hosts. Keep one of them"
+                )
+                found.setdefault(text)
+    return list(found)
+
+
+def _ssh_key(entry: HostEntry) -> Hashable:
+    """Where ssh goes: host and port, whoever logs in; this machine: None."""
+    if entry.ssh is None:
+        return None
+    return entry.ssh.removeprefix("ssh://").rpartition("@")[2].lower(), entry.ssh_config

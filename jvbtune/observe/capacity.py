@@ -16,7 +16,7 @@ from jvbtune.export.pool import pool
 from jvbtune.export.terraform import MACHINE_TYPE
 from jvbtune.result import result_of
 from jvbtune.result.model import RunResult, Source
-from jvbtune.store import Run, list_runs, newest_of_hosts
+from jvbtune.store import Damaged, Run, list_runs, newest_of_hosts
 
 #: Below this share of the threshold, stress says too little: it is rounded, and refreshed at another moment.
 LEAST_LOAD = 0.05
@@ -55,21 +55,24 @@ class Capacities:
 
     def look(self, hosts: Mapping[str, Mapping[str, str]]) -> dict[str, Capacity]:
         """{host: capacity} of those that have one. ``hosts``: their labels."""
-        runs = list_runs(self._runs, damaged=[])
+        damaged: list[Damaged] = []
+        runs = list_runs(self._runs, damaged)
         found = {}
         for host, labels in hosts.items():
-            capacity = self._of(host, labels, runs)
+            capacity = self._of(host, labels, runs, damaged)
             if capacity is not None:
                 found[host] = capacity
+        for error in damaged:
+            self._say_once(f"Passed over: {error}")
         return found
 
-    def _of(self, host: str, labels: Mapping[str, str], runs: Sequence[Run]) -> Capacity | None:
+    def _of(self, host: str, labels: Mapping[str, str], runs: Sequence[Run], damaged: list[Damaged]) -> Capacity | None:
         if host in self._given:
             return Capacity(self._given[host], "option --capacity")
-        chosen = newest_of_hosts(run for run in runs if run.host == host)[:1]
+        chosen = newest_of_hosts((run for run in runs if run.host == host), damaged)[:1]
         kind = labels.get(MACHINE_TYPE)
         if not chosen and kind:
-            chosen = newest_of_hosts(run for run in runs if run.labels.get(MACHINE_TYPE) == kind)
+            chosen = newest_of_hosts((run for run in runs if run.labels.get(MACHINE_TYPE) == kind), damaged)
         ids = tuple(run.id for run in chosen)
         if self._known.get(host, (None, None))[0] != ids:
             self._known[host] = ids, self._pooled(host, chosen)
@@ -80,11 +83,13 @@ class Capacities:
             usable = [result for result in map(result_of, runs) if _usable(result)]
             return of_results(host, usable) if usable else None
         except JvbtuneError as error:
-            text = f"{host}: its max packet rate is not known: {error.message}"
-            if text not in self._said:
-                self._said.add(text)
-                self._say(text)
+            self._say_once(f"{host}: its max packet rate is not known: {error.message}")
             return None
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
 
 
 def of_results(host: str, results: Sequence[RunResult]) -> Capacity:

@@ -25,7 +25,7 @@ from jvbtune import __version__
 from jvbtune.errors import ConfigError, JvbtuneError, UsageError
 from jvbtune.observe.columns import INTERFACE
 from jvbtune.observe.rows import Row
-from jvbtune.text import clean
+from jvbtune.text import clean, counted
 
 BATCH_LINES, FLUSH_SECONDS, TIMEOUT_SECONDS = 5000, 10.0, 10.0
 #: About 1.2 KiB each: an hour of 60 hosts at the default interval, interfaces included.
@@ -130,7 +130,7 @@ class InfluxWriter(threading.Thread):
         self._lock = threading.Lock()
         self._wake, self._ending = threading.Event(), threading.Event()
         self._context = _tls(target)
-        self._last_problem = ""
+        self._failing, self._last_reason = False, ""
         self.dropped_points = 0
         self.written_points = 0
 
@@ -170,7 +170,15 @@ class InfluxWriter(threading.Thread):
             if not self._send_batch():
                 break
         if self._lines:
-            self._say(f"{len(self._lines)} points were not written to InfluxDB")
+            self._say(f"{counted(len(self._lines), 'point')} not written to InfluxDB")
+
+    def refuse_nothing_written(self) -> None:
+        """Raises InfluxError if the server took no point at all of those that there were."""
+        if self.written_points == 0 and (self.dropped_points or self._lines):
+            raise InfluxError(
+                f"no point was written to InfluxDB at {self._target.url}: {self._last_reason or 'it did not answer'}",
+                hint="Check the address, the database or the bucket, and INFLUX_PASSWORD or INFLUX_TOKEN.",
+            )
 
     def _send_batch(self) -> bool:
         """Whether the batch is out of the way: written, or refused for what it is. Else it stays at the front."""
@@ -179,27 +187,28 @@ class InfluxWriter(threading.Thread):
         try:
             self.send(batch)
         except InfluxError as refused:
-            self._problem(f"{refused.message}. {len(batch)} points are dropped")
+            self._problem(refused.message, "Points that it refuses are dropped")
             with self._lock:
                 self.dropped_points += len(batch)
             return True
         except (OSError, http.client.HTTPException) as error:
-            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}. Trying again")
+            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}", "Trying again")
             with self._lock:
                 room = max(0, self._max - len(self._lines))
                 self.dropped_points += len(batch) - min(room, len(batch))
                 self._lines.extendleft(reversed(batch[len(batch) - min(room, len(batch)) :]))
             return False
         self.written_points += len(batch)
-        if self._last_problem:
+        if self._failing:
             self._say("InfluxDB takes points again")
-            self._last_problem = ""
+            self._failing = False
         return True
 
-    def _problem(self, text: str) -> None:
-        if text != self._last_problem:
-            self._say(text)
-        self._last_problem = text
+    def _problem(self, reason: str, then: str) -> None:
+        """Said once, until points are taken again."""
+        if not self._failing:
+            self._say(f"{reason}. {then}")
+        self._failing, self._last_reason = True, reason
 
     def check(self) -> None:
         """Raises UsageError if the server does not know the credentials or the database. A server that does not answer
@@ -214,9 +223,9 @@ class InfluxWriter(threading.Thread):
                     f"InfluxDB at {self._target.url} refuses: {error}",
                     hint="Check the database or the bucket, the user, and INFLUX_PASSWORD or INFLUX_TOKEN.",
                 ) from error
-            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}. Trying again")
+            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}", "Trying again")
         except http.client.HTTPException as error:
-            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}. Trying again")
+            self._problem(f"InfluxDB at {self._target.url} takes no points: {_reason(error)}", "Trying again")
 
     def send(self, lines: list[str]) -> None:
         """One POST. Raises InfluxError if the server refuses the points, OSError if it may take them later."""
@@ -237,6 +246,8 @@ class InfluxWriter(threading.Thread):
         finally:
             connection.close()
         if response.status < 300:
+            if answer.startswith("<"):
+                raise OSError("a web page answers there, and not InfluxDB")
             return
         text = f"{response.status} {answer}".strip()
         if response.status in (400, 413, 422):

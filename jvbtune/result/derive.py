@@ -17,7 +17,7 @@ from jvbtune.agent.settings import ICE4J_BUFFER
 from jvbtune.capacity.result import Search
 from jvbtune.capacity.stored import read_search
 from jvbtune.capture.store import capture_documents
-from jvbtune.errors import StoreError
+from jvbtune.errors import StoreError, UsageError
 from jvbtune.fit import HostFit, Limits, compare_settings, recommend
 from jvbtune.fit.buffers import (
     DEFAULT_ASKED_BYTES,
@@ -50,6 +50,7 @@ from jvbtune.result.model import (
 from jvbtune.settings.buffer import AskedBuffer
 from jvbtune.settings.catalogue import CATALOGUE, PERF_SETTINGS
 from jvbtune.store import Run
+from jvbtune.store.directories import DAMAGED_HINT
 from jvbtune.sweep.stopping import verdict_level
 from jvbtune.text import clean
 from jvbtune.trials.columns import SHOWN
@@ -85,9 +86,9 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
     return RunResult(
         schema_version=SCHEMA_VERSION,
         id=run.id,
-        host=run.host,
+        host=clean(run.host),
         labels={clean(key): clean(value) for key, value in (run.manifest.get("labels") or {}).items()},
-        experiment=run.experiment_name,
+        experiment=clean(run.experiment_name),
         source=_source(run, search),
         status=status,
         created_unix=float(run.manifest["created_unix"]),
@@ -119,7 +120,12 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
 
 def limits_of(run: Run) -> Limits:
     """The limits that the run's experiment states."""
-    return Limits(**(run.manifest["experiment"].get("limits") or {}))
+    given = run.manifest["experiment"].get("limits") or {}
+    try:
+        return Limits(**{name: float(value) for name, value in given.items()})
+    except (AttributeError, TypeError, ValueError, UsageError) as error:
+        text = f"{run.path / 'manifest.json'}: damaged: experiment.limits are not limits of this jvbtune"
+        raise StoreError(text, hint=DAMAGED_HINT) from error
 
 
 def _controls(run: Run) -> set[str]:
@@ -177,7 +183,7 @@ def _remarks(choice: Choice, fitted: HostFit | None, trials: pl.DataFrame, asked
 
 
 def _source(run: Run, search: Search | None) -> Source:
-    if run.provenance("before").get("simulated"):
+    if run.is_simulated():
         return Source.SIMULATED
     if search is not None or run.events("search_begun"):
         return Source.CAPACITY

@@ -26,7 +26,10 @@ def store_measurements(trials: pl.DataFrame, directory: Path, *, name: str, limi
         experiment = {"name": name, "limits": limits.to_json()}
         run = create_run(directory, host=str(host), experiment=experiment, seed=0, plan={}, source=Source.CSV.value)
         blocks: dict[str, int] = {}
+        cores = of_host["cores"].drop_nulls().median() if "cores" in of_host.columns else None
         with RunWriter(run) as writer:
+            if cores is not None:
+                writer.write_provenance("before", {"bridge": {"cores": cores}})
             writer.journal.append("run_started")
             for index, row in enumerate(of_host.iter_rows(named=True)):
                 if row.get("block") is not None:

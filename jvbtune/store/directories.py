@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any, Protocol, TypeVar
 from jvbtune.errors import StoreError
 from jvbtune.protocol.codec import ProtocolError, without_halves
 from jvbtune.store.atomic import PRIVATE_DIRECTORY, PRIVATE_FILE
+from jvbtune.text import clean
 
 LOCK = "lock"
+NOT_AFFECTED = "The others are not affected."
+DAMAGED_HINT = f"Restore it from a copy, delete it, or move it away. {NOT_AFFECTED}"
 LAST_MOMENT = 253402300799.0  #: of the year 9999
 
 
@@ -22,8 +26,13 @@ class Damaged(StoreError):
     """A record whose manifest cannot be read. ``name``: of its directory, which begins with the time of its start."""
 
     def __init__(self, name: str, error: StoreError) -> None:
-        super().__init__(error.message, hint=error.hint or "The others are not affected. Delete it, or move it away.")
+        super().__init__(error.message, hint=error.hint or DAMAGED_HINT)
         self.name = name
+
+    @property
+    def may_be_latest(self) -> bool:
+        """Whether its name has the time of a start: a directory of any other name is nobody's latest."""
+        return re.search(r"(^|-)[0-9]{8}-[0-9]{6}-", self.name) is not None
 
 
 class Record(Protocol):
@@ -39,11 +48,11 @@ def chosen(reference: str, found: Sequence[R], damaged: Iterable[Damaged], what:
     there is none.
 
     Raises StoreError if it is the beginning of several, and Damaged for one that cannot be read: also for ``latest``
-    if a newer one, by its name, cannot, so that an older one never passes for the latest.
+    if a newer one, by the time in its name, cannot, so that an older one never passes for the latest.
     """
     if reference == "latest":
         for one in damaged:
-            if not found or one.name > found[0].id:
+            if not found or (one.may_be_latest and one.name > found[0].id):
                 raise one
         return found[0] if found else None
     matches = {one.id: one for one in found if one.id.startswith(reference)}
@@ -105,10 +114,13 @@ def read_manifest(path: Path, version: int) -> dict[str, Any]:
     """A manifest of that schema version, begun by this or another jvbtune. Raises StoreError."""
     manifest = read_json(path)
     found = manifest.get("schema_version")
+    if type(found) is not int:
+        raise StoreError(f"{path}: damaged: it has no schema_version", hint=DAMAGED_HINT)
     if found != version:
+        wrote = clean(str(manifest.get("jvbtune_version", "of unknown version")))
         raise StoreError(
             f"{path}: schema_version {found!r}, but this jvbtune reads {version}",
-            hint=f"It was written by jvbtune {manifest.get('jvbtune_version', 'of unknown version')}.",
+            hint=f"It was written by jvbtune {wrote}. Read it with that version, or move it away. {NOT_AFFECTED}",
         )
     return manifest
 
@@ -124,9 +136,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
         value = without_halves(content, json.loads(content))
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path}: cannot be read: {error.strerror}", hint=DAMAGED_HINT) from error
     except (ValueError, RecursionError, ProtocolError) as error:
-        raise StoreError(f"{path}: not JSON: {error}") from error
+        raise StoreError(f"{path}: not JSON: {error}", hint=DAMAGED_HINT) from error
     if not isinstance(value, dict):
-        raise StoreError(f"{path}: not a JSON object")
+        raise StoreError(f"{path}: not a JSON object", hint=DAMAGED_HINT)
     return value

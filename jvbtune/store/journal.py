@@ -42,7 +42,7 @@ def _parse(path: Path) -> tuple[list[Event], int]:
         except (ValueError, TypeError, KeyError, RecursionError, ProtocolError) as error:
             raise StoreError(
                 f"{path}:{number}: not an event of a run: {line[:80]!r}",
-                hint="The journal was damaged after it was written. Restore it from a copy.",
+                hint="The journal was damaged after it was written. Restore it from a copy, or move the run away.",
             ) from error
         events.append(event)
     return events, whole

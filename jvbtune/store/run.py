@@ -32,6 +32,7 @@ from jvbtune.protocol.codec import to_json
 from jvbtune.protocol.samples import Sample
 from jvbtune.store.atomic import PRIVATE_DIRECTORY, PRIVATE_FILE, write_bytes, write_json
 from jvbtune.store.directories import (
+    DAMAGED_HINT,
     Damaged,
     chosen,
     is_locked,
@@ -97,6 +98,8 @@ class Run:
             return "running"
         ends = self.events("run_finished", "run_resumed")
         if ends and ends[-1]["event"] == "run_finished":
+            if not isinstance(ends[-1].get("status"), str):
+                raise StoreError(f"{self.path / JOURNAL}: a run_finished event has no status", hint=DAMAGED_HINT)
             return str(ends[-1]["status"])
         return "interrupted"
 
@@ -106,7 +109,8 @@ class Run:
         for event in self.events("trial_finished"):
             row = event.get("row")
             if not isinstance(row, dict) or not isinstance(row.get("trial"), str):
-                raise StoreError(f"{self.path / JOURNAL}: a trial_finished event has no row of a trial")
+                text = f"{self.path / JOURNAL}: a trial_finished event has no row of a trial"
+                raise StoreError(text, hint=DAMAGED_HINT)
             by_trial[row["trial"]] = event
         return list(by_trial.values())
 
@@ -116,7 +120,8 @@ class Run:
         try:
             return trials_frame(rows)
         except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
-            raise StoreError(f"{self.path / JOURNAL}: a trial has a value that its column cannot hold") from error
+            text = f"{self.path / JOURNAL}: a trial has a value that its column cannot hold"
+            raise StoreError(text, hint=DAMAGED_HINT) from error
 
     def samples(self, trial: str) -> pl.DataFrame:
         """The 1 Hz samples of a trial. Raises StoreError where there are none."""
@@ -134,6 +139,10 @@ class Run:
         """The host's provenance ``before`` or ``after``; empty where it was not reached."""
         path = self.path / "provenance" / f"{when}.json"
         return read_json(path) if path.exists() else {}
+
+    def is_simulated(self) -> bool:
+        """Whether ``jvbtune simulate`` wrote it: its figures belong to no machine."""
+        return bool(self.provenance("before").get("simulated"))
 
     def write_derived(self, name: str, content: bytes | Mapping[str, Any]) -> Path:
         """Write a derived file (whole or not at all) and return its path."""
@@ -245,9 +254,11 @@ def open_run(reference: str | Path, directory: Path | None = None) -> Run:
             return found
     places = ", ".join(str(place) for place in looked)
     if str(reference) == "latest":
+        examples = [name for place in looked for name in reference_runs(place)]
+        there = f" Reference runs are there, by their names: {', '.join(examples)}." if examples else ""
         raise StoreError(
-            f"there is no run yet in {places}",
-            hint="Make one: jvbtune sweep --host HOST. Runs of another directory: --runs-dir or JVBTUNE_RUNS.",
+            f"there is no run {'of your own ' if examples else ''}yet in {places}",
+            hint=f"Make one: jvbtune sweep --host HOST. Runs of another directory: --runs-dir or JVBTUNE_RUNS.{there}",
         )
     raise StoreError(
         f"there is no run {str(reference)!r} in {places}",
@@ -287,19 +298,33 @@ def list_runs(directory: Path | None = None, damaged: list[Damaged] | None = Non
         try:
             runs.append(_read_run(path))
         except StoreError as error:
-            unreadable = Damaged(path.name, error)
-            if damaged is None:
-                raise unreadable from error
-            damaged.append(unreadable)
+            _raise_or_add(Damaged(path.name, error), damaged)
     return sorted(runs, key=lambda run: (float(run.manifest["created_unix"]), run.id), reverse=True)
 
 
-def newest_of_hosts(runs: Iterable[Run]) -> list[Run]:
-    """The newest finished run of each host, by the hosts' names. ``runs``: newest first."""
+def _raise_or_add(error: Damaged, damaged: list[Damaged] | None) -> None:
+    if damaged is None:
+        raise error
+    damaged.append(error)
+
+
+def reference_runs(directory: Path) -> list[str]:
+    """Names of the runs there that come with a checkout."""
+    return sorted(path.parent.name for path in directory.glob(f"{REFERENCE}*/manifest.json"))
+
+
+def newest_of_hosts(runs: Iterable[Run], damaged: list[Damaged] | None = None) -> list[Run]:
+    """The newest finished run of each host, by the hosts' names. ``runs``: newest first. A damaged journal raises
+    Damaged, which is added to ``damaged`` if that is given."""
     found: dict[str, Run] = {}
     for run in runs:
-        if run.host not in found and run.status() == "done":
-            found[run.host] = run
+        if run.host in found:
+            continue
+        try:
+            if run.status() == "done":
+                found[run.host] = run
+        except StoreError as error:
+            _raise_or_add(Damaged(run.path.name, error), damaged)
     return [found[host] for host in sorted(found)]
 
 
@@ -307,20 +332,31 @@ def _read_run(path: Path) -> Run:
     manifest = read_manifest(path / "manifest.json", SCHEMA_VERSION)
     missing = [key for key in ("id", "host", "experiment", "created_unix") if key not in manifest]
     if missing:
-        raise StoreError(f"{path / 'manifest.json'}: lacks {', '.join(missing)}")
+        raise StoreError(f"{path / 'manifest.json'}: damaged: it lacks {', '.join(missing)}", hint=DAMAGED_HINT)
     experiment, created = manifest["experiment"], manifest["created_unix"]
     right = {
         "id": isinstance(manifest["id"], str),
         "host": isinstance(manifest["host"], str),
         "experiment": isinstance(experiment, dict) and isinstance(experiment.get("name"), str),
+        "experiment.settings": _are_objects(_inside(experiment, "settings")),
+        "experiment.load": isinstance(_inside(experiment, "load") or {}, dict),
         "created_unix": is_moment(created),
         "labels": isinstance(manifest.get("labels") or {}, dict),
         "groups": isinstance(manifest.get("groups") or [], list),
     }
     wrong = [key for key, holds in right.items() if not holds]
     if wrong:
-        raise StoreError(f"{path / 'manifest.json'}: {wrong[0]} is not of the right type")
+        text = f"{path / 'manifest.json'}: damaged: {wrong[0]} is not of the right type"
+        raise StoreError(text, hint=DAMAGED_HINT)
     return Run(path, manifest)
+
+
+def _inside(document: Any, key: str) -> Any:
+    return document.get(key) if isinstance(document, dict) else None
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value or [], list) and all(isinstance(one, dict) and "name" in one for one in value or [])
 
 
 def _slug(text: str) -> str:

@@ -26,6 +26,8 @@ TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 MOST_OF_CORES = 1.1
 #: No machine has more; a figure beyond it is a percentage, or milliseconds.
 MOST_CORES = 2048
+#: A quota as it is measured scatters; machines differ by more.
+SAME_CORES = 0.5
 _HALF = Column("relay_in_pps", NUMBER, "packets/s", "", csv=True)
 _ENCODINGS = (
     (b"\xff\xfe\0\0", "utf-32"),
@@ -181,7 +183,12 @@ def _reader(name: str, kind: pl.DataType, decimals: Decimals) -> Callable[[str],
     unit = CSV.get(name, _HALF).unit
     if kind == NUMBER:
         return lambda cell: read_number(cell, decimals, rate=unit == "packets/s", ratio=unit == "ratio")
-    return _boolean if kind == TRUTH else lambda cell: cell.strip() or None
+    return _boolean if kind == TRUTH else _text
+
+
+def _text(cell: str) -> str | None:
+    """On one line, without what a terminal or a browser would obey; never cut, so that two names stay two."""
+    return clean(cell, max(1, len(cell))) or None
 
 
 def _boolean(cell: str) -> bool | None:
@@ -194,7 +201,7 @@ def _boolean(cell: str) -> bool | None:
 
 
 def _check_cores(values: Mapping[str, Sequence[Any]], lines: Sequence[int], header: Header, path: Path) -> None:
-    """CPU and cores that cannot both be true: each with its line."""
+    """CPU and cores that cannot both be true, and cores of two machines under one name: each with its line."""
     nothing: list[Any] = [None] * len(lines)
     named = {name: header.names[place] for name, place in header.positions.items()}
     for line, cores, used in zip(lines, values.get("cores", nothing), values.get("cpu_cores", nothing), strict=True):
@@ -214,6 +221,19 @@ def _check_cores(values: Mapping[str, Sequence[Any]], lines: Sequence[int], head
                 line=line,
                 hint=f"If it is a percentage of one core, as top shows it, write {used / 100:g}"
                 + ("." if cores is None else f"; if of all {cores:g} cores, {used / 100 * cores:g}."),
+            )
+    hosts = [host or CSV["host"].default for host in values.get("host", nothing)]
+    first: dict[str, tuple[float, int]] = {}
+    for line, host, cores in zip(lines, hosts, values.get("cores", nothing), strict=True):
+        if cores is None:
+            continue
+        before, at = first.setdefault(host, (cores, line))
+        if abs(cores - before) > SAME_CORES:
+            raise FormatError(
+                f"column {named['cores']}: {cores:g} cores, but line {at} has {before:g} for the same host, {host!r}",
+                file=path,
+                line=line,
+                hint="A max packet rate holds for one machine. Give each machine a name of its own in the column host.",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,8 +12,10 @@ import pytest
 
 from jvbtune import __version__
 from jvbtune.cli import COMMANDS, cli
+from jvbtune.cli.common import PacketRate
 from jvbtune.cli.flame import SUBCOMMANDS
 from jvbtune.cli.flame import command as flame
+from jvbtune.cli.limits import Milliseconds, Ratio
 
 
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -121,3 +124,79 @@ def test_the_schema_of_experiments_is_published() -> None:
     done = _run("sweep", "--schema")
     assert done.returncode == 0
     assert '"$schema"' in done.stdout
+
+
+def _options(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of the command and of those below it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _options(below, (*words, name))
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield words, parameter
+
+
+#: The options that take a number with a fraction.
+NUMBERS = [
+    pytest.param(words, option, id=" ".join([*words, option.opts[0]]))
+    for words, option in _options(cli)
+    if isinstance(option.type, click.types.FloatParamType | PacketRate | Ratio | Milliseconds)
+]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "9" * 400])
+@pytest.mark.parametrize(("words", "option"), NUMBERS)
+def test_no_option_takes_what_is_no_finite_number(words: tuple[str, ...], option: click.Option, text: str) -> None:
+    """A wait of nan seconds never ends: nothing is above it, and nothing below."""
+    with pytest.raises(click.BadParameter):
+        option.type.convert(text, option, None)
+
+
+def test_the_options_for_times_and_shares_are_found() -> None:
+    found = {" ".join([*words, option.opts[0]]) for words, option in (one.values for one in NUMBERS)}  # type: ignore[misc]
+    assert {"apply --drain-timeout", "apply --watch", "rollback --drain-timeout", "flame diff --level"} <= found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs")
+    done = _run("simulate", "--out", str(directory), "--blocks", "2", "--seconds", "5")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["runs", "runs --json", "show", "show --json", "explain", "fit", "mix", "show --schema", "--help", "--version"],
+)
+def test_a_reader_that_is_gone_ends_the_command_quietly(words: str, runs: Path) -> None:
+    """``jvbtune runs | head -1``: 141 is what a shell shows for SIGPIPE."""
+    argv = [sys.executable, "-m", "jvbtune", *words.split()]
+    if not words.startswith(("--", "mix", "show --schema")):
+        argv += ["--runs-dir", str(runs)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 141
+    assert said == ""
+
+
+def test_output_that_cannot_be_written_is_an_error_with_its_reason(runs: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "jvbtune", "runs", "--runs-dir", str(runs)]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "jvbtune: stdout cannot be written to: No space left on device"
+
+
+def test_messages_that_nobody_reads_cost_nothing(runs: Path) -> None:
+    argv = [sys.executable, "-m", "jvbtune", "runs", "--runs-dir", str(runs / "none")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from hypothesis import strategies as st
 
 from jvbtune.cli import _run as run_in_process
 from jvbtune.cli.progress import Progress
-from jvbtune.text import clean, printable
+from jvbtune.text import clean, counted, printable
 
 CLI = Path(__file__).parents[2] / "jvbtune" / "cli"
+FLEET = CLI.parent / "fleet"
 
 #: Title of the window, colours, cursor up, erase, CR over a line, backspaces, C1 CSI, right-to-left override, a bell,
 #: a hyperlink, DEC graphics, a zero-width space, a line separator.
@@ -55,6 +58,34 @@ def test_commands_print_through_put_and_say_only(path: Path) -> None:
             called = ast.unparse(node.func)
             forbidden = called in ("print", "click.echo", "click.secho", "click.echo_via_pager", "sys.stderr.write")
             assert not forbidden or path.stem in ("common", "demo"), f"{path.name}:{node.lineno}: {called}"
+
+
+PLURALS = re.compile(r" (hosts|runs|trials|restarts|rows|slices|frames|conferences|types|files|samples)\b")
+#: Of the controller of many hosts.
+OTHERS = {"many", "apply"}
+
+
+@pytest.mark.parametrize("path", sorted([*CLI.glob("*.py"), *FLEET.glob("*.py")]), ids=lambda path: path.stem)
+def test_one_host_is_not_called_1_hosts(path: Path) -> None:
+    """A number before a plural is put there by ``counted``, unless it is a part: "3 of 4 hosts"."""
+    faults = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.JoinedStr) or path.stem in OTHERS:
+            continue
+        texts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+        for at, (number, text) in enumerate(pairwise(texts)):
+            before = texts[at - 1] if at else None
+            part = isinstance(before, str) and before.endswith(" of ")
+            if number is None and isinstance(text, str) and PLURALS.match(text) and not part:
+                faults.append(f"{path.name}:{node.lineno}: …{text}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 hosts"), (1, "1 host"), (2, "2 hosts")], ids=["none", "one", "two"]
+)
+def test_counted(number: int, text: str) -> None:
+    assert counted(number, "host") == text
 
 
 def _output(*arguments: str, cwd: Path) -> str:

@@ -107,9 +107,9 @@ def test_terraform_validates_the_variable_and_plans_with_its_values(
 ) -> None:
     program, module = _needs("terraform", "tofu"), written("terraform")
     (module / "main.tf").write_text(
-        'output "threshold" { value = var.jvbtune_by_machine_type["measured"].load_threshold_pps }\n'
-        'output "buffer" { value = var.jvbtune_by_machine_type["measured"].sysctls["net.core.rmem_max"] }\n'
-        'output "jvb_conf" { value = var.jvbtune_by_machine_type["measured"].jvb_conf }\n'
+        'output "threshold" { value = var.jvbtune_by_machine_type["unknown"].load_threshold_pps }\n'
+        'output "buffer" { value = var.jvbtune_by_machine_type["unknown"].sysctls["net.core.rmem_max"] }\n'
+        'output "jvb_conf" { value = var.jvbtune_by_machine_type["unknown"].jvb_conf }\n'
     )
     checked = _run(program, "validate", "-no-color", cwd=module)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -120,7 +120,7 @@ def test_terraform_validates_the_variable_and_plans_with_its_values(
     assert values["buffer"] == str(BUFFER_BYTES)
     assert values["jvb_conf"] == export(result, "jvb-conf")["jvbtune.conf"]
     document = json.loads((module / "jvbtune.auto.tfvars.json").read_text())
-    document["jvbtune_by_machine_type"]["measured"]["load_threshold_pps"] = "many"
+    document["jvbtune_by_machine_type"]["unknown"]["load_threshold_pps"] = "many"
     (module / "jvbtune.auto.tfvars.json").write_text(json.dumps(document))
     assert _run(program, "plan", "-no-color", cwd=module).returncode != 0
 
@@ -208,7 +208,8 @@ def test_a_run_that_does_not_know_its_machine_type_says_what_to_do(
 
 
 def test_a_pool_takes_the_machine_type_of_whichever_host_has_the_label(result: RunResult) -> None:
-    pooled = pool([of_host(result, "a", 1.1, machine_type="c5.xlarge"), of_host(result, "b")])
+    known = replace(result, provenance=replace(result.provenance, cpu="Xeon", cores=4.0))
+    pooled = pool([of_host(known, "a", 1.1, machine_type="c5.xlarge"), of_host(known, "b")])
     [key] = json.loads(export(pooled, "terraform")["jvbtune.auto.tfvars.json"])["jvbtune_by_machine_type"]
     assert key == "c5.xlarge"
 
@@ -306,7 +307,7 @@ def _effective(path: str, text: str) -> Any:
         entries = document.get("groupEntries") or list(document.values())
         for entry in entries:
             for told in ("run", "why", "sysctl_conf", "jvb_conf", "tags"):
-                [value] = entry.values() if set(entry) == {"measured"} else [entry]
+                [value] = entry.values() if set(entry) == {"unknown"} else [entry]
                 value.pop(told, None)
         return [list(entry.values()) for entry in entries]
     if path.endswith((".yml", ".yaml")):

@@ -16,8 +16,9 @@ from jvbtune.export import export
 from jvbtune.export.jvb_conf import thresholds
 from jvbtune.export.pool import combine, newest_of_group, pool
 from jvbtune.result import RunResult, result_of
+from jvbtune.result.model import Source
 from jvbtune.store import RunWriter, create_run, list_runs
-from tests.apply.results import of_host, simulated
+from tests.apply.results import of_host, scaled, simulated
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,53 @@ def test_runs_of_other_kinds_or_of_one_host_are_not_pooled(result: RunResult) ->
             pool([first, wrong])
 
 
+def _machine(result: RunResult, name: str, cpu: str | None, cores: float | None, **labels: str) -> RunResult:
+    facts = replace(result.provenance, cpu=cpu, cores=cores)
+    return replace(_host(result, name, 1.0), provenance=facts, labels=labels)
+
+
+def test_unlike_cores_are_refused_and_both_are_named(result: RunResult) -> None:
+    for labels in ({"machine_type": "big"}, {}):
+        hosts = [_machine(result, "a", "Xeon", 4.0, **labels), _machine(result, "b", "Xeon", 64.0, **labels)]
+        with pytest.raises(UsageError, match=r"number of cores 4 \(a\) and 64 \(b\)"):
+            pool(hosts)
+
+
+@pytest.mark.parametrize(("cpu", "cores"), [(None, 4.0), ("Xeon", None), (None, None)])
+def test_machines_of_which_too_little_is_known_are_not_pooled(
+    result: RunResult, cpu: str | None, cores: float | None
+) -> None:
+    """As runs of a CSV file are: it tells nothing of the CPU."""
+    hosts = [_machine(result, "a", cpu, cores), _machine(result, "b", cpu, cores)]
+    with pytest.raises(UsageError, match="machine type of a, b is unknown") as refused:
+        pool(hosts)
+    assert "label machine_type" in str(refused.value.hint)
+    labelled = [replace(one, labels={"machine_type": "t"}) for one in hosts]
+    assert pool(labelled).host == "2 hosts of the machine type t: a, b"
+    with pytest.raises(UsageError, match="machine type of b is unknown"):
+        pool([labelled[0], hosts[1]])
+
+
+def test_a_host_is_not_called_a_machine_type(result: RunResult) -> None:
+    pooled = pool([_machine(result, "a", "Xeon", 4.0), _machine(result, "b", "Xeon", 4.0)])
+    assert pooled.host == "2 hosts of an unknown machine type with the CPU Xeon and 4 cores: a, b"
+
+
+def test_a_simulated_run_is_not_pooled_with_measured_ones(tmp_path: Path) -> None:
+    from jvbtune.result.stored import store_result
+
+    for name in ("a", "b", "c"):
+        run = simulated(tmp_path, "--name", name)
+        found = scaled(_machine(result_of(run), name, "Xeon", 4.0), 1.2 if name == "c" else 1.0)
+        store_result(run, replace(found, source=Source.SIMULATED if name == "c" else Source.SWEEP))
+    runs = [run.id for run in list_runs(tmp_path)]
+    arguments = ["--runs-dir", str(tmp_path), "--format", "jvb-conf"]
+    refused = CliRunner().invoke(export_command, [*runs, *arguments])
+    assert "is simulated" in str(refused.exception)
+    done = CliRunner().invoke(export_command, [*runs[1:], *arguments])
+    assert done.exit_code == 0, done.output
+
+
 def test_a_group_is_the_newest_run_of_each_of_its_hosts(tmp_path: Path) -> None:
     for seed in ("4", "5"):
         simulated(tmp_path, "--seed", seed)
@@ -79,11 +127,11 @@ def test_a_group_is_the_newest_run_of_each_of_its_hosts(tmp_path: Path) -> None:
 
     for number, run in enumerate(list_runs(tmp_path)):
         manifest = json.loads((run.path / "manifest.json").read_text())
-        changed = {**manifest, "host": f"jvb-{number}", "labels": {"group": "eu"}}
+        changed = {**manifest, "host": f"jvb-{number}", "labels": {"group": "eu", "machine_type": "c2"}}
         (run.path / "manifest.json").write_text(json.dumps(changed))
     arguments = ["--runs-dir", str(tmp_path), "--format", "jvb-conf"]
     done = CliRunner().invoke(export_command, ["--group", "eu", *arguments])
-    assert "Host: 2 hosts: jvb-0, jvb-1;" in done.output, done.output
+    assert "Host: 2 hosts of the machine type c2: jvb-0, jvb-1;" in done.output, done.output
     missing = CliRunner().invoke(export_command, ["--group", "us", *arguments])
     assert isinstance(missing.exception, UsageError)
     assert "eu" in str(missing.exception.hint)

@@ -1,12 +1,15 @@
 """A fit of measurements of one's own, from the command: what it says of names, of a misused step, of a history."""
 
 import json
+import unicodedata
+from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from jvbtune.cli import cli
 from jvbtune.cli.fit import command
 from jvbtune.errors import FormatError, JvbtuneError, UsageError
 from jvbtune.fit import Limits, recommend
@@ -14,6 +17,7 @@ from jvbtune.fit.history import read_history
 from jvbtune.fit.reasons import Code
 from jvbtune.fit.simulator import Design, SimulatedHost, simulate
 from jvbtune.store import list_runs
+from jvbtune.trials.columns import CSV, TRUTH
 
 NAMES = {"in_pps": "packet_rate_download", "out_pps": "packet_rate_upload", "endpoints": "local_endpoints"}
 COLUMNS = ["host", "block", "step", "in_pps", "out_pps", "cpu_cores", "cores", "loss_ratio", "duration_s", "endpoints"]
@@ -48,6 +52,76 @@ def test_the_same_measurements_under_other_names_give_the_same_figure(tmp_path: 
     numbers = trials.with_columns(pl.col(pl.Float64).cast(pl.String).str.replace(".", ",", literal=True))
     numbers.write_csv(tmp_path / "europe.csv", separator=";")
     assert rate(fit(tmp_path, str(tmp_path / "europe.csv"))) == expected
+
+
+def test_the_cores_of_the_file_are_those_that_the_figure_holds_for(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """apply compares them with the host's, pools and comparisons with another run's."""
+    scaled = trials.with_columns(pl.col("cores", "cpu_cores", "in_pps", "out_pps") * 64)
+    pl.concat([scaled, trials.with_columns(host=pl.lit("small"))]).write_csv(tmp_path / "own.csv")
+    results = json.loads(fit(tmp_path, str(tmp_path / "own.csv")).stdout)["results"]
+    assert {one["host"]: one["provenance"]["cores"] for one in results} == {"h": 64.0, "small": 1.0}
+    trials.drop("cores").write_csv(tmp_path / "own.csv")
+    [unknown] = json.loads(fit(tmp_path, str(tmp_path / "own.csv")).stdout)["results"]
+    assert unknown["provenance"]["cores"] is None
+
+
+def test_two_machines_under_one_name_are_refused(tmp_path: Path, trials: pl.DataFrame) -> None:
+    other = trials.with_columns(pl.col("cores", "cpu_cores") * 64)
+    pl.concat([trials, other]).write_csv(tmp_path / "own.csv")
+    answer = fit(tmp_path, str(tmp_path / "own.csv"))
+    assert isinstance(answer.exception, FormatError)
+    line = trials.height + 2
+    assert f"own.csv:{line}: column cores: 64 cores, but line 2 has 1 for the same host, 'h'" in str(answer.exception)
+    assert list_runs(tmp_path / "runs") == []
+
+
+#: A line break, the title and colour of a terminal, C1's CSI, a bell, right-to-left override and isolate, a zero-width
+#: space, a line separator, a tab, and an end of an HTML attribute.
+HOSTILE = 'a\n\x1b]0;owned\x07\x1b[31m\x9b2J\u202eexe\u2066\u200b\u2028\r\tb"><script>'
+TEXTS = sorted(name for name, column in CSV.items() if not column.numeric and column.type != TRUTH)
+
+
+class _Texts(HTMLParser):
+    """Every text and attribute of a page, but for scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.found += [value for _, value in attrs if value]
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+@pytest.mark.parametrize("column", [*TEXTS, "block"])
+def test_no_text_of_the_file_is_obeyed_by_a_terminal_or_a_browser(
+    column: str, tmp_path: Path, trials: pl.DataFrame
+) -> None:
+    others = {"run_id": "r", "kind": "steady", "settings": "{}", "trial": None, column: HOSTILE}
+    rows = trials.with_columns(**{name: pl.lit(value) for name, value in others.items()})
+    rows.write_csv(tmp_path / "own.csv")
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+    for argv in (["fit", str(tmp_path / "own.csv")], ["show"], ["explain"], ["runs"], ["report"]):
+        done = CliRunner().invoke(cli, [*argv, *runs])
+        assert done.exception is None or isinstance(done.exception, SystemExit | JvbtuneError), done.exc_info
+        for text in (done.stdout, done.stderr, str(done.exception or "")):
+            assert all(c in "\n\t" or unicodedata.category(c)[0] != "C" for c in text), (argv, text)
+            assert "\ufffd" not in text
+            assert not text.startswith('b">'), text
+            assert "\n\x1b" not in text
+            assert "\nb" not in text
+    (run,) = list_runs(tmp_path / "runs")
+    assert all(c not in run.host for c in "\n\x1b\u202e")
+    if (run.path / "report.html").exists():
+        page = _Texts((run.path / "report.html").read_text())
+        for text in page.found:
+            assert all(c == "\n" or unicodedata.category(c)[0] != "C" for c in text), repr(text[:200])
+            assert "a\n" not in text
 
 
 def test_a_file_without_packet_rates_is_refused_and_leaves_no_run(tmp_path: Path, trials: pl.DataFrame) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from jvbtune.cli.common import put, say
 from jvbtune.fleet.nursery import Nursery
 from jvbtune.fleet.run import Fleet, Member, Rules
 from jvbtune.fleet.store import FleetWriter, create_fleet
@@ -19,11 +20,11 @@ def main() -> int:
     members = [Member(entry, PutsBack(directory, entry.name, back_seconds=1.0)) for entry in entries]
     record = create_fleet(directory, "sweep", entries, {})
     with (
-        handled(lambda text: print(text, file=sys.stderr, flush=True)),
+        handled(say),
         FleetWriter(record) as writer,
         Nursery(()) as nursery,
     ):
-        fleet = Fleet("sweep", members, Rules(2), lambda event, data: print(event, data, flush=True), writer)
+        fleet = Fleet("sweep", members, Rules(2), lambda event, data: put(f"{event} {data}"), writer)
         return fleet.run(nursery)
 
 

@@ -37,7 +37,8 @@ class Ends:
 
 @dataclass(frozen=True)
 class PutsBack:
-    """Works until it is interrupted, and puts its host back: a file of the directory says how far it is."""
+    """Works until it is interrupted, tells of it every second, and puts its host back: a file of the directory says
+    how far it is."""
 
     directory: Path
     name: str
@@ -47,8 +48,11 @@ class PutsBack:
     def __call__(self, tell: Tell) -> Message:
         (self.directory / f"{self.name}.at-work").write_text(str(os.getpid()))
         tell("phase", phase="at work")
+        end = time.monotonic() + self.seconds
         try:
-            pause(self.seconds)
+            while (left := end - time.monotonic()) > 0:
+                pause(min(1.0, left))
+                tell("phase", phase="at work")
         finally:
             with held():
                 time.sleep(self.back_seconds)

@@ -119,6 +119,22 @@ def test_an_interrupt_puts_every_host_back_before_the_command_ends(tmp_path: Pat
     assert [one.state for one in found.values()] == [State.INTERRUPTED, State.INTERRUPTED, State.NOT_STARTED]
 
 
+@pytest.mark.parametrize("gone", [("stdout",), ("stdout", "stderr")])
+def test_a_reader_that_goes_away_is_an_interrupt_and_every_host_is_put_back(
+    gone: tuple[str, ...], tmp_path: Path
+) -> None:
+    """``jvbtune sweep --json-lines | head -1``: no host is left as it is in the middle of the work."""
+    with _controller(tmp_path, "a", "b", "c") as process:
+        for name in gone:
+            getattr(process, name).close()
+        assert process.wait(timeout=30) == 130
+        said = "" if process.stderr is None or process.stderr.closed else process.stderr.read()
+    assert sorted(path.name for path in tmp_path.glob("*.back")) == ["a.back", "b.back"]
+    assert "Traceback" not in said
+    found = open_fleet("latest", tmp_path).outcomes()
+    assert [one.state for one in found.values()] == [State.INTERRUPTED, State.INTERRUPTED, State.NOT_STARTED]
+
+
 def test_a_second_interrupt_does_not_end_the_putting_back(tmp_path: Path) -> None:
     with _controller(tmp_path, "a", "b") as process:
         process.send_signal(signal.SIGINT)

@@ -109,6 +109,55 @@ def test_hosts_that_are_not_of_one_kind_are_shown_and_not_pooled(result: RunResu
     assert kind.why_not_pooled in render([kind], title="the fleet", created_unix=0.0)
 
 
+def test_unknown_machines_are_listed_and_judged_by_nobody(result: RunResult) -> None:
+    facts = [replace(result.provenance, cpu=None), replace(result.provenance, cores=None)]
+    hosts = [
+        replace(_host(result, f"h{n}", "", 0.5 if n == 3 else 1.0), labels={}, provenance=facts[n % 2])
+        for n in range(1, 7)
+    ]
+    for some in (hosts, hosts[:1]):
+        [kind] = kinds_of(some)
+        assert kind.name == "unknown machine"
+        assert len(kind.hosts) == len(some)
+        assert (kind.rate_pps, kind.settings(), kind.worse) == (None, [], ())
+        page = render([kind], title="the fleet", created_unix=0.0)
+        assert "nobody knows whether these hosts are of one machine type" in page
+        assert "h1" in page
+        assert "of the type unknown" not in page
+    known = [replace(_host(result, f"k{n}", "", 1.0, cores=1.0), labels={}) for n in (1, 2)]
+    known = [replace(one, provenance=replace(one.provenance, cpu="Xeon")) for one in known]
+    assert [kind.name for kind in kinds_of([*hosts, *known])] == ["Xeon, 1 core", "unknown machine"]
+
+
+def test_hosts_of_one_label_and_unlike_cores_are_not_compared(result: RunResult) -> None:
+    hosts = [_host(result, f"h{n}", "t", 0.5 if n == 3 else 1.0, 2.0 if n == 3 else 4.0) for n in range(1, 6)]
+    [kind] = kinds_of(hosts)
+    assert kind.rate_pps is None
+    assert kind.worse == ()
+    assert all(host.residual is None for host in kind.hosts)
+    assert "2 (h3)" in kind.why_not_pooled
+
+
+def test_simulated_runs_are_left_out_and_the_page_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = simulated(tmp_path)
+    for name in ("measured", "simulated"):  # a newer run of the measured host is simulated
+        assert _run(["simulate", "--out", str(tmp_path), "--name", name, "--blocks", "4", "--seconds", "5"]) == 0
+    page = tmp_path / "fleet.html"
+    assert _run(["fleet", "report", "--runs-dir", str(tmp_path), "-o", str(page)]) == 0
+    assert "Left out: 1 simulated host\n" in capsys.readouterr().err
+    assert "1 simulated host is left out: its figures belong to no machine." in page.read_text()
+    assert measured.id in page.read_text()
+    assert _run(["fleet", "report", "--json", "--runs-dir", str(tmp_path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["simulated_hosts"] == 1
+    assert [host["run"] for kind in document["kinds"] for host in kind["hosts"]] == [measured.id]
+    for file in measured.path.iterdir():
+        if file.is_file():
+            file.unlink()
+    assert _run(["fleet", "report", "--runs-dir", str(tmp_path), "-o", str(page)]) == 2
+    assert "no finished run of these hosts; 2 simulated hosts left out" in capsys.readouterr().err
+
+
 def test_a_price_of_an_unknown_type_is_refused(result: RunResult) -> None:
     with pytest.raises(UsageError, match=r"'c5.large', and no host"):
         kinds_of(_fleet(result), {"c5.large": 0.1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from jvbtune.cli.hosts import command
+from jvbtune.cli import _run as run_cli
+from jvbtune.cli.hosts import command, widths_of
 from jvbtune.result import result_of
 from jvbtune.store import create_run, open_run
 from tests.apply.results import simulated
+from tests.fleet.terminal import on_terminal
 
 TEXT = """\
 [hosts.jvb-eu-1]
@@ -123,3 +126,79 @@ def test_a_selection_narrows_the_list(directory: Path) -> None:
         "jvb-eu-1",
         "here",
     ]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_the_table_fits_a_terminal_and_never_cuts_a_name(columns: int, directory: Path, tmp_path: Path) -> None:
+    long = "jvb-eu-central-1-of-a-large-region"
+    (tmp_path / "jvbtune.toml").write_text(TEXT + f"[hosts.{long}]\nlocal = true\n")
+    argv = [sys.executable, "-m", "jvbtune", "hosts", "--inventory", str(tmp_path / "jvbtune.toml")]
+    with on_terminal([*argv, "--runs-dir", str(directory / "runs")], tmp_path, columns=columns, rows=40) as terminal:
+        screen = terminal.ended()
+    table = screen[next(at for at, line in enumerate(screen) if line.startswith("HOST")) :]
+    names = ["jvb-eu-1", "jvb-eu-2", "jvb-us-1", "here", long]
+    assert [line.split()[0] for line in table[1:6]] == names, "a line for each host, and none is wrapped"
+    if columns < 80:
+        assert table[6].startswith("On a wider terminal also: ")
+    else:
+        assert " pps (" in table[1]
+
+
+def test_what_fits_or_goes_into_a_file_is_whole(directory: Path) -> None:
+    rows = [("HOST", "SSH", "MAX PACKET RATE", "SOURCE"), ("a" * 30, "b" * 20, "46 750 pps", "c" * 40)]
+    assert widths_of(rows, None) == widths_of(rows, 200) == {0: 30, 1: 20, 2: 15, 3: 40}
+    assert widths_of(rows, 90) == {0: 30, 1: 20, 2: 15, 3: 19}
+    assert widths_of(rows, 70) == {0: 30, 1: 20, 2: 15}
+    assert widths_of(rows, 10) == {0: 30}
+    assert "…" not in run(directory).stdout
+
+
+SAME = """\
+[hosts.a]
+ssh = "203.0.113.1"
+labels = { machine_type = "t" }
+[hosts.b]
+ssh = "ubuntu@203.0.113.1"
+labels = { machine_type = "t" }
+[hosts.c]
+ssh = "203.0.113.1"
+bridge = { http_port = 8081 }
+[hosts.d]
+ssh = "alias-d"
+bridge = { media_address = "203.0.113.9" }
+[hosts.e]
+ssh = "203.0.113.7"
+bridge = { media_address = "203.0.113.9" }
+[hosts.f]
+ssh = "203.0.113.8"
+bridge = { media_address = "10.0.0.4" }
+[hosts.g]
+ssh = "203.0.113.5"
+bridge = { media_address = "10.0.0.4" }
+"""
+
+
+def test_one_machine_under_two_names_is_named_wherever_hosts_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two bridges of one machine, and one private address in two networks, are no fault."""
+    (tmp_path / "jvbtune.toml").write_text(SAME)
+    monkeypatch.chdir(tmp_path)
+    runs = ["--runs-dir", str(tmp_path / "runs")]
+
+    def warnings(*argv: str) -> list[list[str]]:
+        assert run_cli([*argv, *runs]) == 0, capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()
+        named = [line for line in lines if "are one machine and bridge" in line]
+        return [[word for word in line.split() if word in "abcdefg"] for line in named]
+
+    assert warnings("hosts") == [["a", "b"], ["d", "e"]]
+    assert warnings("hosts", "--host", "a", "--host", "c") == []
+    for host in "ab":
+        path = simulated(tmp_path / "runs", "--name", host).path
+        manifest = json.loads((path / "manifest.json").read_text()) | {"host": host, "labels": {"machine_type": "t"}}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    assert warnings("fleet", "report", "-o", str(tmp_path / "fleet.html")) == [["a", "b"]]
+    assert warnings("export", "--group", "t", "--format", "jvb-conf") == [["a", "b"]]
+    (tmp_path / "jvbtune.toml").write_text("[hosts")
+    assert warnings("export", "--group", "t", "--format", "jvb-conf") == []

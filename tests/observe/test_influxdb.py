@@ -110,7 +110,7 @@ def test_a_field_of_another_type_is_refused_and_counted_and_what_follows_is_writ
     writer._lines.append('typed,host=jvb-1 packet_rate="text" 1790000001000')
     writer._wake.set()
     _until(lambda: writer.dropped_points == 1)
-    assert "1 points are dropped" in said[-1]
+    assert "Points that it refuses are dropped" in said[-1]
     writer.put(row(unix=ROW.unix + 1))
     writer.close()
     assert len(server.query("SELECT packet_rate FROM typed")) == 2

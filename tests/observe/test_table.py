@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from jvbtune.observe.table import line, state, table
+from tests.fleet.terminal import on_terminal
 from tests.observe.samples import ROW
 
 
@@ -45,6 +48,37 @@ def test_a_table_of_hosts_shows_no_control_characters() -> None:
     assert "12 346" in second
     assert "25.0%" in second
     assert "\x1b" not in shown
+
+
+MANY = """
+import time
+from dataclasses import replace
+from jvbtune.cli.observe import _live_table
+from tests.observe.samples import ROW
+
+with _live_table() as table:
+    for at in sorted(range(30), key=lambda at: at == 28):
+        up = {} if at == 28 else {**ROW.values, "bridge_up": 1.0}
+        table.put(replace(ROW, host=f"jvb-{at:02}", values=up))
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 16), (40, 20), (120, 12)])
+def test_hosts_that_do_not_fit_on_a_terminal_are_counted(columns: int, rows: int) -> None:
+    """Those that need somebody are shown."""
+    root = Path(__file__).parents[2]
+    with on_terminal([sys.executable, "-c", MANY], root, columns=columns, rows=rows) as terminal:
+        screen = terminal.until(
+            lambda lines: (
+                any("more host" in line for line in lines) and any(line.startswith("jvb-28") for line in lines)
+            )
+        )
+    shown = [line.split()[0] for line in screen if line.startswith("jvb-")]
+    assert screen[-1] == f"… and {30 - len(shown)} more hosts"
+    assert shown == [*(f"jvb-{at:02}" for at in range(len(shown) - 1)), "jvb-28"]
+    assert any(line.startswith("host") for line in screen)
+    assert rows - 2 <= len(screen) <= rows
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])

@@ -216,3 +216,15 @@ def test_nobody_else_can_read_a_run(tmp_path: Path) -> None:
     assert len(found) >= 12
     for path, mode in found.items():
         assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_where_reference_runs_are_it_is_not_said_that_there_is_no_run(tmp_path: Path) -> None:
+    for words in (["runs"], ["show"]):
+        done = CliRunner().invoke(cli, [*words, "--runs-dir", str(tmp_path)])
+        assert "of your own" not in done.output + str(done.exception)
+    _run(tmp_path).path.rename(tmp_path / "reference-lab")
+    for words in (["runs"], ["show"]):
+        done = CliRunner().invoke(cli, [*words, "--runs-dir", str(tmp_path)])
+        said = done.output + str(done.exception)
+        assert "here is no run of your own" in said
+        assert "Reference runs are there, by their names: reference-lab" in said

@@ -35,10 +35,14 @@ IN_SERVICE = "InService"
 
 
 def recognises(value: Any) -> bool:
-    """By the names of AWS's lists; a bare list is what ``--query 'Reservations[].Instances[]'`` leaves."""
+    """By the names of AWS's lists; a bare list is what ``--query 'Reservations[].Instances[]'`` leaves, and a list of
+    lists what ``Reservations[*].Instances[*]`` does."""
     if isinstance(value, dict):
         return bool(value.keys() & {"Reservations", "AutoScalingGroups", "AutoScalingInstances", "InstanceId"})
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "InstanceId" in value[0]
+    if not isinstance(value, list):
+        return False
+    first = next((one for part in value for one in (part if isinstance(part, list) else [part])), None)
+    return isinstance(first, dict) and "InstanceId" in first
 
 
 def read(documents: Sequence[Node], options: Options) -> Listing:
@@ -47,7 +51,8 @@ def read(documents: Sequence[Node], options: Options) -> Listing:
     members: list[Member] = []
     for document in documents:
         if isinstance(document.value, list):
-            hosts += [_instance(one) for one in document.each()]
+            for part in document.each():
+                hosts += [_instance(one) for one in (part.each() if isinstance(part.value, list) else [part])]
             continue
         if document.get("InstanceId").value is not None:
             hosts.append(_instance(document))

@@ -31,7 +31,12 @@ INSTANCE = Shape(
 
 
 def recognises(value: Any) -> bool:
-    """An instance has a machine type and interfaces; a member of a group an action."""
+    """An instance has a machine type and interfaces; a member of a group an action. The REST interface has instances
+    in ``items``: a list of one zone, or those of each zone by its name."""
+    if isinstance(value, dict) and isinstance(items := value.get("items"), dict | list) and "apiVersion" not in value:
+        if isinstance(items, dict):
+            return bool(items) and all(key.startswith(("zones/", "regions/")) for key in items)
+        return bool(items) and recognises(items)
     first = value[0] if isinstance(value, list) and value else value
     return isinstance(first, dict) and (
         first.get("kind") == "compute#instance"
@@ -47,6 +52,12 @@ def read(documents: Sequence[Node], options: Options) -> Listing:
     for document in documents:
         if isinstance(document.value, dict) and "managedInstances" in document.value:
             document = document.get("managedInstances")
+        elif isinstance(document.value, dict) and "items" in document.value:
+            document = document.get("items")
+            if isinstance(document.value, dict):
+                zones = [zone.get("instances") for _, zone in document.items()]
+                hosts += [_instance(one) for zone in zones for one in zone.each()]
+                continue
         for one in document.each() if isinstance(document.value, list) else [document]:
             if one.get("currentAction").value is not None:
                 members.append(_member(one))

@@ -87,7 +87,8 @@ def taken(node: Node, take: Sequence[str]) -> dict[str, str]:
 def hosts(node: Node, name: str, take: Sequence[str]) -> list[Found]:
     """The hosts of a value that others made: texts, lists and objects of them. ``name``: what the value is called.
 
-    A text is an address or a name; an object whose values are texts or objects maps names to them.
+    A text is an address or a name; an object whose values are texts or objects maps names to them, and one whose values
+    are lists has the hosts in these, such as those of each region.
     """
     if isinstance(node.value, str):
         return [_text(node, name if is_address(node.value) else node.value)]
@@ -108,6 +109,9 @@ def hosts(node: Node, name: str, take: Sequence[str]) -> list[Found]:
         )
     found_hosts = []
     for key, one in node.items():
+        if isinstance(one.value, list):
+            found_hosts += hosts(one, key, take)
+            continue
         called = Node(key, one.file, one.path).name()
         found_hosts.append(_text(one, called) if isinstance(one.value, str) else host(one, called, take))
     return found_hosts
