@@ -130,7 +130,8 @@ def decode(data: bytes, file: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"not UTF-8: {error.reason}", file=file, line=line) from error
+        hint = "An inventory is text in UTF-8: JSON, TOML, or INI and YAML of Ansible."
+        raise ConfigError(f"not UTF-8: {error.reason}", file=file, line=line, hint=hint) from error
 
 
 def looks_like_json(text: str) -> bool:

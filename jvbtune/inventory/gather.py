@@ -10,7 +10,7 @@ from pathlib import Path
 from jvbtune.errors import ConfigError
 from jvbtune.inventory.document import Node, decode, looks_like_json, parse_json, read_bounded
 from jvbtune.inventory.found import Found, Listing, Member, Options, with_groups
-from jvbtune.inventory.sources import ansible, read_documents
+from jvbtune.inventory.sources import ansible, known_forms, read_documents
 from jvbtune.inventory.sources.command import run
 from jvbtune.text import clean
 
@@ -45,9 +45,25 @@ def read_origin(origin: Origin, data: bytes | None = None) -> list[Listing]:
     if not looks_like_json(text):
         if origin.form not in (None, "ansible"):
             raise ConfigError(f"is not JSON, and {origin.form} is", file=origin.name)
+        if not origin.trusted:
+            _refuse_other(text, origin.file)
         text = ansible.list_of(origin.file, static=not origin.trusted, directory=origin.directory)
         return read_documents(parse_json(text, origin.name), "ansible", origin.options)
     return read_documents(parse_json(text, origin.name), origin.form, origin.options)
+
+
+def _refuse_other(text: str, file: Path) -> None:
+    """Raises ConfigError for a program, and for text in which Ansible would look for hosts without finding any."""
+    start = text.lstrip("\ufeff \t\r\n")
+    if start.startswith("#!"):
+        raise ConfigError(
+            "is a program, and jvbtune runs no program that --inventory names",
+            file=file,
+            hint=f'If it is a dynamic inventory, name it in jvbtune.toml:\n[[source]]\nfile = "{file.absolute()}"\n'
+            'format = "ansible"',
+        )
+    if start.startswith(("<", "%PDF", "%!PS", "{\\rtf", "-----BEGIN")) or "\0" in text:
+        raise ConfigError("is in no form of inventory that jvbtune knows", file=file, hint=known_forms())
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_a_script_runs_only_if_jvbtune_toml_names_it(tmp_path: Path) -> None:
         """echo '{"jvb": {"hosts": ["a"]}, "_meta": {"hostvars": {"a": {"ansible_host": "203.0.113.9"}}}}'\n"""
     )
     script.chmod(0o755)
-    with pytest.raises(ConfigError, match="ansible-inventory cannot read it"):
+    with pytest.raises(ConfigError, match="is a program, and jvbtune runs no program"):
         load_inventory(script)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "jvbtune.toml").write_text('[[source]]\nfile = "dynamic"\nformat = "ansible"\n')

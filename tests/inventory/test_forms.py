@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jvbtune.errors import ConfigError
 from jvbtune.inventory import load_inventory
 
 
@@ -73,3 +75,26 @@ def test_addresses_by_region_are_hosts(tmp_path: Path) -> None:
     file = tmp_path / "inventory.json"
     file.write_text(json.dumps(_output({"eu": ["203.0.113.1", "203.0.113.2"], "us": ["203.0.113.3"]})))
     assert list(load_inventory(file).hosts) == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<!doctype html>\n<html><body>hosts</body></html>\n", "%PDF-1.7\n1 0 obj\n", "jvb-1\n\0\0\n"]
+)
+def test_what_is_no_inventory_at_all_is_called_that(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "inventory"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="is in no form of inventory that jvbtune knows") as refused:
+        load_inventory(file)
+    assert "INI and YAML of Ansible" in str(refused.value.hint)
+    assert "aws ec2 describe-instances" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\necho '{}'\n", "#!/usr/bin/env python3\nprint('{}')\n"])
+def test_a_program_is_not_run_and_the_entry_that_would_run_it_is_shown(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "inventory"
+    file.write_text(text)
+    file.chmod(0o755)
+    with pytest.raises(ConfigError, match="is a program") as refused:
+        load_inventory(file)
+    entry = str(refused.value.hint).partition("\n")[2]
+    assert tomllib.loads(entry)["source"] == [{"file": str(file), "format": "ansible"}]

@@ -32,6 +32,12 @@ FORMS: dict[str, Form] = {
 }
 
 
+def known_forms() -> str:
+    """For messages."""
+    made_by = "; ".join(f"{name}: {one.made_by}" for name, one in FORMS.items())
+    return f"Known forms: a jvbtune.toml; INI and YAML of Ansible; JSON of {made_by}."
+
+
 def read_documents(documents: Sequence[Node], form: str | None, options: Options) -> list[Listing]:
     """The hosts of the documents of one source, each in ``form`` or in the one that it is recognised as. Empty ones
     have none. Raises ConfigError."""
@@ -41,7 +47,6 @@ def read_documents(documents: Sequence[Node], form: str | None, options: Options
             continue
         kind = form or next((name for name, one in FORMS.items() if one.recognises(document.value)), None)
         if kind is None:
-            made_by = "; ".join(f"{name}: {one.made_by}" for name, one in FORMS.items())
-            raise document.fail("is not an inventory that jvbtune knows", f"Known forms: {made_by}.")
+            raise document.fail("is not an inventory that jvbtune knows", known_forms())
         by_form.setdefault(kind, []).append(document)
     return [FORMS[kind].read(of_kind, options) for kind, of_kind in by_form.items()]
