@@ -25,6 +25,7 @@ from jvbtune.cli.common import (
 from jvbtune.cli.many import budget_options, jobs_option, json_lines_option, rules_of, several
 from jvbtune.errors import CHANGES_PENDING
 from jvbtune.interrupts import EXIT_CODE
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.apply.run import Applied, Plan
@@ -275,7 +276,7 @@ def _change_many(
         if not (as_json or json_lines):
             tell(looked, as_json=False)
             _tell_diffs(looked, diff)
-        hosts = pending[0] if len(pending) == 1 else f"{len(pending)} hosts"
+        hosts = pending[0] if len(pending) == 1 else counted(len(pending), "host")
         _ask(yes, f"{what} on {hosts}, {rules.budget}?")
         ended = {one.host: one for one in looked if one.host not in pending}
         members = [Member(entry, change(entry), ended.get(entry.name)) for entry in entries]

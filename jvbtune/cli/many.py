@@ -13,6 +13,7 @@ import click
 
 from jvbtune.cli.common import Command, inventory_of, print_json, put, say
 from jvbtune.errors import Interrupted
+from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.fleet.nursery import Job, Nursery
@@ -152,7 +153,7 @@ def measure_many(
     if resumed is not None:
         say(f"Done already: {len(done)} of {len(entries)} hosts.")
     with handled(say), Nursery(MEASURING) as nursery:
-        say(f"Checking {len(left)} {'host' if len(left) == 1 else 'hosts'}.")
+        say(f"Checking {counted(len(left), 'host')}.")
         checking = Fleet("check", [Member(one, Check(one, settings)) for one in left], Rules())
         code, checked = work_through(checking, nursery, json_lines=json_lines)
         ended = {**done, **{one.host: one for one in checked if one.state != "done"}}
@@ -245,10 +246,7 @@ def table_lines(outcomes: Iterable[Outcome]) -> list[str]:
     counts: dict[str, int] = {}
     for one in found:
         counts[one.state] = counts.get(one.state, 0) + 1
-    lines.append(
-        f"{len(found)} {'host' if len(found) == 1 else 'hosts'}: "
-        + ", ".join(f"{many} {state}" for state, many in counts.items())
-    )
+    lines.append(f"{counted(len(found), 'host')}: " + ", ".join(f"{many} {state}" for state, many in counts.items()))
     return lines
 
 
