@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +20,10 @@ from typing import Any
 
 from jvbtune.agent import calls, guarded, jvbconfig, layout
 from jvbtune.agent import sysctl as settings
-from jvbtune.agent.control import Bridge
+from jvbtune.agent.control import Bridge, kill
 from jvbtune.agent.deployplan import Places, Plan, make_plan
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.generations import Manifest, digest, refuse_unfinished
+from jvbtune.agent.generations import UNFINISHED, Manifest, digest, refuse_under_way, refuse_unfinished
 from jvbtune.agent.layout import Target
 from jvbtune.agent.procfs import boot_id, parse_snmp_udp, read_text, start_ticks
 from jvbtune.agent.refusals import refuse_taken
@@ -30,6 +31,7 @@ from jvbtune.agent.rollback import (
     BUSY_HINT,
     IN_FORCE,
     changed_since,
+    empty,
     put,
     refuse_damaged,
     restart_due,
@@ -46,6 +48,8 @@ from jvbtune.protocol.peers import Served
 
 #: A bridge that hangs is restarted within 240 s (``control``); a second lock holder waits for one restart at most.
 LOCK_SECONDS = 300.0
+#: A killed process is gone by then, unless the kernel holds it.
+KILL_SECONDS = 5.0
 
 
 def plan(agent: Any, arguments: messages.Wanted) -> messages.Planned:
@@ -143,14 +147,14 @@ def write(agent: Any, arguments: Nothing) -> messages.InForce:
     bridge = Bridge(manifest["bridge"])
     with _locked(places):
         if manifest["restart"]:
-            calls.refuse_calls(bridge, BUSY_HINT)
+            empty(bridge)
         set_state(places, manifest, "writing")
         for entry, content in zip(manifest["files"], agent.state["deploy_contents"]):
             put(entry, content, tuple(entry["owner"]), entry["mode"])
         for name, (_, wanted) in manifest["values"].items():
             settings.write(name, wanted, places.sysctl_root)
         if manifest["restart"]:
-            calls.refuse_calls(bridge, BUSY_HINT)
+            empty(bridge)
             bridge.restart()
             bridge.wait_until_healthy()
         set_state(places, manifest, "written")
@@ -226,7 +230,20 @@ def _begin_guard(agent: Any, places: Places, manifest: Manifest) -> None:
     agent.shutdown_hooks.append(lambda: _on_shutdown(agent, number))
     if places.guarded and "deploy_guard" not in agent.state:
         os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
-        agent.state["deploy_guard"] = guarded.start("deployguard", str(number))
+        _start_guard(agent, number)
+
+
+def _start_guard(agent: Any, number: int) -> None:
+    """One that dies before its time is replaced."""
+    guard = agent.state["deploy_guard"] = guarded.start("deployguard", str(number))
+
+    def watch() -> None:
+        guard.wait()
+        if agent.state.get("deploy_guard") is guard:
+            _start_guard(agent, number)
+            agent.emit(protocol.Note(f"the guard died ({guard.returncode}); a new one runs"))
+
+    threading.Thread(target=watch, name="deploy-guard-watch", daemon=True).start()
 
 
 def _end_guard(agent: Any) -> None:
@@ -244,10 +261,11 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
     places = _places(agent)
     with _locked(places):
         refuse_taken(places.journal())
-        manifest = _latest(places)
+        manifest = _meant(places, arguments)
         refuse_damaged(places, manifest)
         bridge = _bridge_of(manifest, arguments.bridge)
-        if restart_due(manifest, bridge) and not bridge.gone(manifest["arrival"]):
+        due = restart_due(manifest, bridge)
+        if due and not bridge.gone(manifest["arrival"]):
             drained = bridge.draining()
             if manifest["state"] in IN_FORCE and "rollback_drain_found" not in manifest:
                 manifest["rollback_drain_found"] = drained
@@ -255,7 +273,7 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
             if not drained:
                 _begin_guard(agent, places, manifest)
                 bridge.drain(True)
-    return _generation(manifest)
+    return replace(_generation(manifest), restart=due)
 
 
 def rollback(agent: Any, arguments: messages.OfRollback) -> messages.Restored:
@@ -263,7 +281,7 @@ def rollback(agent: Any, arguments: messages.OfRollback) -> messages.Restored:
     places = _places(agent)
     with _locked(places):
         refuse_taken(places.journal())
-        manifest = _latest(places)
+        manifest = _meant(places, arguments)
         restored = roll_back(places, manifest, _bridge_of(manifest, arguments.bridge))
     agent.state.pop("deploy", None)
     _end_guard(agent)
@@ -286,10 +304,20 @@ def figures(agent: Any, arguments: protocol.OfBridge) -> messages.Figures:
     return messages.Figures(pid, start_ticks(pid) or 0, drops, int(udp.get("InDatagrams") or 0))
 
 
-def _latest(places: Places) -> Manifest:
+def _meant(places: Places, arguments: messages.OfRollback) -> Manifest:
+    """The last apply. Raises AgentFault if that is another one than was meant, or is somebody else's who is at it."""
     manifest = places.generations.latest()
     if manifest is None:
         raise AgentFault("tuning", "there is nothing to roll back: jvbtune has applied nothing on this host")
+    if arguments.number not in (None, manifest["number"]):
+        raise AgentFault("tuning", "somebody else took this apply back meanwhile, so nothing more is taken back")
+    owner = manifest["agent"]
+    if owner["pid"] != os.getpid() and manifest["state"] in UNFINISHED and arguments.force:
+        kill(owner["pid"], owner["start_ticks"])
+        deadline = time.monotonic() + KILL_SECONDS
+        while start_ticks(owner["pid"]) == owner["start_ticks"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    refuse_under_way(manifest)
     return manifest
 
 
@@ -322,10 +350,13 @@ def _sockets(bridge: Bridge) -> list[protocol.UdpSocket]:
 
 
 def _begun(agent: Any) -> Manifest:
-    manifest = agent.state.get("deploy")
+    manifest: Manifest | None = agent.state.get("deploy")
     if manifest is None:
         raise AgentFault("tuning", "no apply was begun by this agent")
-    return manifest  # type: ignore[no-any-return]
+    latest = _places(agent).generations.latest()
+    if latest is None or latest["number"] != manifest["number"]:
+        raise AgentFault("tuning", "somebody else took this apply back meanwhile")
+    return manifest
 
 
 def _places(agent: Any) -> Places:

@@ -23,11 +23,21 @@ VERSION = 1
 #: Nothing of these is in force any more.
 OVER = ("rolled back",)
 #: So many applies can be taken back, one after the other.
-MOST = 10
+MOST = 100
 #: The next apply, or a sweep, must not begin before these are finished or rolled back.
 UNFINISHED = ("drained", "writing", "written", "releasing", "watching", "restoring")
 
 Manifest = dict[str, Any]
+
+#: What is needed of a manifest.
+KINDS: dict[str, Any] = {
+    "number": int, "run_id": str, "owner": str, "state": str, "created_unix": (int, float), "agent": dict,
+    "bridge": dict, "restart": bool, "drain_found": bool, "files": list, "values": dict,
+}  # fmt: skip
+DAMAGED = (
+    "jvbtune replaces it whole, so somebody else damaged it. The files beside it are those from before: put them back "
+    "by hand (docs/apply.md), then delete the directory."
+)
 
 
 class Generations:
@@ -114,31 +124,48 @@ class Generations:
             raise AgentFault(
                 "tuning",
                 f"{path} cannot be read: {error}",
-                "jvbtune replaces it whole, so somebody else damaged it. The files beside it are those from before.",
+                DAMAGED,
             ) from error
         if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
             raise AgentFault("tuning", f"{path} is of another version of jvbtune")
+        wrong = [name for name, kind in KINDS.items() if not isinstance(manifest.get(name), kind)]
+        if wrong or manifest["state"] not in (*UNFINISHED, "applied", *OVER):
+            raise AgentFault(
+                "tuning", f"{path} is damaged: {wrong[0] if wrong else 'state'} is not as jvbtune writes it", DAMAGED
+            )
         return manifest
 
 
 def refuse_unfinished(generations: Generations) -> None:
-    """Raises AgentFault if an apply was interrupted, or goes on."""
+    """Raises AgentFault if an apply or a rollback was interrupted, or goes on."""
     latest = generations.latest()
-    if latest is None or latest["state"] not in UNFINISHED:
+    if latest is None:
         return
-    owner = latest["agent"]
-    live = start_ticks(int(owner["pid"])) == owner["start_ticks"]
-    if latest["state"] == "watching" and not live:
-        return  # everything was in force; only nobody watches it any more
-    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(latest["created_unix"]))
-    who = f"an apply of run {latest['run_id']} by {latest['owner']} (since {since})"
-    if live:
-        raise AgentFault("tuning", f"{who} is under way", "Wait until it ends.")
-    raise AgentFault(
-        "tuning",
-        f"{who} was interrupted: its state is {latest['state']}",
-        "Take it back first: jvbtune rollback --host HOST",
-    )
+    refuse_under_way(latest)
+    if "rollback_drain_found" in latest:
+        what = f"a rollback of run {latest['run_id']} was begun and did not end"
+        raise AgentFault("tuning", what, "Finish it first: jvbtune rollback --host HOST")
+    if latest["state"] in UNFINISHED and latest["state"] != "watching":  # that is in force; only nobody watches it
+        raise AgentFault(
+            "tuning",
+            f"{_who(latest)} was interrupted: its state is {latest['state']}",
+            "Take it back first: jvbtune rollback --host HOST",
+        )
+
+
+def refuse_under_way(manifest: Manifest) -> None:
+    """Raises AgentFault if the agent of another command is at an apply."""
+    owner = manifest["agent"]
+    if manifest["state"] not in UNFINISHED or owner["pid"] == os.getpid():
+        return
+    if start_ticks(int(owner["pid"])) == owner["start_ticks"]:
+        hint = "Wait until it ends. Should it hang: jvbtune rollback --host HOST --force"
+        raise AgentFault("tuning", f"{_who(manifest)} is under way", hint)
+
+
+def _who(manifest: Manifest) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_unix"]))
+    return f"an apply of run {manifest['run_id']} by {manifest['owner']} (since {since})"
 
 
 def digest(content: bytes | None) -> str | None:

@@ -30,9 +30,7 @@ def roll_back(places: Places, manifest: Manifest, bridge: Bridge) -> messages.Re
     refuse_damaged(places, manifest)
     due = restart_due(manifest, bridge)
     if due and not bridge.gone(manifest["arrival"]):
-        if not bridge.draining():
-            bridge.drain(True)
-        calls.refuse_calls(bridge, BUSY_HINT)
+        empty(bridge)
     if manifest["state"] != "restoring":
         set_state(places, manifest, "restoring")
     foreign: list[str] = []
@@ -46,7 +44,7 @@ def roll_back(places: Places, manifest: Manifest, bridge: Bridge) -> messages.Re
     restarted = False
     if restart_due(manifest, bridge):
         if not bridge.gone(manifest["arrival"]):
-            calls.refuse_calls(bridge, BUSY_HINT)
+            empty(bridge)
         bridge.restart()
         bridge.wait_until_healthy()
         restarted = True
@@ -54,6 +52,14 @@ def roll_back(places: Places, manifest: Manifest, bridge: Bridge) -> messages.Re
     set_state(places, manifest, "rolled back")
     places.generations.remove(manifest)
     return messages.Restored(str(manifest["run_id"]), files, values, foreign, restarted, undrained)
+
+
+def empty(bridge: Bridge) -> None:
+    """Before each restart: drained, again if somebody undid that, and then known to have no calls. Raises AgentFault,
+    with kind ``busy``."""
+    if not bridge.draining():
+        bridge.drain(True)
+    calls.refuse_calls(bridge, BUSY_HINT)
 
 
 def restart_due(manifest: Manifest, bridge: Bridge) -> bool:

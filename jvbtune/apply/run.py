@@ -171,15 +171,24 @@ def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, sa
         agent.call(messages.RELEASE, Nothing())
     except BaseException as error:
         with held():
-            _roll_back_after(entry, agent, options, error, say)
+            _roll_back_after(entry, agent, options, generation.number, error, say)
         raise
     say(f"in force; jvbtune watches it for {options.watch_seconds:.0f} s")
     return _watch(entry, agent, options, generation, before, say)
 
 
-def roll_back(entry: HostEntry, agent: AgentClient, options: Options, say: Say) -> messages.Restored:
-    """Take back the last apply. Raises BridgeBusyError if calls do not end in time."""
-    asked = messages.OfRollback(bridge_arguments(entry), options.owner)
+def roll_back(
+    entry: HostEntry,
+    agent: AgentClient,
+    options: Options,
+    say: Say,
+    *,
+    number: int | None = None,
+    force: bool = False,
+) -> messages.Restored:
+    """Take back the last apply, which must be generation ``number`` if that is given. ``force``: also one that another
+    command is at. Raises BridgeBusyError if calls do not end in time."""
+    asked = messages.OfRollback(bridge_arguments(entry), options.owner, number, force)
     generation = agent.call(messages.PREPARE_ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
     if generation.restart:
         _wait_for_calls(entry, agent, options.drain_timeout_seconds, say)
@@ -201,7 +210,7 @@ def _watch(
         if why is not None:
             say(f"worse than before: {why}. jvbtune takes the export back")
             with held():
-                restored = roll_back(entry, agent, options, say)
+                restored = roll_back(entry, agent, options, say, number=generation.number)
             return Applied(True, generation.restart, generation.number, why, restored, reading.seconds, tuple(seen))
     agent.call(messages.CONFIRM, Nothing())
     return Applied(True, generation.restart, generation.number, None, None, options.watch_seconds, tuple(seen))
@@ -215,14 +224,16 @@ def _watched(entry: HostEntry, agent: AgentClient, seconds: float, say: Say) -> 
         raise
 
 
-def _roll_back_after(entry: HostEntry, agent: AgentClient, options: Options, error: BaseException, say: Say) -> None:
+def _roll_back_after(
+    entry: HostEntry, agent: AgentClient, options: Options, number: int, error: BaseException, say: Say
+) -> None:
     """Nobody is on the bridge yet. What an agent that is gone has left, it or its guard takes back."""
     say(error.message.removeprefix(f"{entry.name}: ") if isinstance(error, JvbtuneError) else "interrupted")
     if not agent.alive:
         say(_AGENT_GONE.format(entry.name))
         return
     say("jvbtune takes the export back")
-    roll_back(entry, agent, options, say)
+    roll_back(entry, agent, options, say, number=number)
 
 
 def _wait_for_calls(entry: HostEntry, agent: AgentClient, seconds: float, say: Say) -> None:

@@ -160,6 +160,7 @@ def command(
 @click.command("rollback")
 @hosts_options
 @click.option("--check", is_flag=True, help="Only report what would be taken back. Exit code 3 if there is something.")
+@click.option("--force", is_flag=True, help="End an apply that is under way, and take it back.")
 @yes_option
 @drain_timeout_option
 @keep_going_option
@@ -172,6 +173,7 @@ def rollback(
     context: click.Context,
     selection: Selection,
     check: bool,
+    force: bool,
     yes: bool,
     drain_timeout: float,
     keep_going: bool,
@@ -207,7 +209,7 @@ def rollback(
             "Roll back",
             entries,
             Latest,
-            lambda entry: RollBack(entry, options),
+            lambda entry: RollBack(entry, options, force),
             replace(rules_of(context, entries, selection, None), stop_on_error=not keep_going),
             check=check,
             diff=False,
@@ -231,7 +233,7 @@ def rollback(
         if not as_json:
             _tell_latest(host_name, latest)
         _ask(yes, f"Take this back on {host_name}?")
-        restored = applying.roll_back(entry, agent, options, lambda text: say(f"{host_name}: {text}"))
+        restored = applying.roll_back(entry, agent, options, lambda text: say(f"{host_name}: {text}"), force=force)
     if as_json:
         restored_json = to_json(restored)
         print_json({"schema_version": 1, "host": host_name, "latest": to_json(latest), "restored": restored_json})
@@ -347,7 +349,11 @@ def _tell_latest(host_name: str, latest: Generation | None) -> None:
     if latest is None:
         put(f"{host_name}: there is nothing to roll back")
         return
-    put(f"{host_name}: an apply of run {latest.run_id} by {latest.owner} ({latest.state}) changed this:")
+    what = f"an apply of run {latest.run_id} by {latest.owner} ({latest.state})"
+    if latest.state == "drained":
+        put(f"{host_name}: {what} has written nothing yet. The bridge is drained for it.")
+        return
+    put(f"{host_name}: to take back {what} changes this:")
     for path in latest.files:
         if path not in latest.foreign:
             put(f"  {path}")

@@ -85,6 +85,7 @@ class RollBack:
 
     entry: HostEntry
     options: applying.Options
+    force: bool = False
 
     def __call__(self, tell: Tell) -> Message:
         tell("phase", phase="looking")
@@ -92,7 +93,9 @@ class RollBack:
             if agent.call(messages.LATEST, Nothing()).generation is None:
                 return {"reason": "there is nothing to roll back"}
             tell("phase", phase="rolling back")
-            restored = applying.roll_back(self.entry, agent, self.options, lambda text: tell("said", text=text))
+            restored = applying.roll_back(
+                self.entry, agent, self.options, lambda text: tell("said", text=text), force=self.force
+            )
         for text in restored.foreign:
             tell("said", text=text)
         return {"reason": f"the apply of run {restored.run_id} is rolled back", "data": {"restored": to_json(restored)}}

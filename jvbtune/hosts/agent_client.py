@@ -145,8 +145,8 @@ class AgentClient:
         if not self._greeted:
             return None
         return (
-            "If something was changed on the host, its guard puts it back now. To see whether it did: "
-            f"jvbtune revert --host {self.host.name} --check"
+            "What a sweep had changed on the host is put back now by its guard, and an apply is ended by its own. To "
+            f"see what is left: jvbtune revert --host {self.host.name} --check"
         )
 
     def _error(self, fault: Fault) -> JvbtuneError:

@@ -98,10 +98,13 @@ class InForce:
 
 @dataclass(frozen=True)
 class OfRollback:
-    """``owner``: who asks."""
+    """``owner``: who asks. ``number``: the generation that is meant, if no other may be taken back in its place.
+    ``force``: end the agent of an apply that is under way first."""
 
     bridge: BridgeQuery
     owner: str
+    number: Optional[int] = None
+    force: bool = False
 
 
 @dataclass(frozen=True)

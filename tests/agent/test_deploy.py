@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jvbtune.agent import deploy, deployguard
+from jvbtune.agent import deploy, deployguard, generations
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.generations import digest
+from jvbtune.agent.procfs import start_ticks
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.messages import Nothing
 from tests.agent.deploy_host import FOUND, JVB_CONF, NAME, SETTINGS, WANTED_VALUE, DeployHost, killed_at
@@ -95,7 +98,10 @@ def test_a_rollback_restores_every_byte_mode_and_value(host: DeployHost) -> None
         host.rollback()
 
 
-def test_what_is_taken_back_leaves_no_copy_of_the_configuration(host: DeployHost) -> None:
+def test_what_is_taken_back_leaves_no_copy_of_the_configuration(
+    host: DeployHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generations, "MOST", 10)
     host.apply()
     host.rollback()
     deployed = Path(host.places.state) / "deployed"
@@ -215,6 +221,66 @@ def test_a_damaged_copy_is_refused_before_the_drain_and_our_lines_go_without_it(
     host.rollback()
     assert host.conf.read_text() == JVB_CONF
     assert host.value() == FOUND
+
+
+def test_an_apply_takes_back_itself_and_no_other(host: DeployHost) -> None:
+    """A watching apply that somebody rolled back must not roll back the one before it."""
+    host.apply()
+    first = host.files()
+    host.begin(replace(host.wanted, include=SETTINGS.replace("39500", "20000")))
+    mine = host.agent
+    deploy.write(mine, Nothing())
+    deploy.release(mine, Nothing())
+    host.rollback()
+    asked = messages.OfRollback(host.query, "a test", number=2)
+    for operation in (deploy.prepare_rollback, deploy.rollback):
+        with pytest.raises(AgentFault, match="somebody else took this apply back"):
+            operation(mine, asked)
+    with pytest.raises(AgentFault, match="somebody else took this apply back"):
+        deploy.confirm(mine, Nothing())
+    assert (host.files(), host.bridge.drain) == (first, False)
+
+
+def test_an_apply_under_way_is_taken_back_by_force_only(host: DeployHost) -> None:
+    host.begin()
+    with subprocess.Popen(["sleep", "600"]) as other:
+        manifest = host.places.generations.latest()
+        assert manifest is not None
+        manifest["agent"] = {"pid": other.pid, "start_ticks": start_ticks(other.pid)}
+        host.places.generations.write(manifest)
+        with pytest.raises(AgentFault, match="is under way") as refused:
+            host.rollback()
+        assert "--force" in str(refused.value.hint)
+        assert other.poll() is None
+        deploy.rollback(host.agent, messages.OfRollback(host.query, "a test", force=True))
+        assert other.wait(5) == -9
+    assert (host.places.generations.latest(), host.bridge.drain, host.conf.read_text()) == (None, False, JVB_CONF)
+
+
+def test_a_bridge_that_somebody_undrained_is_drained_again_before_its_restart(host: DeployHost) -> None:
+    host.begin()
+    host.bridge.drain = False
+    host.bridge.log.clear()
+    deploy.write(host.agent, Nothing())
+    assert host.bridge.log[:2] == ["drain with 0", "restart with 0"]
+
+
+def test_a_rollback_that_did_not_end_is_told_of(host: DeployHost) -> None:
+    host.apply()
+    deploy.prepare_rollback(host.agent, messages.OfRollback(host.query, "a test"))
+    with pytest.raises(AgentFault, match="a rollback of run run-1 was begun and did not end"):
+        host.plan()
+
+
+@pytest.mark.parametrize("change", [{"values": []}, {"state": "whatever"}, {"agent": None}, {"number": "1"}])
+def test_a_damaged_manifest_is_named_with_what_to_do(host: DeployHost, change: dict[str, object]) -> None:
+    host.apply()
+    path = Path(host.places.state) / "deployed/0001/manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    for ask in (host.plan, host.rollback, lambda: deploy.latest_generation(host.agent, Nothing())):
+        with pytest.raises(AgentFault, match=r"manifest.json is damaged") as refused:
+            ask()
+        assert "by hand" in str(refused.value.hint)
 
 
 def test_an_interrupted_apply_must_be_taken_back_first(host: DeployHost) -> None:
