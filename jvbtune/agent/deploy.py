@@ -310,7 +310,7 @@ def _meant(places: Places, arguments: messages.OfRollback) -> Manifest:
     if manifest is None:
         raise AgentFault("tuning", "there is nothing to roll back: jvbtune has applied nothing on this host")
     if arguments.number not in (None, manifest["number"]):
-        raise AgentFault("tuning", "somebody else took this apply back meanwhile, so nothing more is taken back")
+        raise AgentFault("tuning", "somebody else took this apply back in the meantime, so nothing more is taken back")
     owner = manifest["agent"]
     if owner["pid"] != os.getpid() and manifest["state"] in UNFINISHED and arguments.force:
         kill(owner["pid"], owner["start_ticks"])
@@ -355,7 +355,7 @@ def _begun(agent: Any) -> Manifest:
         raise AgentFault("tuning", "no apply was begun by this agent")
     latest = _places(agent).generations.latest()
     if latest is None or latest["number"] != manifest["number"]:
-        raise AgentFault("tuning", "somebody else took this apply back meanwhile")
+        raise AgentFault("tuning", "somebody else took this apply back in the meantime")
     return manifest
 
 

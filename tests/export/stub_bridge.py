@@ -19,17 +19,21 @@ class StubBridge:
     drain: bool = False
     participants: int = 0
     joins_at_drain: bool = False  #: a conference begins in the moment before the drain
+    joins_after_restart: bool = False  #: at the second drain, which follows a restart
     address: str = ""
 
     def stats(self) -> dict[str, object]:
         count = self.participants
-        return {"participants": count, "conferences": int(count > 0), "drain": self.drain}
+        told = {"participants": count, "conferences": int(count > 0), "drain": self.drain}
+        return {**told, "average_participant_stress": 0.01}
 
     def post(self, path: str) -> None:
         with self.log.open("a") as log:
             log.write(f"POST {path}\n")
         self.drain = path == "/colibri/drain/enable"
         self.participants += self.drain and self.joins_at_drain
+        drains = self.log.read_text().count("enable")
+        self.participants += self.drain and self.joins_after_restart and drains == 2
 
 
 @contextmanager

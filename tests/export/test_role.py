@@ -147,8 +147,12 @@ def test_a_failed_second_apply_leaves_the_first_in_force_and_a_rollback_takes_bo
 
     second = {"jvbtune_sysctls": {RMEM_MAX: str(BUFFER_BYTES << 1), "net.core.no_such": "1"}}
     (host.directory / "bin/values.json").write_text(json.dumps({**host.values, "net.core.no_such": "2"}))
+    host.bridge.log.write_text("")
     done = host.play("main", "-e", json.dumps(second))
     assert done.returncode != 0
+    # From before the write until the host is put back nobody can come: the one undrain is the last act.
+    assert host.bridge.log.read_text().split()[-1] == "/colibri/drain/disable"
+    assert host.bridge.log.read_text().count("disable") == 1
     assert {**host.state(), "values": 0} == {**first, "values": 0}
     assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301", "net.core.no_such": "2"}
     assert "The host is as it was before this apply" in done.stdout
@@ -182,6 +186,30 @@ def test_what_somebody_changed_after_the_apply_is_kept_and_reported(host: Host) 
         assert told in done.stdout
     assert f"{host.included} was" not in done.stdout
     assert BUDGET + " is" not in done.stdout
+
+
+def test_the_drain_of_a_run_that_was_cut_off_is_undone_by_the_next(host: Host) -> None:
+    """It is ours, and all files may be in force without a restart: the next run does everything again."""
+    note = host.directory / "kept-drained"
+    assert _changed(host.play()) > 0
+    assert not note.exists()
+    for tasks in ("main", "rollback", "rollback"):  # the second rollback: before anything was kept
+        note.write_text("disable")
+        host.bridge.drain = True
+        assert _changed(host.play(tasks)) > 0
+        assert (host.bridge.drain, note.exists()) == (False, False)
+    host.bridge.drain = True  # an operator's
+    assert _changed(host.play()) > 0
+    assert host.bridge.drain
+
+
+def test_a_failed_apply_cuts_no_call_that_came_meanwhile(host: Host) -> None:
+    host.bridge.joins_after_restart = True
+    done = host.play("main", "-e", '{"jvbtune_average_participant_stress": 0.5, "jvbtune_drain_timeout_seconds": 5}')
+    assert done.returncode != 0
+    assert "The apply is not verified and stays as it is" in done.stdout
+    assert host.included.exists(), "a restart with the old files would have cut the call"
+    assert not host.bridge.drain
 
 
 def test_a_larger_cap_is_kept_and_the_include_is_inside_the_braces(host: Host) -> None:
