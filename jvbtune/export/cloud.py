@@ -19,6 +19,7 @@ set -eu
 conf_dir=${JVBTUNE_CONF_DIR:-/etc/jitsi/videobridge}
 unit=${JVBTUNE_UNIT:-jitsi-videobridge2}
 http=${JVBTUNE_HTTP:-http://127.0.0.1:8080}
+due=${JVBTUNE_DUE:-/run/jvbtune-restart-due} # It is there from a change until the bridge was restarted.
 new="" changed="" drained_by_us=""
 
 at_exit() {
@@ -158,8 +159,11 @@ fi
 
 
 _RESTART = """\
-if [ -n "$changed" ] && systemctl is-active --quiet "$unit"; then
-    if ! restart; then
+if [ -n "$changed" ] && systemctl is-active --quiet "$unit"; then : >"$due"; fi
+if [ -e "$due" ]; then
+    if restart; then
+        rm -f "$due"
+    else
         echo "jvbtune: the new files take effect when $unit restarts: drain it, then restart it" >&2
     fi
 fi

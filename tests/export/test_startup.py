@@ -61,6 +61,7 @@ class Host:
             "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
             "JVBTUNE_CONF_DIR": str(self.jvb_conf.parent),
             "JVBTUNE_HTTP": self.bridge.address,
+            "JVBTUNE_DUE": str(self.directory / "due"),
             "LOG": str(log),
             "RMEM_MAX": "212992",
         }
@@ -129,6 +130,13 @@ def test_a_bridge_that_gets_a_conference_is_undrained_and_not_restarted(host: Ho
     assert "drain it, then restart it" in done.stderr
     assert not [call for call in host.calls if call.startswith("systemctl")]
     assert not host.bridge.drain
+
+    host.bridge.joins_at_drain, host.bridge.participants = False, 0
+    assert (host.run().stderr, host.bridge.drain) == ("", False)
+    assert "systemctl restart jitsi-videobridge2" in host.calls, "the files that were written then are not in force yet"
+    host.bridge.log.unlink()
+    host.run()
+    assert not [call for call in host.calls if call.startswith(("systemctl", "POST"))]
 
 
 def test_a_failure_leaves_no_temporary_file(host: Host) -> None:
