@@ -6,12 +6,13 @@ The same keys are the table ``[load.mix]`` of an experiment, which may name a fi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from jvbtune.errors import ConfigError
-from jvbtune.load.mix import VP8_LAYERS, Layer, Mix, Remote, Video
+from jvbtune.load.media.codecs import CODECS
+from jvbtune.load.mix import LAYERS, Layer, Mix, Remote, Video
 from jvbtune.text import did_you_mean
 from jvbtune.toml import load_toml
 
@@ -24,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class LayerSection(_Strict):
-    """One simulcast layer."""
+    """One simulcast layer, or one spatial layer."""
 
     height: Annotated[int, Field(ge=90, le=2160)]
     bitrate_kbps: Annotated[float, Field(ge=20, le=20_000)]
@@ -34,7 +35,8 @@ class VideoSection(_Strict):
     """Cameras or a shared screen, and what the receivers ask the bridge for."""
 
     senders: Annotated[int, Field(ge=1, le=500)]
-    layers: Annotated[tuple[LayerSection, ...], Field(max_length=3)] = ()  #: none: VP8 at 720p in Jitsi's clients
+    codec: Literal["vp8", "vp9", "av1"] = "vp8"
+    layers: Annotated[tuple[LayerSection, ...], Field(max_length=3)] = ()  #: none: at 720p in Jitsi's clients
     frames_per_second: Annotated[float, Field(ge=1, le=60)] = 30.0
     desktop: bool = False
     stage_views: Annotated[int, Field(ge=0, le=500)] = 0
@@ -48,6 +50,12 @@ class VideoSection(_Strict):
         heights = [layer.height for layer in self.layers]
         if heights != sorted(set(heights)):
             raise ValueError("layers must be in ascending order of height, each height once")
+        rates = [layer.bitrate_kbps for layer in self.layers]
+        if CODECS[self.codec].svc and rates != sorted(rates):
+            raise ValueError(
+                f"a layer of {self.codec} has the bit rate of all layers up to it, so a higher layer cannot have less "
+                "than a lower one"
+            )
         return self
 
 
@@ -115,7 +123,7 @@ class MixSection(_Strict):
         video = None
         if self.video is not None:
             own = self.video.model_dump()
-            own["layers"] = tuple(Layer(**layer) for layer in own["layers"]) or VP8_LAYERS
+            own["layers"] = tuple(Layer(**layer) for layer in own["layers"]) or LAYERS[self.video.codec]
             video = Video(**own)
         return Mix(
             self.participants,

@@ -61,8 +61,9 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "VideoSection": {
         "senders": "How many participants send video.",
-        "layers": "Simulcast layers, lowest first: one `[[load.mix.video.layers]]` table for each. Default: the three "
-        "layers of VP8 at 720p in Jitsi's clients.",
+        "codec": "`vp8` sends the layers as simulcast. `vp9` and `av1` send them as spatial layers under one SSRC.",
+        "layers": "Simulcast or spatial layers, lowest first: one `[[load.mix.video.layers]]` table for each. Default: "
+        "the three layers of that codec at 720p in Jitsi's clients.",
         "frames_per_second": "Frames per second of each layer.",
         "desktop": "The video is a shared screen.",
         "stage_views": "How many participants see the speaker large and the others as thumbnails. The rest see a grid.",
@@ -73,7 +74,8 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "LayerSection": {
         "height": "Height of the picture, in pixels.",
-        "bitrate_kbps": "Mean bit rate of the layer's payload.",
+        "bitrate_kbps": "Mean bit rate of the layer's payload. With `vp9` and `av1`: of all layers up to this one "
+        "together, while nobody asks for a higher one.",
     },
     "AutoLevels": {
         "start_pps": "First packet rate. It is doubled until a limit is met.",
