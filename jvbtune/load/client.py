@@ -15,7 +15,7 @@ from jvbtune.load.channel import Channel
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
 from jvbtune.load.media.av1 import Av1Stream
-from jvbtune.load.media.codecs import KIND_OF, STAMP_IN_PAYLOAD
+from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
 from jvbtune.load.media.rtp import STAMP, payload_at, set_abs_send_time, set_transport_sequence
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.media.svc import SvcStream
@@ -228,6 +228,7 @@ class Client(Endpoint):
                     stream_pps=mike.stream_pps,
                     payload_bytes=mike.payload_bytes,
                     dtx=mike.dtx,
+                    redundant=mike.red,
                 )
             )
         self.cameras += [Camera(camera) for camera in cameras]
@@ -282,9 +283,9 @@ class Client(Endpoint):
         """Fill in what is known only now, protect, send. False: the kernel did not take it."""
         assert self.outbound is not None
         kind = packet[1] & 0x7F
-        stamp_in_payload = STAMP_IN_PAYLOAD.get(kind)
-        if stamp_in_payload is not None:
-            STAMP.pack_into(packet, payload_at(packet) + stamp_in_payload, wall_ns)
+        stamp = stamp_in_payload(packet)
+        if stamp is not None:
+            STAMP.pack_into(packet, payload_at(packet) + stamp, wall_ns)
         if self.abs_send_time and KIND_OF[kind] != "audio":
             set_abs_send_time(packet, wall_ns)
         if self._transport_cc:

@@ -10,7 +10,7 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
 from jvbtune.load.media import AUDIO_LEVEL_ID, OPUS_PAYLOAD_TYPE
 from jvbtune.load.media.codecs import CODECS, Codec
-from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, DESCRIPTOR_ID, TRANSPORT_CC_ID
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, DESCRIPTOR_ID, RED, TRANSPORT_CC_ID
 from jvbtune.protocol.worker import Remote
 
 PATH = "/colibri/v2/conferences/"
@@ -22,14 +22,16 @@ DESCRIPTOR_URI = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descri
 ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 
-def medias(*, video: bool, transport_cc: bool, codec: str = "vp8") -> list[dict[str, Any]]:
+def medias(*, video: bool, transport_cc: bool, codec: str = "vp8", red: bool = False) -> list[dict[str, Any]]:
     """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration): of video VP8 and the
     ``codec`` that is sent."""
     congestion = [{"type": "transport-cc"}] if transport_cc else []
+    redundant = {"name": "red", "id": str(RED), "channels": "2", "clockrate": "48000", "parameters": {}, "rtcp-fbs": []}
     tagged = [{"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC_ID}] if transport_cc else []
     audio = {
         "type": "audio",
         "payload-types": [
+            *([redundant] if red else []),
             {
                 "name": "opus",
                 "id": str(OPUS_PAYLOAD_TYPE),
@@ -37,7 +39,7 @@ def medias(*, video: bool, transport_cc: bool, codec: str = "vp8") -> list[dict[
                 "clockrate": "48000",
                 "parameters": {"minptime": "10"},
                 "rtcp-fbs": congestion,
-            }
+            },
         ],
         "rtp-hdrexts": [{"uri": AUDIO_LEVEL_URI, "id": AUDIO_LEVEL_ID}, *tagged],
         "extmap-allow-mixed": True,
@@ -76,6 +78,7 @@ class Sources:
     clients: bool = False  #: negotiates video, to send or to receive it
     transport_cc: bool = False
     codec: str = "vp8"  #: of video, also if it only receives
+    red: bool = False  #: likewise of audio
 
     def to_json(self, name: str) -> list[dict[str, Any]]:
         """As Jicofo signals them to a bridge."""
@@ -127,7 +130,9 @@ def endpoint_json(name: str, transport: LocalTransport, sources: Sources) -> dic
         "id": name,
         "stats-id": STATS_ID,
         "capabilities": ["source-names", "private-address-connectivity"],
-        "medias": medias(video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec),
+        "medias": medias(
+            video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec, red=sources.red
+        ),
         "transport": _transport_json(name, transport),
         "sources": sources.to_json(name),
     }
@@ -137,12 +142,12 @@ def relay_json(name: str, transport: LocalTransport, endpoints: Mapping[str, Sou
     """A relay to be created on the bridge that answers, as Jicofo signals it: ``endpoints`` are on the other bridge,
     the one that begins ICE and DTLS and connects the channel."""
     transport_cc = any(sources.transport_cc for sources in endpoints.values())
-    codec = next((sources.codec for sources in endpoints.values()), "vp8")
+    offered = next(iter(endpoints.values()), Sources())
     return {
         "create": True,
         "id": name,
         "mesh-id": "0",
-        "medias": medias(video=True, transport_cc=transport_cc, codec=codec),
+        "medias": medias(video=True, transport_cc=transport_cc, codec=offered.codec, red=offered.red),
         "transport": {**_transport_json(name, transport), "use-unique-port": False},
         "endpoints": [
             {"create": True, "id": one, "stats-id": STATS_ID, "sources": sources.to_json(one)}

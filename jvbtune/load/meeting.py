@@ -21,7 +21,7 @@ from jvbtune.load.client import Camera, Client
 from jvbtune.load.feedback import unwrap
 from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import sent_ns
-from jvbtune.load.media.codecs import KIND_OF, STAMP_IN_PAYLOAD
+from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.received import Media, Receiver
 from jvbtune.load.relay import RelayPeer
@@ -240,14 +240,13 @@ class Meetings:
 
     def _sample(self, number: int, data: bytes, arrival_ns: int) -> None:
         client = self._clients[number]
-        stamp_in_payload = STAMP_IN_PAYLOAD.get(data[1] & 0x7F)
-        if client.inbound is None or stamp_in_payload is None or not arrival_ns:
+        if client.inbound is None or KIND_OF.get(data[1] & 0x7F) not in ("audio", "video") or not arrival_ns:
             return
         try:
             plain = client.inbound.unprotect(data)
         except SrtpError:
             return
-        found = sent_ns(plain, stamp_in_payload)
+        found = sent_ns(plain, stamp_in_payload(plain) or 0)
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
             self.delays_ns.append(arrival_ns - found[2])
 

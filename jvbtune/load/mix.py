@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jvbtune.load.media.codecs import CODECS
+from jvbtune.load.media.red import OVERHEAD_BYTES as RED_BYTES
 from jvbtune.load.media.svc import layer_rates
 
 #: Packets of RTCP a second, by which a mix's packet rate is predicted. A JVB answers transport-cc after a frame's last
@@ -136,6 +137,7 @@ class Mix:
     burst_packets: int = 1  #: > 1: all senders send that many packets back to back, aligned, at the same mean rate
     name: str = ""
     dtx: bool = False
+    red: bool = False  #: of a meeting: each packet of audio has the one before it too
     video: Video | None = None
     transport_cc: bool = True  #: of a meeting: transport-wide feedback both ways
     rtcp: bool = True  #: of a meeting: sender and receiver reports
@@ -152,6 +154,7 @@ class Mix:
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
             text += "" if self.video.codec == "vp8" else f" of {CODECS[self.video.codec].name}"
             text += "" if self.transport_cc else ", without transport-cc"
+        text += ", RED" if self.red else ""
         if self.remote is not None:
             text += f", and {self.remote.participants} behind a relay with {self.remote.senders} microphones"
             text += f" and {self.remote.cameras} cameras" if self.video is not None else ""
@@ -231,7 +234,8 @@ class Mix:
 
     def _media_bps(self, streams: int, layers: Sequence[Layer], share: float = 1.0) -> float:
         """``share``: of the layers, so much counts."""
-        audio = streams * self.stream_pps * 8 * (self.payload_bytes + OVERHEAD_BYTES)
+        payload_bytes = self.payload_bytes * 2 + RED_BYTES if self.meeting and self.red else self.payload_bytes
+        audio = streams * self.stream_pps * 8 * (payload_bytes + OVERHEAD_BYTES)
         if self.video is None:
             return audio
         video = sum(layer.bitrate_kbps * 1000 + self.video.pps(layer) * 8 * OVERHEAD_BYTES for layer in layers)

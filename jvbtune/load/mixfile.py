@@ -11,13 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from jvbtune.errors import ConfigError
+from jvbtune.load.media import red
 from jvbtune.load.media.codecs import CODECS
+from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES
 from jvbtune.load.mix import LAYERS, Layer, Mix, Remote, Video
 from jvbtune.text import did_you_mean
 from jvbtune.toml import load_toml
 
 Height = Annotated[int, Field(ge=0, le=2160)]
 SUFFIX = ".toml"
+MAX_RED_BYTES = (MAX_PAYLOAD_BYTES - red.OVERHEAD_BYTES) // 2
 
 
 class _Strict(BaseModel):
@@ -87,6 +90,7 @@ class MixSection(_Strict):
     stream_pps: Annotated[float, Field(gt=0, le=1000)] = 50.0
     payload_bytes: Annotated[int, Field(ge=16, le=1168)] = 80
     dtx: bool = False
+    red: bool = False
     video: VideoSection | None = None
     transport_cc: bool = True
     rtcp: bool = True
@@ -117,6 +121,12 @@ class MixSection(_Strict):
                 raise ValueError(f"video.{key} = {number} is more than participants = {self.participants}")
         if self.remote is not None and self.remote.cameras and self.video is None:
             raise ValueError("remote.cameras needs the table [video], which says what a camera sends")
+        if self.red and self.video is None and self.remote is None:
+            raise ValueError("red needs the table [video] or [remote]: without it, clients send plain Opus only")
+        if self.red and self.payload_bytes > MAX_RED_BYTES:
+            raise ValueError(
+                f"payload_bytes = {self.payload_bytes} is too long for red: {MAX_RED_BYTES} fit twice in a packet"
+            )
         return self
 
     def mix(self, burst_packets: int = 1) -> Mix:
@@ -133,6 +143,7 @@ class MixSection(_Strict):
             burst_packets,
             name=self.name,
             dtx=self.dtx,
+            red=self.red,
             video=video,
             transport_cc=self.transport_cc,
             rtcp=self.rtcp,

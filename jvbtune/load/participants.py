@@ -39,6 +39,7 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
                 clients=mix.meeting,
                 transport_cc=mix.meeting and mix.transport_cc,
                 codec=video.codec if video is not None else "vp8",
+                red=mix.meeting and mix.red,
             )
         )
     return tuple(found)
@@ -143,7 +144,9 @@ def _microphone(mix: Mix, source: Sources, number: int, seed: int) -> messages.M
     if source.audio is None:
         return None
     speakers = mix.senders + (mix.relayed.senders if mix.relayed is not None else 0)
-    return messages.Microphone(source.audio, number, speakers, seed, mix.stream_pps, mix.payload_bytes, mix.dtx)
+    return messages.Microphone(
+        source.audio, number, speakers, seed, mix.stream_pps, mix.payload_bytes, mix.dtx, mix.red
+    )
 
 
 def _camera(mix: Mix, name: str, source: Sources, seed: int, max_height: int = -1) -> messages.Camera | None:

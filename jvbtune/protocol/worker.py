@@ -129,6 +129,7 @@ class Microphone:
     stream_pps: float
     payload_bytes: int
     dtx: bool
+    red: bool = False
 
 
 @dataclass(frozen=True)

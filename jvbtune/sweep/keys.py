@@ -43,6 +43,7 @@ KEYS: dict[str, dict[str, str]] = {
         "stream_pps": "Packets of audio per second of each sender.",
         "payload_bytes": "Payload of each packet of audio.",
         "dtx": "Send one packet in 400 ms while a microphone is silent. Only with video.",
+        "red": "Redundant audio (RFC 2198): each packet has the one before it too. Only with video or a relay.",
         "video": "Cameras and what the receivers ask for. Without it the load is audio only.",
         "transport_cc": "Transport-wide congestion control: sequence numbers on every packet, feedback both ways. Only "
         "with video.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jvbtune.load.media import av1, vp8, vp9
-from jvbtune.load.media.rtp import AV1, AV1_RTX, OPUS, RTX, VP8, VP9, VP9_RTX
+from jvbtune.load.media import av1, red, vp8, vp9
+from jvbtune.load.media.rtp import AV1, AV1_RTX, OPUS, RED, RTX, VP8, VP9, VP9_RTX, payload_at
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,15 @@ CODECS = {
     "av1": Codec("AV1", AV1, AV1_RTX, True, av1.STAMP_IN_PAYLOAD, av1.packets_per_second),
 }
 #: Payload type -> kind of stream.
-KIND_OF = {OPUS: "audio"}
+KIND_OF = {OPUS: "audio", RED: "audio"}
 KIND_OF |= {codec.payload_type: "video" for codec in CODECS.values()}
 KIND_OF |= {codec.rtx_type: "rtx" for codec in CODECS.values()}
-#: Payload type -> where the time of sending is in the payload.
-STAMP_IN_PAYLOAD = {OPUS: 0} | {codec.payload_type: codec.stamp_in_payload for codec in CODECS.values()}
+_STAMP_IN_PAYLOAD = {OPUS: 0} | {codec.payload_type: codec.stamp_in_payload for codec in CODECS.values()}
+
+
+def stamp_in_payload(packet: bytes | bytearray) -> int | None:
+    """Where the time of sending is in the payload of a packet in the clear; None where it has none."""
+    payload_type = packet[1] & 0x7F
+    if payload_type == RED:
+        return red.primary_at(packet, payload_at(packet))
+    return _STAMP_IN_PAYLOAD.get(payload_type)

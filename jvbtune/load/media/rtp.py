@@ -87,5 +87,6 @@ def set_transport_sequence(packet: bytearray, sequence: int) -> None:
 
 
 def payload_at(packet: bytes | bytearray) -> int:
-    """Where the payload begins, of a packet that was made here."""
-    return EXTENSIONS_AT + 4 * (packet[14] << 8 | packet[15])
+    """Where the payload begins."""
+    at = 12 + 4 * (packet[0] & 0x0F)
+    return at + 4 + 4 * int.from_bytes(packet[at + 2 : at + 4], "big") if packet[0] & 0x10 else at
