@@ -44,6 +44,10 @@ class Video:
     codec: str = "vp8"
 
     @property
+    def codec_name(self) -> str:
+        return CODECS[self.codec].name
+
+    @property
     def streams(self) -> int:
         """SSRCs of a camera, RTX aside."""
         return 1 if CODECS[self.codec].svc else len(self.layers)
@@ -152,7 +156,7 @@ class Mix:
         else:
             what = "shared screens" if self.video.desktop else "cameras"
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
-            text += "" if self.video.codec == "vp8" else f" of {CODECS[self.video.codec].name}"
+            text += "" if self.video.codec == "vp8" else f" of {self.video.codec_name}"
             text += "" if self.transport_cc else ", without transport-cc"
         text += ", RED" if self.red else ""
         if self.remote is not None:

@@ -274,6 +274,14 @@ def test_the_sink_forwards_the_layers_of_the_mix_and_feeds_back(against_sink: Lo
     assert offered.extra["meetings"]["transport_feedback_sent"] == pytest.approx(10 * 20 * 3.0, rel=0.15)
 
 
+@pytest.mark.measured
+def test_the_sink_forwards_redundant_audio_as_it_is(against_sink: LocalGenerator) -> None:
+    offered = against_sink.offer(IntendedLoad(2, replace(MEETING, red=True)), 2.0, settle_seconds=1.0)
+    audio = offered.extra["kinds"]["audio"]
+    assert audio["received"] == audio["expected"] == 4 * audio["sent"] > 0
+    assert offered.extra["sampled_packets"] > 0
+
+
 @pytest.mark.parametrize("codec", ["vp9", "av1"])
 def test_the_sink_chooses_no_layers_of_scalable_codecs(codec: str) -> None:
     assert MEETING.video is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jvbtune.cli import cli
 from jvbtune.errors import ConfigError
 from jvbtune.load.mix import LAYERS, VP8_LAYERS
 from jvbtune.load.mixfile import load_mix, shipped_mixes
@@ -131,3 +134,13 @@ def test_bits_of_spatial_layers_are_of_all_up_to_each(tmp_path: Path, codec: str
     with pytest.raises(ConfigError) as refused:
         load_mix(str(path))
     assert said in refused.value.message
+
+
+def test_the_command_shows_the_codecs(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('red = true\n[video]\nsenders = 2\ncodec = "av1"\n')
+    told = CliRunner().invoke(cli, ["mix", str(path)], catch_exceptions=False)
+    assert "Video is AV1. Audio is RED." in told.output
+    described = json.loads(CliRunner().invoke(cli, ["mix", str(path), "--json"]).stdout)["mixes"][0]
+    assert (described["red"], described["video"]["codec"]) == (True, "av1")
+    assert "Video is" not in CliRunner().invoke(cli, ["mix", "meeting-5"]).output

@@ -12,6 +12,7 @@ from jvbtune.bridge.counts import bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, Offered, open_generator
+from jvbtune.load.colibri import Answer, Conference, LocalTransport, Sources
 from jvbtune.load.mix import LAYERS, Video
 from jvbtune.load.mixfile import load_mix
 from tests.real_bridge.conftest import REAL
@@ -100,6 +101,33 @@ def test_key_frames_that_it_asked_for_came(held: Held, codec: str) -> None:
     came = [one["transceiver"]["receiver"]["Video parser"]["num_keyframes"] for one in endpoints(state)]
     assert sum(asked) > 0
     assert all(keys >= 1 + (plis > 0) for plis, keys in zip(asked, came, strict=True))
+
+
+def test_it_unpacks_red_for_those_who_do_not_support_it(real: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of five who only listen: what they get is plain Opus, and counted as the others' RED is."""
+    add = Conference.add
+
+    def offered_less(self: Conference, name: str, transport: LocalTransport, sources: Sources) -> Answer:
+        return add(self, name, transport, replace(sources, red=sources.red and sources.audio is not None))
+
+    monkeypatch.setattr(Conference, "add", offered_less)
+    entry = real.entry()
+    mix = replace(MEETING, senders=3, red=True)
+    with connect(entry) as host, open_generator(entry, host) as generator:
+        client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        for _ in range(WARM_UPS):
+            offered = generator.offer(IntendedLoad(1, mix), 4.0, settle_seconds=4.0)
+            if not offered.loss_ratio:
+                break
+        state = client.request("GET", "/debug?full=true")
+    audio = offered.extra["kinds"]["audio"]
+    assert audio["received"] == audio["expected"] == 4 * audio["sent"] > 0
+    handlers = [one["transceiver"]["sender"]["RedHandler"] for one in endpoints(state)]
+    unpacked = [one["red_packets_decapsulated"] for one in handlers if one["red_payload_type"] == "null"]
+    passed_on = [one["red_packets_forwarded"] for one in handlers if one["red_payload_type"] == "112"]
+    assert (len(unpacked), len(passed_on)) == (2, 3)
+    assert min(*unpacked, *passed_on) > 500
+    assert {one["lost_packets_recovered"] for one in handlers} == {0}
 
 
 @pytest.mark.parametrize("svc", ["vp9", "av1"])
