@@ -69,7 +69,8 @@ def command(name: str | None, history: Path | None, output: Path | None, as_json
     for section in sections:
         mix = section.mix()
         put(f"{section.name:14} {section.description}")
-        put(f"{'':14} One conference: {mix.in_pps():,.0f} pps in, {mix.out_pps():,.0f} pps out{_relays(mix)}.")
+        rates = f"{mix.in_pps():,.0f} pps in, {mix.out_pps():,.0f} pps out{_relays(mix)}"
+        put(f"{'':14} One conference: {rates}.{_codecs(mix)}")
         if name is not None:
             for source in section.sources:
                 put(f"{'':14} {source}")
@@ -88,6 +89,12 @@ def _relays(mix: Mix) -> str:
     if mix.relayed is None:
         return ""
     return f", {mix.relay_in_pps():,.0f} pps from the relay, {mix.relay_out_pps():,.0f} pps to it"
+
+
+def _codecs(mix: Mix) -> str:
+    """What differs from VP8 and plain Opus."""
+    said = f" Video is {mix.video.codec_name}." if mix.video is not None and mix.video.codec != "vp8" else ""
+    return said + (" Audio is RED." if mix.red else "")
 
 
 def _described(section: MixSection) -> dict[str, Any]:

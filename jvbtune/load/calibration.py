@@ -26,6 +26,7 @@ from jvbtune.hosts import connect
 from jvbtune.inventory import BridgeEntry, GeneratorEntry, HostEntry
 from jvbtune.load.base import IntendedLoad, Mix, Offered
 from jvbtune.load.generator import MAX_CPU_RATIO, MAX_LATENESS_MS, LocalGenerator
+from jvbtune.load.media.codecs import CODECS
 from jvbtune.load.sink import ADDRESS, Sink
 from jvbtune.store.atomic import write_json
 from jvbtune.store.places import state_directory
@@ -106,12 +107,19 @@ def calibrate(entry: HostEntry | None, mix: Mix, observe: Callable[[Trial], None
 
     The generator and the sink talk over loopback; no bridge is needed. Takes a minute or two. Raises LoadError where
     the generator breaks a bound with one conference already, or other processes disturb it; UsageError for a mix with a
-    relay.
+    relay, and for one with VP9 or AV1.
     """
     if mix.relayed is not None:
         raise UsageError(
             f"{mix.name or mix} has a relay: what takes the bridge's place when the generator is calibrated takes none",
             hint="Calibrate a mix without a relay, as meeting-20: jvbtune load --calibrate --mix meeting-20",
+        )
+    codec = CODECS[mix.video.codec] if mix.video is not None else None
+    if codec is not None and codec.svc:
+        raise UsageError(
+            f"{mix.name or mix} has {codec.name}: what takes the bridge's place when the generator is calibrated "
+            "chooses layers of VP8 only",
+            hint='Calibrate a mix with codec = "vp8", as meeting-5: jvbtune load --calibrate --mix meeting-5',
         )
     mix = _steady(mix)
     cores = cores_of(entry)

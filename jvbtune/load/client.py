@@ -14,20 +14,17 @@ from jvbtune.load import rtcp
 from jvbtune.load.channel import Channel
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
-from jvbtune.load.media.rtp import (
-    HEADER_BYTES,
-    OPUS,
-    STAMP,
-    VP8,
-    set_abs_send_time,
-    set_transport_sequence,
-)
+from jvbtune.load.media.av1 import Av1Stream
+from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
+from jvbtune.load.media.rtp import STAMP, payload_at, set_abs_send_time, set_transport_sequence
 from jvbtune.load.media.speech import Floor, Speech
-from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD, Vp8Layer
+from jvbtune.load.media.svc import SvcStream
+from jvbtune.load.media.video import VideoStream
+from jvbtune.load.media.vp8 import Vp8Layer
+from jvbtune.load.media.vp9 import Vp9Stream
 from jvbtune.protocol import worker as messages
 
 SSRC_AT = slice(8, 12)
-STAMP_AT = {OPUS: HEADER_BYTES, VP8: HEADER_BYTES + STAMP_IN_PAYLOAD}
 #: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
 #: what it would send in 40 ms leave at once (pacing_controller.h, kDefaultBurstInterval): a frame, but for key frames.
 #: Not modelled: with feedback, newer ones pace at 1.1 times the bandwidth estimate instead.
@@ -36,6 +33,7 @@ BURST_SECONDS = 0.04
 #: libwebrtc, EncoderRtcpFeedback.
 MIN_KEY_FRAME_SECONDS = 0.3
 CHANNEL_INTERVAL_SECONDS = 0.1
+SVC = {"vp9": Vp9Stream, "av1": Av1Stream}
 DOMINANT_SPEAKER = "DominantSpeakerEndpointChangeEvent"
 
 
@@ -52,8 +50,35 @@ class Pacer:
         return leaves - seconds
 
 
+def _streams(asked: messages.Camera) -> list[VideoStream]:
+    """By SSRC, lowest layer first."""
+    layers, fps = asked.layers, asked.frames_per_second
+    if asked.codec in SVC:
+        return [
+            SVC[asked.codec](
+                layers[0].ssrc,
+                layers[0].rtx_ssrc,
+                heights=[layer.height for layer in layers],
+                bits_per_second=[layer.bits_per_second for layer in layers],
+                frames_per_second=fps,
+                seed=asked.seed,
+            )
+        ]
+    return [
+        Vp8Layer(
+            layer.ssrc,
+            layer.rtx_ssrc,
+            height=layer.height,
+            bits_per_second=layer.bits_per_second,
+            frames_per_second=fps,
+            seed=asked.seed + number,
+        )
+        for number, layer in enumerate(layers)
+    ]
+
+
 class Camera:
-    """A source of simulcast layers; those that the bridge does not want stop, as in a browser.
+    """A source of layers, each under its SSRC or all under one; those that no bridge wants stop, as in a browser.
 
     WebRTC's encoder makes a key frame of all layers at once, whichever was asked for, at most every 300 ms; a JVB waits
     for such a group of key frames before it switches layers.
@@ -63,18 +88,8 @@ class Camera:
         self.name, self.frames_per_second, self.desktop = asked.name, asked.frames_per_second, asked.desktop
         self._heights = [layer.height for layer in asked.layers]
         self._rates = [layer.bits_per_second for layer in asked.layers]
-        self.layers = [
-            Vp8Layer(
-                layer.ssrc,
-                layer.rtx_ssrc,
-                height=layer.height,
-                bits_per_second=layer.bits_per_second,
-                frames_per_second=asked.frames_per_second,
-                seed=asked.seed + number,
-            )
-            for number, layer in enumerate(asked.layers)
-        ]
-        self.active = [True] * len(self.layers)
+        self.layers = _streams(asked)
+        self.active = [True] * len(asked.layers)
         self._key_wanted, self._last_key_seconds = True, -MIN_KEY_FRAME_SECONDS
         self._pacer = Pacer()
         self.pacing = 0  #: packets that wait for their time in the pacer
@@ -86,24 +101,35 @@ class Camera:
 
     def constrain(self, max_height: int) -> None:
         """``SenderSourceConstraints``: -1 is no limit, 0 no video; the lowest layer is within any other."""
-        for number in range(len(self.layers)):
+        for number in range(len(self.active)):
             wanted = max_height < 0 or self._heights[number] <= max_height or (number == 0 and max_height > 0)
             self._key_wanted |= wanted and not self.active[number]
             self.active[number] = wanted
+        stream = self.layers[0]
+        if isinstance(stream, SvcStream) and self.active[0] and stream.send_layers(sum(self.active)):
+            self._key_wanted = True
 
-    def layer_of(self, ssrc: int) -> Vp8Layer | None:
+    def layer_of(self, ssrc: int) -> VideoStream | None:
         return next((layer for layer in self.layers if layer.ssrc == ssrc), None)
+
+    def sending(self) -> list[VideoStream]:
+        """The streams of the layers that are wanted: of a scalable codec there is one, which is of the lowest too."""
+        return [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
+
+    def _bits_per_second(self) -> float:
+        wanted = [rate for rate, on in zip(self._rates, self.active, strict=True) if on]
+        return sum(wanted) if len(self.layers) == len(self.active) else max(wanted, default=0.0)
 
     def frame(self, seconds: float) -> list[tuple[float, bytearray]]:
         """The packets of all active layers' frames, each with its delay in the pacer, in seconds."""
-        pace = PACING_FACTOR * sum(rate for rate, on in zip(self._rates, self.active, strict=True) if on) / 8
+        pace = PACING_FACTOR * self._bits_per_second() / 8
         if self._key_wanted and seconds >= self._last_key_seconds + MIN_KEY_FRAME_SECONDS:
             self._key_wanted, self._last_key_seconds = False, seconds
             for layer in self.layers:
                 layer.request_key_frame()
         packets = []
-        for layer, on in zip(self.layers, self.active, strict=True):
-            for packet in layer.frame(seconds) if on else ():
+        for layer in self.sending():
+            for packet in layer.frame(seconds):
                 packets.append((self._pacer.delay(seconds, len(packet), pace), packet))
         return packets
 
@@ -202,6 +228,7 @@ class Client(Endpoint):
                     stream_pps=mike.stream_pps,
                     payload_bytes=mike.payload_bytes,
                     dtx=mike.dtx,
+                    redundant=mike.red,
                 )
             )
         self.cameras += [Camera(camera) for camera in cameras]
@@ -256,10 +283,10 @@ class Client(Endpoint):
         """Fill in what is known only now, protect, send. False: the kernel did not take it."""
         assert self.outbound is not None
         kind = packet[1] & 0x7F
-        stamp_at = STAMP_AT.get(kind)
-        if stamp_at is not None:
-            STAMP.pack_into(packet, stamp_at, wall_ns)
-        if kind != OPUS and self.abs_send_time:
+        stamp = stamp_in_payload(packet)
+        if stamp is not None:
+            STAMP.pack_into(packet, payload_at(packet) + stamp, wall_ns)
+        if self.abs_send_time and KIND_OF[kind] != "audio":
             set_abs_send_time(packet, wall_ns)
         if self._transport_cc:
             set_transport_sequence(packet, self.transport_sequence)
@@ -283,8 +310,8 @@ class Client(Endpoint):
         for mike in self.microphones:
             streams.append((mike.ssrc, mike.timestamp, mike.packets, mike.octets, 5.0))
         for camera in self.cameras:
-            for layer, on in zip(camera.layers, camera.active, strict=True):
-                if on and layer.packets:
+            for layer in camera.sending():
+                if layer.packets:
                     streams.append((layer.ssrc, layer.timestamp, layer.packets, layer.octets, 1.0))
         return streams
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
 from jvbtune.load.media import AUDIO_LEVEL_ID, OPUS_PAYLOAD_TYPE
-from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, RTX, TRANSPORT_CC_ID, VP8
+from jvbtune.load.media.codecs import CODECS, Codec
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, DESCRIPTOR_ID, RED, TRANSPORT_CC_ID
 from jvbtune.protocol.worker import Remote
 
 PATH = "/colibri/v2/conferences/"
@@ -17,16 +18,20 @@ STATS_ID = "jvbtune"
 ICE_NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 AUDIO_LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC_URI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+DESCRIPTOR_URI = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 
-def medias(*, video: bool, transport_cc: bool) -> list[dict[str, Any]]:
-    """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration)."""
+def medias(*, video: bool, transport_cc: bool, codec: str = "vp8", red: bool = False) -> list[dict[str, Any]]:
+    """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration): of video VP8 and the
+    ``codec`` that is sent."""
     congestion = [{"type": "transport-cc"}] if transport_cc else []
+    redundant = {"name": "red", "id": str(RED), "channels": "2", "clockrate": "48000", "parameters": {}, "rtcp-fbs": []}
     tagged = [{"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC_ID}] if transport_cc else []
     audio = {
         "type": "audio",
         "payload-types": [
+            *([redundant] if red else []),
             {
                 "name": "opus",
                 "id": str(OPUS_PAYLOAD_TYPE),
@@ -34,7 +39,7 @@ def medias(*, video: bool, transport_cc: bool) -> list[dict[str, Any]]:
                 "clockrate": "48000",
                 "parameters": {"minptime": "10"},
                 "rtcp-fbs": congestion,
-            }
+            },
         ],
         "rtp-hdrexts": [{"uri": AUDIO_LEVEL_URI, "id": AUDIO_LEVEL_ID}, *tagged],
         "extmap-allow-mixed": True,
@@ -42,28 +47,38 @@ def medias(*, video: bool, transport_cc: bool) -> list[dict[str, Any]]:
     if not video:
         return [audio]
     feedback = [{"type": "ccm", "subtype": "fir"}, {"type": "nack"}, {"type": "nack", "subtype": "pli"}, *congestion]
-    vp8 = {"name": "VP8", "id": str(VP8), "clockrate": "90000", "parameters": {}, "rtcp-fbs": feedback}
-    rtx = {"name": "rtx", "id": str(RTX), "clockrate": "90000", "parameters": {"apt": str(VP8)}, "rtcp-fbs": []}
+    described = [{"uri": DESCRIPTOR_URI, "id": DESCRIPTOR_ID}] if codec == "av1" else []
+    offered = [entry for name in dict.fromkeys(("vp8", codec)) for entry in _payload_types(CODECS[name], feedback)]
     return [
         audio,
         {
             "type": "video",
-            "payload-types": [vp8, rtx],
-            "rtp-hdrexts": [{"uri": ABS_SEND_TIME_URI, "id": ABS_SEND_TIME_ID}, *tagged],
+            "payload-types": offered,
+            "rtp-hdrexts": [{"uri": ABS_SEND_TIME_URI, "id": ABS_SEND_TIME_ID}, *tagged, *described],
             "extmap-allow-mixed": True,
         },
     ]
 
 
+def _payload_types(codec: Codec, feedback: list[dict[str, str]]) -> list[dict[str, Any]]:
+    of, apt = str(codec.payload_type), {"apt": str(codec.payload_type)}
+    return [
+        {"name": codec.name, "id": of, "clockrate": "90000", "parameters": {}, "rtcp-fbs": feedback},
+        {"name": "rtx", "id": str(codec.rtx_type), "clockrate": "90000", "parameters": apt, "rtcp-fbs": []},
+    ]
+
+
 @dataclass(frozen=True)
 class Sources:
-    """What an endpoint will send. ``layers``: (SSRC, SSRC of its RTX), lowest first."""
+    """What an endpoint will send. ``layers``: (SSRC, SSRC of its RTX), lowest first; one of a scalable ``codec``."""
 
     audio: int | None = None
     layers: tuple[tuple[int, int], ...] = ()
     desktop: bool = False
     clients: bool = False  #: negotiates video, to send or to receive it
     transport_cc: bool = False
+    codec: str = "vp8"  #: of video, also if it only receives
+    red: bool = False  #: likewise of audio
 
     def to_json(self, name: str) -> list[dict[str, Any]]:
         """As Jicofo signals them to a bridge."""
@@ -115,7 +130,9 @@ def endpoint_json(name: str, transport: LocalTransport, sources: Sources) -> dic
         "id": name,
         "stats-id": STATS_ID,
         "capabilities": ["source-names", "private-address-connectivity"],
-        "medias": medias(video=sources.clients, transport_cc=sources.transport_cc),
+        "medias": medias(
+            video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec, red=sources.red
+        ),
         "transport": _transport_json(name, transport),
         "sources": sources.to_json(name),
     }
@@ -125,11 +142,12 @@ def relay_json(name: str, transport: LocalTransport, endpoints: Mapping[str, Sou
     """A relay to be created on the bridge that answers, as Jicofo signals it: ``endpoints`` are on the other bridge,
     the one that begins ICE and DTLS and connects the channel."""
     transport_cc = any(sources.transport_cc for sources in endpoints.values())
+    offered = next(iter(endpoints.values()), Sources())
     return {
         "create": True,
         "id": name,
         "mesh-id": "0",
-        "medias": medias(video=True, transport_cc=transport_cc),
+        "medias": medias(video=True, transport_cc=transport_cc, codec=offered.codec, red=offered.red),
         "transport": {**_transport_json(name, transport), "use-unique-port": False},
         "endpoints": [
             {"create": True, "id": one, "stats-id": STATS_ID, "sources": sources.to_json(one)}

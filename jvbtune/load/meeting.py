@@ -21,9 +21,8 @@ from jvbtune.load.client import Camera, Client
 from jvbtune.load.feedback import unwrap
 from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import sent_ns
-from jvbtune.load.media.rtp import OPUS, RTX, VP8
+from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
 from jvbtune.load.media.speech import Floor, Speech
-from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD
 from jvbtune.load.received import Media, Receiver
 from jvbtune.load.relay import RelayPeer
 from jvbtune.protocol import worker as messages
@@ -34,8 +33,8 @@ MAX_BEHIND_TICKS = 200
 DRAIN_SECONDS = 0.024
 DRAINED_AT_ONCE = 8
 ACCOUNT_SECONDS = 1.0
-KIND_OF = {OPUS: "audio", VP8: "video", RTX: "rtx"}
 KINDS = ("audio", "video", "rtx", "rtcp")
+RTX_TYPES = [payload_type for payload_type, kind in KIND_OF.items() if kind == "rtx"]
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 Ints = npt.NDArray[np.int64]
@@ -221,7 +220,7 @@ class Meetings:
         media = self._receiver.read(self._other, self._sample)
         if not len(media.owner):
             return
-        self.media_received += int(np.count_nonzero(media.payload_type != RTX))
+        self.media_received += int(np.count_nonzero(~np.isin(media.payload_type, RTX_TYPES)))
         self._unread.append(media)
         tagged = np.flatnonzero(media.transport >= 0)
         if len(tagged):
@@ -241,14 +240,13 @@ class Meetings:
 
     def _sample(self, number: int, data: bytes, arrival_ns: int) -> None:
         client = self._clients[number]
-        kind = data[1] & 0x7F
-        if client.inbound is None or kind not in (OPUS, VP8) or not arrival_ns:
+        if client.inbound is None or KIND_OF.get(data[1] & 0x7F) not in ("audio", "video") or not arrival_ns:
             return
         try:
             plain = client.inbound.unprotect(data)
         except SrtpError:
             return
-        found = sent_ns(plain, STAMP_IN_PAYLOAD if kind == VP8 else 0)
+        found = sent_ns(plain, stamp_in_payload(plain) or 0)
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
             self.delays_ns.append(arrival_ns - found[2])
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jvbtune.load.media.vp8 import packets_per_second
+from jvbtune.load.media.codecs import CODECS
+from jvbtune.load.media.red import OVERHEAD_BYTES as RED_BYTES
+from jvbtune.load.media.svc import layer_rates
 
 #: Packets of RTCP a second, by which a mix's packet rate is predicted. A JVB answers transport-cc after a frame's last
 #: packet, 20 ms after the one before at the earliest (TccGeneratorNode.kt): once a frame of the camera, mostly.
@@ -17,7 +19,7 @@ REPORTS_PPS = 1.0  #: sender and receiver reports of a client, and as many of th
 
 @dataclass(frozen=True)
 class Layer:
-    """One simulcast layer."""
+    """One simulcast layer; of a scalable codec one spatial layer, with the bit rate of all up to it together."""
 
     height: int
     bitrate_kbps: float
@@ -39,10 +41,20 @@ class Video:
     thumbnail_height: int = 180
     grid_height: int = 360
     visible: int = 25  #: tiles on a receiver's screen: jitsi-meet's TILE_VIEW_DEFAULT_NUMBER_OF_VISIBLE_TILES
+    codec: str = "vp8"
+
+    @property
+    def codec_name(self) -> str:
+        return CODECS[self.codec].name
+
+    @property
+    def streams(self) -> int:
+        """SSRCs of a camera, RTX aside."""
+        return 1 if CODECS[self.codec].svc else len(self.layers)
 
     def pps(self, layer: Layer) -> float:
         """Packets a second of that layer, key frames aside."""
-        return packets_per_second(layer.bitrate_kbps * 1000, self.frames_per_second)
+        return CODECS[self.codec].packets_per_second(layer.bitrate_kbps * 1000, self.frames_per_second)
 
     def small_height(self, participants: int, stage_views: int) -> int:
         """The highest that so many participants ask for of a camera that is not on stage."""
@@ -70,7 +82,7 @@ class Video:
 
     def views(self, participants: int, remote_cameras: int = 0) -> list[tuple[int, int, Layer]]:
         """(receiver, camera, layer) of all that is forwarded: the first camera of the others is on stage."""
-        found = []
+        asked = []
         for receiver in range(participants):
             cameras = range(self.senders + remote_cameras)
             others = [camera for camera in cameras if camera != receiver or receiver >= self.senders][: self.visible]
@@ -78,26 +90,28 @@ class Video:
                 height = self.thumbnail_height if receiver < self.stage_views else self.grid_height
                 if place == 0 and receiver < self.stage_views and self.stage_height > 0:
                     height = self.stage_height
-                layer = self._at_most(height)
-                if layer is not None:
-                    found.append((receiver, camera, layer))
-        return found
+                if height > 0:
+                    asked.append((receiver, camera, height))
+        most: dict[int, int] = {}
+        for _, camera, height in asked:
+            most[camera] = max(height, most.get(camera, 0))
+        return [(receiver, camera, self._seen(height, most[camera])) for receiver, camera, height in asked]
 
     def _needed(self, height: int) -> list[Layer]:
         """The layers that a camera sends where that height is the most that the bridge asks of it."""
         if height <= 0:
             return []
-        return [layer for number, layer in enumerate(self.layers) if layer.height <= height or number == 0]
+        needed = [layer for number, layer in enumerate(self.layers) if layer.height <= height or number == 0]
+        if not CODECS[self.codec].svc:
+            return needed
+        rates = layer_rates([layer.height for layer in needed], needed[-1].bitrate_kbps * 1000)
+        return [Layer(layer.height, rate / 1000) for layer, rate in zip(needed, rates, strict=True)]
 
-    def _at_most(self, height: int) -> Layer | None:
-        """The highest layer that is no higher; the lowest is within any height but 0."""
-        if height <= 0:
-            return None
-        return max((layer for layer in self.layers if layer.height <= height), default=self.layers[0], key=_height)
-
-
-def _height(layer: Layer) -> int:
-    return layer.height
+    def _seen(self, height: int, most: int) -> Layer:
+        """The highest layer that is no higher, of those that are sent because somebody asks for ``most``; the lowest is
+        within any height. Of a scalable codec the lower ones are forwarded with it in key pictures only."""
+        needed = self._needed(most)
+        return [layer for number, layer in enumerate(needed) if layer.height <= height or number == 0][-1]
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,7 @@ class Mix:
     burst_packets: int = 1  #: > 1: all senders send that many packets back to back, aligned, at the same mean rate
     name: str = ""
     dtx: bool = False
+    red: bool = False  #: of a meeting: each packet of audio has the one before it too
     video: Video | None = None
     transport_cc: bool = True  #: of a meeting: transport-wide feedback both ways
     rtcp: bool = True  #: of a meeting: sender and receiver reports
@@ -141,7 +156,9 @@ class Mix:
         else:
             what = "shared screens" if self.video.desktop else "cameras"
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
+            text += "" if self.video.codec == "vp8" else f" of {self.video.codec_name}"
             text += "" if self.transport_cc else ", without transport-cc"
+        text += ", RED" if self.red else ""
         if self.remote is not None:
             text += f", and {self.remote.participants} behind a relay with {self.remote.senders} microphones"
             text += f" and {self.remote.cameras} cameras" if self.video is not None else ""
@@ -221,7 +238,8 @@ class Mix:
 
     def _media_bps(self, streams: int, layers: Sequence[Layer], share: float = 1.0) -> float:
         """``share``: of the layers, so much counts."""
-        audio = streams * self.stream_pps * 8 * (self.payload_bytes + OVERHEAD_BYTES)
+        payload_bytes = self.payload_bytes * 2 + RED_BYTES if self.meeting and self.red else self.payload_bytes
+        audio = streams * self.stream_pps * 8 * (payload_bytes + OVERHEAD_BYTES)
         if self.video is None:
             return audio
         video = sum(layer.bitrate_kbps * 1000 + self.video.pps(layer) * 8 * OVERHEAD_BYTES for layer in layers)
@@ -239,3 +257,7 @@ class Mix:
 #: lib-jitsi-meet, StandardVideoQualitySettings.ts: STANDARD_CODEC_SETTINGS.vp8 (low, standard, high) and SIM_LAYERS:
 #: 720 lines scaled down by 4, 2 and 1.
 VP8_LAYERS = (Layer(180, 200.0), Layer(360, 500.0), Layer(720, 1500.0))
+#: Likewise vp9 and av1: of all layers together where this is the highest.
+VP9_LAYERS = (Layer(180, 100.0), Layer(360, 300.0), Layer(720, 1200.0))
+AV1_LAYERS = (Layer(180, 100.0), Layer(360, 300.0), Layer(720, 1000.0))
+LAYERS = {"vp8": VP8_LAYERS, "vp9": VP9_LAYERS, "av1": AV1_LAYERS}

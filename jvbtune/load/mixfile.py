@@ -6,17 +6,21 @@ The same keys are the table ``[load.mix]`` of an experiment, which may name a fi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from jvbtune.errors import ConfigError
-from jvbtune.load.mix import VP8_LAYERS, Layer, Mix, Remote, Video
+from jvbtune.load.media import red
+from jvbtune.load.media.codecs import CODECS
+from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES
+from jvbtune.load.mix import LAYERS, Layer, Mix, Remote, Video
 from jvbtune.text import did_you_mean
 from jvbtune.toml import load_toml
 
 Height = Annotated[int, Field(ge=0, le=2160)]
 SUFFIX = ".toml"
+MAX_RED_BYTES = (MAX_PAYLOAD_BYTES - red.OVERHEAD_BYTES) // 2
 
 
 class _Strict(BaseModel):
@@ -24,7 +28,7 @@ class _Strict(BaseModel):
 
 
 class LayerSection(_Strict):
-    """One simulcast layer."""
+    """One simulcast layer, or one spatial layer."""
 
     height: Annotated[int, Field(ge=90, le=2160)]
     bitrate_kbps: Annotated[float, Field(ge=20, le=20_000)]
@@ -34,7 +38,8 @@ class VideoSection(_Strict):
     """Cameras or a shared screen, and what the receivers ask the bridge for."""
 
     senders: Annotated[int, Field(ge=1, le=500)]
-    layers: Annotated[tuple[LayerSection, ...], Field(max_length=3)] = ()  #: none: VP8 at 720p in Jitsi's clients
+    codec: Literal["vp8", "vp9", "av1"] = "vp8"
+    layers: Annotated[tuple[LayerSection, ...], Field(max_length=3)] = ()  #: none: at 720p in Jitsi's clients
     frames_per_second: Annotated[float, Field(ge=1, le=60)] = 30.0
     desktop: bool = False
     stage_views: Annotated[int, Field(ge=0, le=500)] = 0
@@ -48,6 +53,12 @@ class VideoSection(_Strict):
         heights = [layer.height for layer in self.layers]
         if heights != sorted(set(heights)):
             raise ValueError("layers must be in ascending order of height, each height once")
+        rates = [layer.bitrate_kbps for layer in self.layers]
+        if CODECS[self.codec].svc and rates != sorted(rates):
+            raise ValueError(
+                f"a layer of {self.codec} has the bit rate of all layers up to it, so a higher layer cannot have less "
+                "than a lower one"
+            )
         return self
 
 
@@ -79,6 +90,7 @@ class MixSection(_Strict):
     stream_pps: Annotated[float, Field(gt=0, le=1000)] = 50.0
     payload_bytes: Annotated[int, Field(ge=16, le=1168)] = 80
     dtx: bool = False
+    red: bool = False
     video: VideoSection | None = None
     transport_cc: bool = True
     rtcp: bool = True
@@ -109,13 +121,19 @@ class MixSection(_Strict):
                 raise ValueError(f"video.{key} = {number} is more than participants = {self.participants}")
         if self.remote is not None and self.remote.cameras and self.video is None:
             raise ValueError("remote.cameras needs the table [video], which says what a camera sends")
+        if self.red and self.video is None and self.remote is None:
+            raise ValueError("red needs the table [video] or [remote]: without it, clients send plain Opus only")
+        if self.red and self.payload_bytes > MAX_RED_BYTES:
+            raise ValueError(
+                f"payload_bytes = {self.payload_bytes} is too long for red: {MAX_RED_BYTES} fit twice in a packet"
+            )
         return self
 
     def mix(self, burst_packets: int = 1) -> Mix:
         video = None
         if self.video is not None:
             own = self.video.model_dump()
-            own["layers"] = tuple(Layer(**layer) for layer in own["layers"]) or VP8_LAYERS
+            own["layers"] = tuple(Layer(**layer) for layer in own["layers"]) or LAYERS[self.video.codec]
             video = Video(**own)
         return Mix(
             self.participants,
@@ -125,6 +143,7 @@ class MixSection(_Strict):
             burst_packets,
             name=self.name,
             dtx=self.dtx,
+            red=self.red,
             video=video,
             transport_cc=self.transport_cc,
             rtcp=self.rtcp,

@@ -30,7 +30,7 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
     video = mix.video if mix.meeting else None
     found = []
     for number in range(participants):
-        layers = tuple((_ssrc(), _ssrc()) for _ in video.layers) if video and number < cameras else ()
+        layers = tuple((_ssrc(), _ssrc()) for _ in range(video.streams)) if video and number < cameras else ()
         found.append(
             Sources(
                 audio=_ssrc() if number < microphones else None,
@@ -38,6 +38,8 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
                 desktop=video is not None and video.desktop,
                 clients=mix.meeting,
                 transport_cc=mix.meeting and mix.transport_cc,
+                codec=video.codec if video is not None else "vp8",
+                red=mix.meeting and mix.red,
             )
         )
     return tuple(found)
@@ -142,14 +144,19 @@ def _microphone(mix: Mix, source: Sources, number: int, seed: int) -> messages.M
     if source.audio is None:
         return None
     speakers = mix.senders + (mix.relayed.senders if mix.relayed is not None else 0)
-    return messages.Microphone(source.audio, number, speakers, seed, mix.stream_pps, mix.payload_bytes, mix.dtx)
+    return messages.Microphone(
+        source.audio, number, speakers, seed, mix.stream_pps, mix.payload_bytes, mix.dtx, mix.red
+    )
 
 
 def _camera(mix: Mix, name: str, source: Sources, seed: int, max_height: int = -1) -> messages.Camera | None:
     if not source.layers or mix.video is None:
         return None
+    video = mix.video
+    ssrcs = source.layers * (len(video.layers) // video.streams)
     layers = [
         messages.Layer(primary, rtx, layer.height, layer.bitrate_kbps * 1000)
-        for (primary, rtx), layer in zip(source.layers, mix.video.layers, strict=True)
+        for (primary, rtx), layer in zip(ssrcs, video.layers, strict=True)
     ]
-    return messages.Camera(f"{name}-v0", seed, mix.video.frames_per_second, layers, mix.video.desktop, max_height)
+    fps = video.frames_per_second
+    return messages.Camera(f"{name}-v0", seed, fps, layers, video.desktop, max_height, video.codec)

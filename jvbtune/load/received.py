@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jvbtune.load.media.rtp import TRANSPORT_CC_ID
-from jvbtune.load.sockets import HEADERS_BYTES, SO_TIMESTAMPNS
+from jvbtune.load.media.rtp import EXTENSIONS_AT, PROFILE_AT, TRANSPORT_CC_ID, TWO_BYTES
+from jvbtune.load.sockets import HEADERS_BYTES, SAMPLE_EVERY, SO_TIMESTAMPNS
 
 ROWS = 1024
 ROW_BYTES = 1536
@@ -97,16 +97,20 @@ class Receiver:
         known = lengths[chosen]
         head[np.arange(HEADERS_BYTES) >= known[:, None]] = 0
         arrived = self._arrivals(chosen)
-        for row in np.flatnonzero(known > HEADERS_BYTES):
+        sampled = (known > HEADERS_BYTES) & (head[:, 3] & (SAMPLE_EVERY - 1) == 0)
+        for row in np.flatnonzero(sampled):
             at = chosen[row]
             sample(int(owners[at]), data[at, : known[row]].tobytes(), int(arrived[row]))
         wide = head.astype(np.int64)
+        transport = _transport_numbers(wide)
+        for row in np.flatnonzero((wide[:, PROFILE_AT] << 8 | wide[:, PROFILE_AT + 1]) == TWO_BYTES):
+            transport[row] = _of_two_bytes(data[chosen[row], : known[row]].tobytes())
         return Media(
             owner=owners[chosen],
             ssrc=wide[:, 8] << 24 | wide[:, 9] << 16 | wide[:, 10] << 8 | wide[:, 11],
             sequence=wide[:, 2] << 8 | wide[:, 3],
             payload_type=wide[:, 1] & 0x7F,
-            transport=_transport_numbers(wide),
+            transport=transport,
             arrival_ns=arrived,
         )
 
@@ -115,6 +119,17 @@ class Receiver:
         control = self._control.view(np.int64)[rows]
         kind = control[:, 1] >> 32
         return np.where(kind == SO_TIMESTAMPNS, control[:, 2] * 1_000_000_000 + control[:, 3], 0)
+
+
+def _of_two_bytes(packet: bytes) -> int:
+    """Of two-byte header extensions (RFC 8285, 4.3) the transport-wide sequence number; -1: there is none."""
+    at = EXTENSIONS_AT
+    end = min(at + 4 * int.from_bytes(packet[at - 2 : at], "big"), len(packet) - 1)
+    while at < end:
+        if packet[at] == TRANSPORT_CC_ID:
+            return int.from_bytes(packet[at + 2 : at + 4], "big")
+        at += 2 + packet[at + 1] if packet[at] else 1
+    return -1
 
 
 def _transport_numbers(head: Ints) -> Ints:

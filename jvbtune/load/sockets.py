@@ -11,18 +11,21 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from jvbtune.load.media.rtp import PROFILE_AT, TWO_BYTES
+
 SO_ATTACH_FILTER = 26
 SO_MEMINFO = 55
 SO_TIMESTAMPNS = 35
 #: One of this many sequence numbers reaches the process: a power of two.
 SAMPLE_EVERY = 32
-#: An RTP header with the extensions that a bridge lets through: 12, 4 and up to 32 bytes.
-HEADERS_BYTES = 48
+#: An RTP header with the extensions that a bridge lets through: 12, 4 and up to 32 bytes; or, where these are two-byte
+#: extensions, as much as AV1's dependency descriptor of a key frame may need.
+HEADERS_BYTES, LONG_HEADERS_BYTES = 48, 192
 RECEIVE_BUFFER_BYTES = 1 << 20
 SEND_BUFFER_BYTES = 1 << 20
 
 _UDP_HEADER = 8  # a filter on a UDP socket sees the datagram from its UDP header on
-_LDB, _LDH, _AND, _JGE, _JEQ, _RET = 0x30, 0x28, 0x54, 0x35, 0x15, 0x06
+_LDB, _LDH, _LENGTH, _AND, _JGE, _JEQ, _RET = 0x30, 0x28, 0x80, 0x54, 0x35, 0x15, 0x06
 _FILTER = (
     (_LDB, 0, 0, _UDP_HEADER),  # first byte of the payload
     (_JGE, 0, 7, 128),  # below 128: STUN or DTLS (RFC 7983): accept
@@ -39,7 +42,15 @@ _FILTER = (
 
 
 #: Of a client that answers for each packet: of what is not sampled, the headers come.
-_HEADERS_FILTER = (*_FILTER[:-1], (_RET, 0, 0, _UDP_HEADER + HEADERS_BYTES))
+_HEADERS_FILTER = (
+    *_FILTER[:-1],
+    (_LENGTH, 0, 0, 0),  # a load beyond the end would reject
+    (_JGE, 0, 3, _UDP_HEADER + PROFILE_AT + 2),
+    (_LDH, 0, 0, _UDP_HEADER + PROFILE_AT),
+    (_JEQ, 0, 1, TWO_BYTES),
+    (_RET, 0, 0, _UDP_HEADER + LONG_HEADERS_BYTES),
+    (_RET, 0, 0, _UDP_HEADER + HEADERS_BYTES),
+)
 
 
 def _program(whole: bool) -> tuple[bytes, ctypes.Array[ctypes.c_char]]:

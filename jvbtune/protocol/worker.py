@@ -129,6 +129,7 @@ class Microphone:
     stream_pps: float
     payload_bytes: int
     dtx: bool
+    red: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Camera:
-    """``name``: of the source, as it was signalled. ``layers``: lowest first. ``max_height``: what it sends at most
-    until the bridge says something else; -1: all layers."""
+    """``name``: of the source, as it was signalled. ``layers``: lowest first; of a codec with all layers under one SSRC
+    they share it, and have the bit rate of all up to that one together. ``max_height``: what it sends at most until the
+    bridge says something else; -1: all layers."""
 
     name: str
     seed: int
@@ -150,6 +152,7 @@ class Camera:
     layers: List[Layer]
     desktop: bool = False
     max_height: int = -1
+    codec: str = "vp8"
 
 
 @dataclass(frozen=True)

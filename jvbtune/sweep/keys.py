@@ -43,6 +43,7 @@ KEYS: dict[str, dict[str, str]] = {
         "stream_pps": "Packets of audio per second of each sender.",
         "payload_bytes": "Payload of each packet of audio.",
         "dtx": "Send one packet in 400 ms while a microphone is silent. Only with video.",
+        "red": "Redundant audio (RFC 2198): each packet has the one before it too. Only with video or a relay.",
         "video": "Cameras and what the receivers ask for. Without it the load is audio only.",
         "transport_cc": "Transport-wide congestion control: sequence numbers on every packet, feedback both ways. Only "
         "with video.",
@@ -61,8 +62,9 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "VideoSection": {
         "senders": "How many participants send video.",
-        "layers": "Simulcast layers, lowest first: one `[[load.mix.video.layers]]` table for each. Default: the three "
-        "layers of VP8 at 720p in Jitsi's clients.",
+        "codec": "`vp8` sends the layers as simulcast. `vp9` and `av1` send them as spatial layers under one SSRC.",
+        "layers": "Simulcast or spatial layers, lowest first: one `[[load.mix.video.layers]]` table for each. Default: "
+        "the three layers of that codec at 720p in Jitsi's clients.",
         "frames_per_second": "Frames per second of each layer.",
         "desktop": "The video is a shared screen.",
         "stage_views": "How many participants see the speaker large and the others as thumbnails. The rest see a grid.",
@@ -73,7 +75,8 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "LayerSection": {
         "height": "Height of the picture, in pixels.",
-        "bitrate_kbps": "Mean bit rate of the layer's payload.",
+        "bitrate_kbps": "Mean bit rate of the layer's payload. With `vp9` and `av1`: of all layers up to this one "
+        "together, while nobody asks for a higher one.",
     },
     "AutoLevels": {
         "start_pps": "First packet rate. It is doubled until a limit is met.",

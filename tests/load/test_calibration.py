@@ -19,6 +19,7 @@ from jvbtune.inventory import BridgeEntry, GeneratorEntry, HostEntry
 from jvbtune.load import IntendedLoad, Mix, Offered, calibration
 from jvbtune.load.calibration import Limit, Trial, keep, limit_for, reachable_pps, refuse_above, stored
 from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.mix import LAYERS
 from jvbtune.load.mixfile import load_mix
 from jvbtune.load.sink import ADDRESS, Sink, Usage
 from jvbtune.sweep.experiment import read_experiment
@@ -271,3 +272,20 @@ def test_the_sink_forwards_the_layers_of_the_mix_and_feeds_back(against_sink: Lo
     feedback = offered.extra["meetings"]["transport_feedback_received"]
     assert feedback == pytest.approx(2 * 5 * 30 * offered.duration_seconds, rel=0.15)
     assert offered.extra["meetings"]["transport_feedback_sent"] == pytest.approx(10 * 20 * 3.0, rel=0.15)
+
+
+@pytest.mark.measured
+def test_the_sink_forwards_redundant_audio_as_it_is(against_sink: LocalGenerator) -> None:
+    offered = against_sink.offer(IntendedLoad(2, replace(MEETING, red=True)), 2.0, settle_seconds=1.0)
+    audio = offered.extra["kinds"]["audio"]
+    assert audio["received"] == audio["expected"] == 4 * audio["sent"] > 0
+    assert offered.extra["sampled_packets"] > 0
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+def test_the_sink_chooses_no_layers_of_scalable_codecs(codec: str) -> None:
+    assert MEETING.video is not None
+    mix = replace(MEETING, video=replace(MEETING.video, codec=codec, layers=LAYERS[codec]))
+    with pytest.raises(UsageError, match=f"has {codec.upper()}: what takes the bridge's place") as refused:
+        calibration.calibrate(None, mix)
+    assert "--mix meeting-5" in str(refused.value.hint)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jvbtune.cli import cli
 from jvbtune.errors import ConfigError
-from jvbtune.load.mix import VP8_LAYERS
+from jvbtune.load.mix import LAYERS, VP8_LAYERS
 from jvbtune.load.mixfile import load_mix, shipped_mixes
 from jvbtune.sweep.experiment import load_experiment, read_experiment, with_mix
 from jvbtune.sweep.plan import make_plan
@@ -107,3 +110,37 @@ def test_a_fault_in_a_mix_file_names_that_file(tmp_path: Path) -> None:
         load_experiment(path)
     assert str(error.value.file).endswith("own.toml")
     assert error.value.line == 7
+
+
+def test_a_codec_brings_its_layers(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    for codec, layers in LAYERS.items():
+        path.write_text(f'[video]\nsenders = 2\ncodec = "{codec}"\n')
+        video = load_mix(str(path)).mix().video
+        assert video is not None
+        assert (video.codec, video.layers) == (codec, layers)
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"), [("vp8", ""), ("av1", "a layer of av1 has the bit rate of all layers up to it"), ("h264", "")]
+)
+def test_bits_of_spatial_layers_are_of_all_up_to_each(tmp_path: Path, codec: str, said: str) -> None:
+    path = tmp_path / "own.toml"
+    layers = "".join(f"[[video.layers]]\nheight = {h}\nbitrate_kbps = {k}\n" for h, k in ((180, 300), (360, 200)))
+    path.write_text(f'[video]\nsenders = 2\ncodec = "{codec}"\n{layers}')
+    if codec == "vp8":
+        load_mix(str(path))
+        return
+    with pytest.raises(ConfigError) as refused:
+        load_mix(str(path))
+    assert said in refused.value.message
+
+
+def test_the_command_shows_the_codecs(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('red = true\n[video]\nsenders = 2\ncodec = "av1"\n')
+    told = CliRunner().invoke(cli, ["mix", str(path)], catch_exceptions=False)
+    assert "Video is AV1. Audio is RED." in told.output
+    described = json.loads(CliRunner().invoke(cli, ["mix", str(path), "--json"]).stdout)["mixes"][0]
+    assert (described["red"], described["video"]["codec"]) == (True, "av1")
+    assert "Video is" not in CliRunner().invoke(cli, ["mix", "meeting-5"]).output

@@ -75,7 +75,7 @@ def test_extensions_as_a_bridge_writes_them(pair: tuple[socket.socket, socket.so
     receiver = Receiver()
     receiver.take(near.fileno(), 0)
     media = receiver.read(lambda *_: None, lambda *_: None)
-    assert media.transport.tolist() == [-1, 0x1234, 7, -1, -1, -1]
+    assert media.transport.tolist() == [-1, 0x1234, 7, 7, -1, -1]
 
 
 def test_more_than_fits_waits_for_the_next_turn(

@@ -13,7 +13,7 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.bridge.counts import bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
-from jvbtune.load import IntendedLoad, Offered, open_generator
+from jvbtune.load import IntendedLoad, Mix, Offered, open_generator
 from jvbtune.load.mixfile import load_mix
 from tests.real_bridge.conftest import REAL
 
@@ -24,9 +24,13 @@ pytestmark = REAL
 
 @pytest.fixture(scope="module")
 def held(real: Lab) -> tuple[Offered, dict[str, Any], dict[str, Any]]:
-    """meeting-5, warm: what was offered, the bridge's own state, its statistics."""
+    return hold(real, load_mix("meeting-5").mix())
+
+
+def hold(real: Lab, mix: Mix) -> tuple[Offered, dict[str, Any], dict[str, Any]]:
+    """The mix, warm: what was offered, the bridge's own state, its statistics."""
     entry = real.entry()
-    load = IntendedLoad(CONFERENCES, load_mix("meeting-5").mix())
+    load = IntendedLoad(CONFERENCES, mix)
     with connect(entry) as host, open_generator(entry, host) as generator:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         for _ in range(WARM_UPS):  # the first packets of a JVM are not like the others

@@ -13,13 +13,12 @@ from jvbtune.bridge.counts import bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import Generator, IntendedLoad, Mix, Offered, open_generator
-from jvbtune.load.mix import VP8_LAYERS, Remote, Video
+from jvbtune.load.mix import LAYERS, Remote, Video
 from jvbtune.load.mixfile import load_mix
 from tests.load.test_lab_relay import load_over_a_relay
 from tests.real_bridge.conftest import REAL
 
 WARM_UPS = 10
-MIX = Mix(3, 2, video=Video(2, VP8_LAYERS, stage_views=3), remote=Remote(3, 2, cameras=2, stage_views=3))
 
 pytestmark = REAL
 
@@ -32,11 +31,13 @@ def warmed(generator: Generator, load: IntendedLoad) -> None:
             return
 
 
-@pytest.fixture(scope="module")
-def held(real: Lab) -> tuple[Offered, dict[str, Any], dict[str, Any]]:
+@pytest.fixture(scope="module", params=["vp8", "vp9", "av1"])
+def held(request: pytest.FixtureRequest, real: Lab) -> tuple[Offered, dict[str, Any], dict[str, Any]]:
     """One conference over a relay, warm: what was offered, the bridge's own state, its statistics."""
     entry = real.entry()
-    load = IntendedLoad(1, MIX)
+    codec = str(request.param)
+    video = Video(2, LAYERS[codec], stage_views=3, codec=codec)
+    load = IntendedLoad(1, Mix(3, 2, video=video, remote=Remote(3, 2, cameras=2, stage_views=3)))
     with connect(entry) as host, open_generator(entry, host) as generator:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         warmed(generator, load)

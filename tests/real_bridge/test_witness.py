@@ -4,11 +4,13 @@ on the wire as the generator counts them."""
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad
+from jvbtune.load.mix import LAYERS
 from jvbtune.load.mixfile import load_mix
 from tests.load.test_witness import (
     Held,
@@ -20,7 +22,15 @@ from tests.load.test_witness import (
 )
 from tests.real_bridge.conftest import REAL
 
-CONFERENCES = {"audio": 4, "meeting-5": 1}
+MEETING = load_mix("meeting-5").mix()
+assert MEETING.video is not None
+#: Those of other codecs ask for some packets again, and have RED.
+LOADS = {"audio": IntendedLoad(4, load_mix("audio").mix()), "meeting-5": IntendedLoad(1, MEETING)} | {
+    codec: IntendedLoad(
+        1, replace(MEETING, red=True, nack_ratio=0.02, video=replace(MEETING.video, codec=codec, layers=LAYERS[codec]))
+    )
+    for codec in ("vp9", "av1")
+}
 
 __all__ = [
     "test_rtcp_is_on_the_wire_too",
@@ -47,7 +57,6 @@ def test_the_bridge_counts_the_same_of_each_ssrc_that_it_receives(one: Held) -> 
     assert counted == {(stream.endpoint, stream.ssrc): stream.packets for stream in one.streams.sent}
 
 
-@pytest.fixture(scope="module", params=list(CONFERENCES))
+@pytest.fixture(scope="module", params=list(LOADS))
 def one(request: pytest.FixtureRequest, real: Lab, tmp_path_factory: pytest.TempPathFactory) -> Held:
-    load = IntendedLoad(CONFERENCES[request.param], load_mix(request.param).mix())
-    return held(real, tmp_path_factory.mktemp("capture") / "veth.pcapng", load)
+    return held(real, tmp_path_factory.mktemp("capture") / "veth.pcapng", LOADS[request.param])

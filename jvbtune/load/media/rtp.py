@@ -2,20 +2,27 @@
 
     0  RTP header (RFC 3550)                      12  0xBEDE, 2 words (RFC 8285, one-byte extensions)
     16 0x51, transport-wide sequence number       19  video: 0x32, abs-send-time; audio: 0x10, audio level; padding
-    24 payload
+    24 payload; of AV1 first the dependency descriptor
 
-The ids of the extensions are those that Jicofo offers (its reference.conf, ``codec.rtp-extensions``): audio level 1,
-abs-send-time 3, transport-cc 5. It also offers mid (10) and AV1's dependency descriptor (11), which are not sent here;
-rid and the others are off there by default.
+A descriptor of more than 16 bytes needs two-byte extensions: 0x1000, and each with a byte for its id and one for its
+length. The ids of the extensions are those that Jicofo offers (its reference.conf, ``codec.rtp-extensions``): audio
+level 1, abs-send-time 3, transport-cc 5, AV1's dependency descriptor 11. It also offers mid (10), which is not sent
+here; rid and the others are off there by default.
 """
 
 from __future__ import annotations
 
 import struct
 
-AUDIO_LEVEL_ID, ABS_SEND_TIME_ID, TRANSPORT_CC_ID = 1, 3, 5
-OPUS, VP8, RTX = 111, 100, 96  #: payload types, as Jicofo offers them
+AUDIO_LEVEL_ID, ABS_SEND_TIME_ID, TRANSPORT_CC_ID, DESCRIPTOR_ID = 1, 3, 5, 11
+#: Payload types, as Jicofo offers them; ``RTX`` is of VP8.
+OPUS, RED, VP8, VP9, AV1 = 111, 112, 100, 101, 41
+RTX, VP9_RTX, AV1_RTX = 96, 97, 42
 HEADER_BYTES = 24
+#: Profiles of header extensions (RFC 8285, 4.2 and 4.3), and the most that one of the first holds.
+ONE_BYTE, TWO_BYTES = 0xBEDE, 0x1000
+ONE_BYTE_MOST = 16
+PROFILE_AT, EXTENSIONS_AT = 12, 16
 TRANSPORT_CC_AT, ABS_SEND_TIME_AT, LEVEL_AT = 17, 20, 20
 #: An RTP packet of WebRTC has at most 1200 bytes, its header included.
 MAX_PAYLOAD_BYTES = 1200 - HEADER_BYTES
@@ -24,11 +31,31 @@ _HEADER = struct.Struct("!BBHIIHH")
 _SEQUENCE = struct.Struct("!H")
 
 
-def header(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int) -> bytearray:
-    """The first 24 bytes, without anything in the extensions."""
+def header(
+    payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, descriptor: bytes = b""
+) -> bytearray:
+    """The first 24 bytes, without anything in the extensions; with AV1's ``descriptor``, it follows in the header."""
     data = bytearray(HEADER_BYTES)
+    words = 2
+    if descriptor:
+        data += (
+            bytes((DESCRIPTOR_ID << 4 | len(descriptor) - 1,))
+            if len(descriptor) <= ONE_BYTE_MOST
+            else bytes((0, DESCRIPTOR_ID, len(descriptor)))
+        )
+        data += descriptor
+        data += bytes(-len(data) % 4)
+        words = (len(data) - EXTENSIONS_AT) // 4
     _HEADER.pack_into(
-        data, 0, 0x90, payload_type | (0x80 if marker else 0), sequence, timestamp & 0xFFFFFFFF, ssrc, 0xBEDE, 2
+        data,
+        0,
+        0x90,
+        payload_type | (0x80 if marker else 0),
+        sequence,
+        timestamp & 0xFFFFFFFF,
+        ssrc,
+        ONE_BYTE if len(descriptor) <= ONE_BYTE_MOST else TWO_BYTES,
+        words,
     )
     return data
 
@@ -41,11 +68,25 @@ def set_audio_level(packet: bytearray, level_dbov: int, voice: bool) -> None:
 
 def set_abs_send_time(packet: bytearray, now_ns: int) -> None:
     """24 bits, in 1/2^18 s (webrtc.org's abs-send-time)."""
-    packet[ABS_SEND_TIME_AT - 1] = ABS_SEND_TIME_ID << 4 | 2
-    packet[ABS_SEND_TIME_AT : ABS_SEND_TIME_AT + 3] = ((now_ns << 18) // 1_000_000_000 & 0xFFFFFF).to_bytes(3, "big")
+    time = ((now_ns << 18) // 1_000_000_000 & 0xFFFFFF).to_bytes(3, "big")
+    if packet[PROFILE_AT] == ONE_BYTE >> 8:
+        packet[ABS_SEND_TIME_AT - 1] = ABS_SEND_TIME_ID << 4 | 2
+        packet[ABS_SEND_TIME_AT : ABS_SEND_TIME_AT + 3] = time
+    else:
+        packet[ABS_SEND_TIME_AT : ABS_SEND_TIME_AT + 5] = bytes((ABS_SEND_TIME_ID, 3)) + time
 
 
 def set_transport_sequence(packet: bytearray, sequence: int) -> None:
     """draft-holmer-rmcat-transport-wide-cc-extensions-01, section 2."""
-    packet[TRANSPORT_CC_AT - 1] = TRANSPORT_CC_ID << 4 | 1
-    _SEQUENCE.pack_into(packet, TRANSPORT_CC_AT, sequence & 0xFFFF)
+    if packet[PROFILE_AT] == ONE_BYTE >> 8:
+        packet[TRANSPORT_CC_AT - 1] = TRANSPORT_CC_ID << 4 | 1
+        _SEQUENCE.pack_into(packet, TRANSPORT_CC_AT, sequence & 0xFFFF)
+    else:
+        packet[TRANSPORT_CC_AT - 1 : TRANSPORT_CC_AT + 1] = bytes((TRANSPORT_CC_ID, 2))
+        _SEQUENCE.pack_into(packet, TRANSPORT_CC_AT + 1, sequence & 0xFFFF)
+
+
+def payload_at(packet: bytes | bytearray) -> int:
+    """Where the payload begins."""
+    at = 12 + 4 * (packet[0] & 0x0F)
+    return at + 4 + 4 * int.from_bytes(packet[at + 2 : at + 4], "big") if packet[0] & 0x10 else at

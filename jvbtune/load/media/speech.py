@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import random
 
-from jvbtune.load.media.rtp import OPUS, STAMP, header, set_audio_level
+from jvbtune.load.media import red
+from jvbtune.load.media.rtp import OPUS, RED, STAMP, header, set_audio_level
 
 CLOCK_RATE = 48_000
 TURN_SECONDS = 8.0
@@ -52,18 +53,27 @@ class Speech:
     """One microphone: ``packet`` gives what is due at a packet's time, None in DTX's silence."""
 
     __slots__ = (
-        "_dtx", "_filler", "_floor", "_number", "_since_sent", "octets", "packets", "sequence", "silent", "ssrc",
-        "step_seconds", "timestamp",
+        "_before", "_dtx", "_filler", "_floor", "_number", "_red", "_since_sent", "octets", "packets", "sequence",
+        "silent", "ssrc", "step_seconds", "timestamp",
     )  # fmt: skip
 
     def __init__(
-        self, ssrc: int, *, number: int, floor: Floor, stream_pps: float, payload_bytes: int, dtx: bool = False
+        self,
+        ssrc: int,
+        *,
+        number: int,
+        floor: Floor,
+        stream_pps: float,
+        payload_bytes: int,
+        dtx: bool = False,
+        redundant: bool = False,
     ) -> None:
         self.ssrc = ssrc
         self.sequence = ssrc & 0x7FFF
         self.timestamp = 0
         self.packets = self.octets = self.silent = 0
-        self._number, self._floor, self._dtx = number, floor, dtx
+        self._number, self._floor, self._dtx, self._red = number, floor, dtx, redundant
+        self._before: int | None = None  #: time stamp of the last packet
         self.step_seconds = 1 / stream_pps
         self._since_sent = DTX_SECONDS
         self._filler = bytes(max(STAMP.size, payload_bytes))
@@ -78,9 +88,13 @@ class Speech:
             return None
         self._since_sent = 0.0
         self.sequence = (self.sequence + 1) & 0xFFFF
-        data = header(OPUS, False, self.sequence, self.timestamp, self.ssrc)
+        data = header(RED if self._red else OPUS, False, self.sequence, self.timestamp, self.ssrc)
         set_audio_level(data, SPEECH_DBOV if talks else ROOM_DBOV, talks)
-        data += self._filler
+        payload = self._filler
+        if self._red:
+            payload = red.headers(self._before, self.timestamp, len(self._filler)) + self._filler
+            self._before = self.timestamp
+        data += payload
         self.packets += 1
-        self.octets += len(self._filler)
+        self.octets += len(payload)
         return data

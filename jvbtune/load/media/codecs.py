@@ -1,0 +1,41 @@
+"""The codecs of video that clients send, by the names that mixes have; and what each payload type is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jvbtune.load.media import av1, red, vp8, vp9
+from jvbtune.load.media.rtp import AV1, AV1_RTX, OPUS, RED, RTX, VP8, VP9, VP9_RTX, payload_at
+
+
+@dataclass(frozen=True)
+class Codec:
+    """``svc``: all layers under one SSRC. ``packets_per_second``: of one layer, by its bits and frames a second."""
+
+    name: str  #: as it is signalled
+    payload_type: int
+    rtx_type: int
+    svc: bool
+    stamp_in_payload: int
+    packets_per_second: Callable[[float, float], float]
+
+
+CODECS = {
+    "vp8": Codec("VP8", VP8, RTX, False, vp8.STAMP_IN_PAYLOAD, vp8.packets_per_second),
+    "vp9": Codec("VP9", VP9, VP9_RTX, True, vp9.STAMP_IN_PAYLOAD, vp9.packets_per_second),
+    "av1": Codec("AV1", AV1, AV1_RTX, True, av1.STAMP_IN_PAYLOAD, av1.packets_per_second),
+}
+#: Payload type -> kind of stream.
+KIND_OF = {OPUS: "audio", RED: "audio"}
+KIND_OF |= {codec.payload_type: "video" for codec in CODECS.values()}
+KIND_OF |= {codec.rtx_type: "rtx" for codec in CODECS.values()}
+_STAMP_IN_PAYLOAD = {OPUS: 0} | {codec.payload_type: codec.stamp_in_payload for codec in CODECS.values()}
+
+
+def stamp_in_payload(packet: bytes | bytearray) -> int | None:
+    """Where the time of sending is in the payload of a packet in the clear; None where it has none."""
+    payload_type = packet[1] & 0x7F
+    if payload_type == RED:
+        return red.primary_at(packet, payload_at(packet))
+    return _STAMP_IN_PAYLOAD.get(payload_type)

@@ -1,0 +1,171 @@
+"""What the codecs of video share: frame sizes that keep a rate exactly, and one RTP stream with its retransmissions.
+
+Frame sizes follow the statistical model of RFC 8593 (section 5): the size relative to the mean is Laplacian with scale
+0.15. The frames' times, which that model scatters too, are exact here. A cycle has the distribution's quantiles in an
+order that the seed shuffles, so that each cycle of a layer has the same bytes and the same packets, whatever the seed.
+A key frame, on request only (WebRTC's encoder sends none for 100 s), is a multiple of the mean; the frames after it are
+smaller until the rate is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import OrderedDict
+from functools import cache
+from typing import ClassVar
+
+from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, header
+
+CLOCK_RATE = 90_000
+CYCLE_FRAMES = 300
+#: RFC 8593's SCALE_B. Checked in an implementation of the model (mengelbart/syncodec), not in the RFC's own table.
+SIZE_SCALE = 0.15
+#: libwebrtc lets libvpx make a key frame of at most half of 600 ms of the rate, and at least three frames
+#: (libvpx_vp8_encoder.cc and libvpx_vp9_encoder.cc, MaxIntraTarget): nine frames at 30 a second. How much of that a
+#: scene uses is not modelled.
+KEY_FRAME_SECONDS, MIN_KEY_FRAME_RATIO = 0.3, 3.0
+PAY_BACK_RATIO = 0.3  #: of a frame's size, after a key frame
+#: Packets that a NACK can ask for: a second of the highest layer and more.
+HISTORY_PACKETS = 256
+RTX_BYTES = 2  #: of RTX's original sequence number, for which each packet leaves room
+_FILLER = bytes(MAX_PAYLOAD_BYTES)
+
+
+@cache
+def cycle_sizes(mean_bytes: int, least_bytes: int) -> tuple[int, ...]:
+    """The frame sizes of one cycle in ascending order; their sum is ``CYCLE_FRAMES`` times ``mean_bytes``."""
+    shares = [(index + 0.5) / CYCLE_FRAMES - 0.5 for index in range(CYCLE_FRAMES)]
+    sizes = [
+        max(least_bytes, round(mean_bytes * (1 - SIZE_SCALE * math.copysign(math.log(1 - 2 * abs(p)), p))))
+        for p in shares
+    ]
+    sizes[-1] += CYCLE_FRAMES * mean_bytes - sum(sizes)
+    return tuple(sizes)
+
+
+def mean_frame_bytes(bits_per_second: float, frames_per_second: float, least_bytes: int) -> int:
+    return max(2 * least_bytes, round(bits_per_second / 8 / frames_per_second))
+
+
+def key_frame_ratio(frames_per_second: float) -> float:
+    """Of a key frame to a mean frame."""
+    return max(MIN_KEY_FRAME_RATIO, KEY_FRAME_SECONDS * frames_per_second)
+
+
+def fragments(frame_bytes: int, most_bytes: int) -> list[int]:
+    """The parts of a frame, each in a packet: as few as there may be, evenly split, the larger ones first."""
+    count = -(-frame_bytes // most_bytes)
+    small, larger = divmod(frame_bytes, count)
+    return [small + 1] * larger + [small] * (count - larger)
+
+
+def packets_per_second(bits_per_second: float, frames_per_second: float, *, least_bytes: int, most_bytes: int) -> float:
+    """Of one layer, key frames aside: exact over a cycle. ``most_bytes``: of a frame, in one packet."""
+    sizes = cycle_sizes(mean_frame_bytes(bits_per_second, frames_per_second, least_bytes), least_bytes)
+    return sum(-(-size // most_bytes) for size in sizes) / CYCLE_FRAMES * frames_per_second
+
+
+class Sizes:
+    """The frame sizes of one layer, in the order in which they are made."""
+
+    __slots__ = ("_index", "_key_frame_bytes", "_least", "_sizes", "debt")
+
+    def __init__(
+        self, bits_per_second: float, frames_per_second: float, *, least_bytes: int, key_ratio: float, seed: int
+    ) -> None:
+        mean = mean_frame_bytes(bits_per_second, frames_per_second, least_bytes)
+        sizes = list(cycle_sizes(mean, least_bytes))
+        random.Random(seed).shuffle(sizes)
+        self._sizes, self._least, self._index = sizes, least_bytes, 0
+        self._key_frame_bytes = round(key_ratio * mean)
+        self.debt = 0  #: what was sent beyond the rate, and is being paid back
+
+    def following(self, key: bool) -> int:
+        """Of the next frame."""
+        size = nominal = self._sizes[self._index % CYCLE_FRAMES]
+        self._index += 1
+        if key:
+            size = max(nominal, self._key_frame_bytes)
+        elif self.debt > 0:
+            size = max(self._least, nominal - min(self.debt, int(PAY_BACK_RATIO * nominal)))
+        self.debt += size - nominal
+        return size
+
+
+class VideoStream:
+    """One SSRC. ``frame`` gives the packets of the next picture, without what is filled in when they leave."""
+
+    payload_type: ClassVar[int]
+    rtx_type: ClassVar[int]
+
+    __slots__ = (
+        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets", "rtx_ssrc", "sequence",
+        "ssrc", "timestamp",
+    )  # fmt: skip
+
+    def __init__(self, ssrc: int, rtx_ssrc: int) -> None:
+        self.ssrc, self.rtx_ssrc = ssrc, rtx_ssrc
+        self.sequence = ssrc & 0x7FFF  # below 2^15, so that SRTP's roll-over counter starts at 0 on both sides
+        self.timestamp = 0
+        self.frames = self.key_frames = self.packets = self.octets = 0
+        self._rtx_sequence = rtx_ssrc & 0x7FFF
+        self._key_wanted = True
+        self._history: OrderedDict[int, tuple[int, bytes, int, bytes]] = OrderedDict()
+
+    def request_key_frame(self) -> None:
+        """The next frame is one."""
+        self._key_wanted = True
+
+    @property
+    def debt_bytes(self) -> int:
+        """What was sent beyond the rate, and is being paid back."""
+        raise NotImplementedError
+
+    def frame(self, seconds: float) -> list[bytearray]:
+        """The packets of the frame that was captured at ``seconds`` of the stream's clock."""
+        raise NotImplementedError
+
+    def _begin_frame(self, seconds: float) -> bool:
+        """Whether it is a key frame."""
+        key, self._key_wanted = self._key_wanted, False
+        self.timestamp = round(seconds * CLOCK_RATE) & 0xFFFFFFFF
+        self.frames += 1
+        self.key_frames += key
+        return key
+
+    def _packet(self, begin: bytes, payload_bytes: int, marker: bool, descriptor: bytes = b"") -> bytearray:
+        """The next packet: its payload begins so, and is filled up. ``descriptor``: AV1's, in the header."""
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        self._history[self.sequence] = (self.timestamp, begin, payload_bytes | marker << 15, descriptor)
+        if len(self._history) > HISTORY_PACKETS:
+            self._history.popitem(last=False)
+        data = header(self.payload_type, marker, self.sequence, self.timestamp, self.ssrc, descriptor)
+        data += begin
+        data += _FILLER[: payload_bytes - len(begin)]
+        self.packets += 1
+        self.octets += payload_bytes
+        return data
+
+    def retransmission(self, sequence: int) -> bytearray | None:
+        """RTX of a packet (RFC 4588, 4); None where it is too old, or was never sent. Its marker is not kept."""
+        found = self._history.get(sequence)
+        if found is None:
+            return None
+        timestamp, begin, size, descriptor = found
+        self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
+        data = header(self.rtx_type, False, self._rtx_sequence, timestamp, self.rtx_ssrc, descriptor)
+        data += sequence.to_bytes(2, "big") + begin
+        data += _FILLER[: (size & 0x7FFF) - len(begin)]
+        return data
+
+    def repetition(self, sequence: int) -> bytearray | None:
+        """The packet once more as it was, where no RTX was agreed on; None where it is too old, or was never sent."""
+        found = self._history.get(sequence)
+        if found is None:
+            return None
+        timestamp, begin, size, descriptor = found
+        data = header(self.payload_type, bool(size >> 15), sequence, timestamp, self.ssrc, descriptor)
+        data += begin
+        data += _FILLER[: (size & 0x7FFF) - len(begin)]
+        return data
