@@ -31,7 +31,10 @@ ACKNOWLEDGE_SECONDS = 10.0
 EXIT_CODE = 130
 
 PUTTING_BACK = "The host is being put back. Once more: leave this to the agent on the host."
-LEAVING = "Leaving. The agent on the host puts it back by itself; check with: jvbtune revert --host HOST --check"
+LEAVING = (
+    "Leaving. The agent on the host ends by itself what was begun. To see what is left: "
+    "jvbtune revert --host HOST --check, and after an apply or a rollback: jvbtune rollback --host HOST --check"
+)
 
 Item = TypeVar("Item")
 
