@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,6 +40,7 @@ CHROMIUM_FLAGS = [
 NEEDED = ("nsenter", "taskset", "java", "mvn", "ssh-keygen", "/usr/sbin/sshd")
 
 
+#: All tests there take captures; others have the marker ``captures``.
 CAPTURES = "tests/capture/"
 
 
@@ -48,23 +51,26 @@ def of_the_host(module: str) -> bool:
     return re.search(r"\bmark\.(lab|kernel)\b", path.read_text(encoding="utf-8")) is not None
 
 
-def scope(module: str, other: str) -> str:
-    """Whose tests of that file are one process's: the host's, those with captures, or ``other``."""
-    if of_the_host(module):
-        return "host"
-    return CAPTURES if module.startswith(CAPTURES) else other
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Captures refuse each other, and some change what the others see: one test with captures at a time, of all
+    processes that run tests. With its fixtures, since these may take the capture."""
+    if not item.nodeid.startswith(CAPTURES) and item.get_closest_marker("captures") is None:
+        return (yield)
+    with open(Path(tempfile.gettempdir(), "jvbtune-tests-captures.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return (yield)
 
 
 class HostTogether(LoadScopeScheduling):
-    """Of the processes that run tests (``make test``), one has all tests of the host, and one all that take captures of
-    it, which refuse each other; others go by module.
+    """Of the processes that run tests (``make test``), one has all tests of the host; others go by module.
 
     Not ``--dist loadgroup``: xdist 3.8 marks its groups in node ids that pytest 9.2 no longer has, and says nothing.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return scope(module, module)
+        return "host" if of_the_host(module) else module
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether:
@@ -73,14 +79,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of the lab and of kernel settings need root: without it they are skipped, and it is said. Where several run
-    at a time, those of the host come first, then those with captures, since they take longest."""
+    at a time, those of the host come first, since they take longest."""
     missing = [program for program in NEEDED if shutil.which(program) is None]
     why = "needs root" if os.getuid() != 0 else f"needs {', '.join(missing)}" if missing else ""
     for item in items:
         if why and any(item.get_closest_marker(name) for name in ("lab", "kernel")):
             item.add_marker(pytest.mark.skip(reason=why))
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: ("host", CAPTURES, "").index(scope(item.nodeid.partition("::")[0], "")))
+        items.sort(key=lambda item: not of_the_host(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,6 +69,7 @@ def test_its_export_is_one_or_a_refusal_with_reasons(run_directory: Path, tmp_pa
     assert done.returncode in (0, 5), done.stderr
 
 
+@pytest.mark.captures
 def test_the_bridge_in_the_container_is_profiled(container_lab: SystemdLab, tmp_path: Path) -> None:
     arguments = ("--seconds", "4", "--slices", "2", "--no-open", "--captures-dir", str(tmp_path), "--json")
     with loaded(container_lab, 12):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -106,28 +105,3 @@ def test_what_is_not_in_force_after_the_restart_is_put_back_and_the_play_stops(
     assert ssh(systemd_lab, "ls -d /var/lib/jvbtune/ansible 2>/dev/null") == ""
     assert jvbtune_here("rollback", "--host", systemd_lab.name, "--check").returncode == 0
     assert ssh(systemd_lab, f"grep -c jvbtune {JVB_CONF}") == "0"
-
-
-@pytest.mark.slow
-def test_a_failed_second_apply_keeps_the_first_in_force_and_a_rollback_keeps_edits(
-    systemd_lab: SystemdLab, play: Play
-) -> None:
-    before = ssh(systemd_lab, STATE)
-    assert _changed(play("apply.yml")) > 0
-    first = ssh(systemd_lab, STATE)
-    other = {"jvbtune_sysctls": {RMEM_MAX: str(BUFFER_BYTES << 1)}, "jvbtune_average_participant_stress": 0.5}
-    done = play("apply.yml", "-e", json.dumps(other))
-    assert done.returncode != 0
-    assert (ssh(systemd_lab, STATE), value_of(RMEM_MAX)) == (first, str(BUFFER_BYTES))
-    assert not draining(systemd_lab)
-
-    ssh(systemd_lab, f"sed -i '1i # mine' {JVB_CONF}; sysctl -w {RMEM_MAX}=1500000")
-    done = play("rollback.yml")
-    assert _changed(done) > 0
-    assert f"{JVB_CONF} was edited after the apply" in done.stdout
-    assert f"{RMEM_MAX} is 1500000: somebody else changed it" in done.stdout
-    assert value_of(RMEM_MAX) == "1500000"
-    assert ssh(systemd_lab, f"head -1 {JVB_CONF}; grep -c jvbtune {JVB_CONF}") == "# mine\n0"
-    ssh(systemd_lab, f"sed -i 1d {JVB_CONF}")
-    assert ssh(systemd_lab, STATE) == before
-    assert not draining(systemd_lab)

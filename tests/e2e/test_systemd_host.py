@@ -72,6 +72,7 @@ def test_its_export_is_one_or_a_refusal_with_reasons(run_directory: Path, tmp_pa
     assert (done.returncode == 0) == (tmp_path / "60-jvbtune.conf").exists()
 
 
+@pytest.mark.captures
 def test_a_live_bridge_is_profiled_by_the_user_with_sudo(systemd_lab: SystemdLab, tmp_path: Path) -> None:
     arguments = ("--seconds", "4", "--slices", "2", "--no-open", "--captures-dir", str(tmp_path), "--json")
     with loaded(systemd_lab, 12):
