@@ -29,7 +29,6 @@ from jvbtune.agent.procfs import boot_id, parse_snmp_udp, read_text, start_ticks
 from jvbtune.agent.refusals import refuse_taken
 from jvbtune.agent.rollback import (
     BUSY_HINT,
-    IN_FORCE,
     changed_since,
     empty,
     put,
@@ -200,7 +199,7 @@ def leave(places: Places, number: int) -> None:
     manifest = places.generations.latest()
     if manifest is None or manifest["number"] != number:
         return
-    if manifest["state"] in IN_FORCE:  # at most drained for a rollback that has not begun to restore
+    if manifest["state"] in messages.IN_FORCE:  # at most drained for a rollback that has not begun to restore
         if "rollback_drain_found" in manifest:
             undrain(manifest)
             del manifest["rollback_drain_found"]
@@ -267,7 +266,7 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
         due = restart_due(manifest, bridge)
         if due and not bridge.gone(manifest["arrival"]):
             drained = bridge.draining()
-            if manifest["state"] in IN_FORCE and "rollback_drain_found" not in manifest:
+            if manifest["state"] in messages.IN_FORCE and "rollback_drain_found" not in manifest:
                 manifest["rollback_drain_found"] = drained
                 set_state(places, manifest, manifest["state"])
             if not drained:

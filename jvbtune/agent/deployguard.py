@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 
 from jvbtune.agent.deploy import LOCK_SECONDS, leave
 from jvbtune.agent.deployplan import Places
 from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.guard import stand_by
 from jvbtune.agent.rundir import tidy
 
 #: Before each try, in seconds.
@@ -24,13 +24,7 @@ WAITS = (0.0, 2.0, 4.0, 8.0, 16.0)
 def main(arguments: list[str]) -> int:
     """``deployguard NUMBER``: of the generation that it looks after."""
     [number] = arguments
-    for signal_number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-        signal.signal(signal_number, signal.SIG_IGN)
-    os.chdir("/")
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("-900")
-    with contextlib.suppress(OSError):  # the agent died while this was started: that is what it is for
-        os.write(1, b"ready\n")
+    stand_by()
     while os.read(0, 64):
         pass
     places = Places()

@@ -69,14 +69,8 @@ def main(arguments: list[str]) -> int:
     if once:
         _once(watched)
         return 0  # a unit that failed would be one more thing that was left behind
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: watched.told_to_end())
-    os.chdir("/")
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("-900")
-    with contextlib.suppress(OSError):  # the agent died while this guard was started: that is what it is for
-        os.write(1, b"ready\n")
+    stand_by()
     _wait_until_armed(watched)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
@@ -86,6 +80,17 @@ def main(arguments: list[str]) -> int:
         return _revert(watched, why)
     _tidy_up(watched)
     return 0
+
+
+def stand_by() -> None:
+    """Outlive the session and a lack of memory, and say that the guard is ready (``guarded.start``)."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-900")
+    with contextlib.suppress(OSError):  # the agent died while this guard was started: that is what it is for
+        os.write(1, b"ready\n")
 
 
 class Watched:

@@ -20,8 +20,6 @@ from jvbtune.agent.generations import Manifest, digest, read_file, write_whole
 from jvbtune.agent.procfs import now_ticks
 from jvbtune.protocol import deploy as messages
 
-#: States in which a rollback takes a finished apply back; in the others it ends one that was interrupted.
-IN_FORCE = ("watching", "applied")
 BUSY_HINT = "Wait until they have left, or run the command again with a longer --drain-timeout."
 
 

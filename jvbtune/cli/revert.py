@@ -95,5 +95,7 @@ def _tell_status(host_name: str, status: Status, as_json: bool) -> None:
 
 def _tell_apply(host_name: str, latest: Generation | None) -> None:
     """An apply that did not end is not a sweep's, but whoever asks here looks for it."""
-    if latest is not None and latest.state not in ("applied", "watching"):
+    from jvbtune.protocol.deploy import IN_FORCE
+
+    if latest is not None and latest.state not in IN_FORCE:
         say(f"An apply of run {latest.run_id} did not end. To see it: jvbtune rollback --host {host_name} --check")

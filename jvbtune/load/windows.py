@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from jvbtune.protocol.worker import LATENESS_EDGES_US, KindCounts, MeetingCounts, Window
+from jvbtune.protocol.worker import LATENESS_EDGES_US, KindCounts, Measured, MeetingCounts, Window
 
 Counts = TypeVar("Counts", KindCounts, MeetingCounts)
 
@@ -19,22 +19,10 @@ LATE_US = 50_000
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(Measured):
     """Counts are sums. Of the rest the worst is the generator's; ``overflows`` is a counter of the network namespace
     that all workers share."""
 
-    started_unix: float
-    duration_seconds: float
-    sent_packets: int
-    unsent_packets: int
-    expected_packets: int
-    received_packets: int
-    reordered_packets: int
-    overflows: int
-    drain_seconds: float
-    lateness_p99_ms: float
-    lateness_max_ms: float
-    cpu_ratio: float
     workers: int
     workers_apart_ms: float
     delay_ms: dict[str, float]

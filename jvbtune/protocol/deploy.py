@@ -40,6 +40,10 @@ class ValueChange:
     wanted: str
 
 
+#: States in which a rollback takes a finished apply back; in the others it ends one that was interrupted.
+IN_FORCE = ("watching", "applied")
+
+
 @dataclass(frozen=True)
 class Generation:
     """What an apply has changed on the host, and how far it came. ``foreign``: file or setting that somebody changed

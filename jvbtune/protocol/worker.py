@@ -276,8 +276,8 @@ class MeetingCounts:
 
 
 @dataclass(frozen=True)
-class Window:
-    """What a worker sent and saw in a window. ``delays_us``: of the sampled packets."""
+class Measured:
+    """Of a window: counts of packets, and how well the generator kept its schedule."""
 
     started_unix: float
     duration_seconds: float
@@ -291,6 +291,12 @@ class Window:
     lateness_p99_ms: float
     lateness_max_ms: float
     cpu_ratio: float
+
+
+@dataclass(frozen=True)
+class Window(Measured):
+    """What a worker sent and saw in a window. ``delays_us``: of the sampled packets."""
+
     delays_us: list[int]
     kinds: Dict[str, KindCounts] = field(default_factory=dict)  #: of meetings: by kind of stream
     meetings: Optional[MeetingCounts] = None

@@ -6,7 +6,6 @@ with fewer layers (scalability_structure_key_svc.cc): a frame of each layer, at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 from jvbtune.load.media import video
@@ -115,31 +114,16 @@ def _structure(heights: tuple[int, ...], offset: int) -> bytes:
 class Av1Stream(SvcStream):
     """One SSRC, with up to three spatial layers."""
 
-    payload_type, rtx_type = AV1, AV1_RTX
+    payload_type, rtx_type, least_bytes = AV1, AV1_RTX, MIN_FRAME_BYTES
 
     __slots__ = ("_described", "_frame_number", "_offset")
 
-    def __init__(
-        self,
-        ssrc: int,
-        rtx_ssrc: int,
-        *,
-        heights: Sequence[int],
-        bits_per_second: Sequence[float],
-        frames_per_second: float,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            ssrc,
-            rtx_ssrc,
-            heights=heights,
-            bits_per_second=bits_per_second,
-            frames_per_second=frames_per_second,
-            seed=seed,
-            least_bytes=MIN_FRAME_BYTES,
-            key_ratio=KEY_FRAME_RATIO,
-        )
-        self._frame_number = ssrc & 0xFFFF
+    @staticmethod
+    def _key_ratio(frames_per_second: float) -> float:
+        return KEY_FRAME_RATIO
+
+    def _set_up(self) -> None:
+        self._frame_number = self.ssrc & 0xFFFF
         self._described, self._offset = self._layers, 0  #: the structure in force, by its layers, and its first id
 
     def _begin_picture(self, temporal: int) -> None:

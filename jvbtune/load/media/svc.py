@@ -9,7 +9,9 @@ relative to their mean: how much they gain from it is not modelled.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from jvbtune.load.media.video import Sizes, VideoStream
 
@@ -37,6 +39,8 @@ class SvcStream(VideoStream):
     """One SSRC, with the spatial layers of these heights, lowest first. ``bits_per_second``: of all layers up to each
     height together, where it is the highest that is sent."""
 
+    least_bytes: ClassVar[int]  #: of a layer's frame
+
     __slots__ = ("_at", "_heights", "_layers", "_sizes", "_widths")
 
     def __init__(
@@ -48,21 +52,21 @@ class SvcStream(VideoStream):
         bits_per_second: Sequence[float],
         frames_per_second: float,
         seed: int,
-        least_bytes: int,
-        key_ratio: float,
     ) -> None:
         super().__init__(ssrc, rtx_ssrc)
+        key_ratio = self._key_ratio(frames_per_second)
         self._heights = list(heights)
         self._widths = [round(height * 16 / 9) for height in heights]
         self._layers = len(self._heights)
         self._sizes = [
             [
-                Sizes(rate, frames_per_second, least_bytes=least_bytes, key_ratio=key_ratio, seed=seed + number)
+                Sizes(rate, frames_per_second, least_bytes=self.least_bytes, key_ratio=key_ratio, seed=seed + number)
                 for number, rate in enumerate(layer_rates(heights[:many], bits_per_second[many - 1]))
             ]
             for many in range(1, self._layers + 1)
         ]
         self._at = 0  #: of the temporal layers' turns
+        self._set_up()
 
     @property
     def spatial_layers(self) -> int:
@@ -91,8 +95,17 @@ class SvcStream(VideoStream):
             packets += self._layer_frame(number, TEMPORAL[self._at], key, sizes.following(key))
         return packets
 
-    def _begin_picture(self, temporal: int) -> None:
-        raise NotImplementedError
+    @staticmethod
+    @abstractmethod
+    def _key_ratio(frames_per_second: float) -> float:
+        """Of a key frame to a mean frame."""
 
-    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> list[bytearray]:
-        raise NotImplementedError
+    @abstractmethod
+    def _set_up(self) -> None:
+        """What the codec counts by itself, from the SSRC on."""
+
+    @abstractmethod
+    def _begin_picture(self, temporal: int) -> None: ...
+
+    @abstractmethod
+    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> list[bytearray]: ...

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from functools import cache
 from typing import ClassVar
@@ -93,7 +94,7 @@ class Sizes:
         return size
 
 
-class VideoStream:
+class VideoStream(ABC):
     """One SSRC. ``frame`` gives the packets of the next picture, without what is filled in when they leave."""
 
     payload_type: ClassVar[int]
@@ -118,13 +119,13 @@ class VideoStream:
         self._key_wanted = True
 
     @property
+    @abstractmethod
     def debt_bytes(self) -> int:
         """What was sent beyond the rate, and is being paid back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, seconds: float) -> list[bytearray]:
         """The packets of the frame that was captured at ``seconds`` of the stream's clock."""
-        raise NotImplementedError
 
     def _begin_frame(self, seconds: float) -> bool:
         """Whether it is a key frame."""

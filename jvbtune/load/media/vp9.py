@@ -7,8 +7,6 @@ the indices of its layers and TL0PICIDX.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from jvbtune.load.media import video
 from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, STAMP, VP9, VP9_RTX
 from jvbtune.load.media.svc import TEMPORAL, SvcStream
@@ -38,31 +36,16 @@ def packets_per_second(bits_per_second: float, frames_per_second: float) -> floa
 class Vp9Stream(SvcStream):
     """One SSRC, with up to three spatial layers."""
 
-    payload_type, rtx_type = VP9, VP9_RTX
+    payload_type, rtx_type, least_bytes = VP9, VP9_RTX, MIN_FRAME_BYTES
 
     __slots__ = ("_picture", "_tl0")
 
-    def __init__(
-        self,
-        ssrc: int,
-        rtx_ssrc: int,
-        *,
-        heights: Sequence[int],
-        bits_per_second: Sequence[float],
-        frames_per_second: float,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            ssrc,
-            rtx_ssrc,
-            heights=heights,
-            bits_per_second=bits_per_second,
-            frames_per_second=frames_per_second,
-            seed=seed,
-            least_bytes=MIN_FRAME_BYTES,
-            key_ratio=key_frame_ratio(frames_per_second),
-        )
-        self._picture, self._tl0 = ssrc & 0x7FFF, ssrc & 0xFF
+    @staticmethod
+    def _key_ratio(frames_per_second: float) -> float:
+        return key_frame_ratio(frames_per_second)
+
+    def _set_up(self) -> None:
+        self._picture, self._tl0 = self.ssrc & 0x7FFF, self.ssrc & 0xFF
 
     def _begin_picture(self, temporal: int) -> None:
         self._picture = (self._picture + 1) & 0x7FFF
