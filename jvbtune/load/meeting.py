@@ -59,7 +59,7 @@ class Meetings:
         self._turn = 0
         self._next_drain = 0.0
         self._next_account = 0.0
-        self._unread: list[Media] = []
+        self._unread: dict[int, list[Media]] = {}  #: not booked yet, by the first of the clients that were read at once
         self._highest: dict[int, int] = {}  #: stream -> extended sequence number, at the last account,
         self._base: dict[int, int] = {}  #: and at the last edge
         self._kind: dict[int, str] = {}
@@ -142,9 +142,10 @@ class Meetings:
             self._next_drain = now + DRAIN_SECONDS / len(self._groups)
             self._turn = (self._turn + 1) % len(self._groups)
             self._drain(self._groups[self._turn], now)
-        if now >= self._next_account:
-            self._next_account = now + ACCOUNT_SECONDS
-            self.account()
+        if now >= self._next_account and self._unread:
+            # a group at a time, each about once a second: to book all at once made packets wait that were due
+            self._next_account = now + ACCOUNT_SECONDS / len(self._unread)
+            self._book(self._unread.pop(next(iter(self._unread))))
 
     def _run(self) -> None:
         slot = self._slots[self._tick % SLOTS]
@@ -221,7 +222,7 @@ class Meetings:
         if not len(media.owner):
             return
         self.media_received += int(np.count_nonzero(~np.isin(media.payload_type, RTX_TYPES)))
-        self._unread.append(media)
+        self.keep(media)
         tagged = np.flatnonzero(media.transport >= 0)
         if len(tagged):
             owners = media.owner[tagged]
@@ -250,11 +251,18 @@ class Meetings:
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
             self.delays_ns.append(arrival_ns - found[2])
 
+    def keep(self, media: Media) -> None:
+        """What a group of clients got, to be booked when it is their turn."""
+        self._unread.setdefault(int(media.owner[0]), []).append(media)
+
     def account(self) -> None:
-        """Book what has come by stream."""
-        unread, self._unread = self._unread, []
-        if not unread:
-            return
+        """Book all that has come."""
+        unread, self._unread = self._unread, {}
+        if unread:
+            self._book([media for group in unread.values() for media in group])
+
+    def _book(self, unread: list[Media]) -> None:
+        """By stream."""
         owner = np.concatenate([media.owner for media in unread])
         streams = owner << 32 | np.concatenate([media.ssrc for media in unread])
         sequences = np.concatenate([media.sequence for media in unread])
