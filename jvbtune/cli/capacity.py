@@ -10,16 +10,17 @@ import click
 
 from jvbtune.cli.common import (
     AUDIO_ONLY,
+    AUDIO_SHAPE,
+    DEFAULT_MIX,
     Number,
     PacketRate,
     find_hosts,
     hosts_options,
     json_option,
+    mix_asked_for,
     mix_option,
     owner,
     print_json,
-    read_mix,
-    refuse_with_mix,
     runs_dir_option,
     runs_to_write,
     say,
@@ -104,17 +105,27 @@ JOBS = (
     help="Most seconds of load after each restart.",
 )
 @click.option(
-    "--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Participants of a conference."
+    "--participants",
+    type=click.IntRange(2, 500),
+    default=5,
+    show_default=True,
+    help=f"Participants of a conference. {AUDIO_SHAPE}",
 )
-@click.option("--senders", type=click.IntRange(1, 500), default=3, show_default=True, help="How many of them send.")
+@click.option(
+    "--senders",
+    type=click.IntRange(1, 500),
+    default=3,
+    show_default=True,
+    help=f"How many of them send. {AUDIO_SHAPE}",
+)
 @click.option(
     "--stream-pps",
     type=Number(1, 1000),
     default=50.0,
     show_default=True,
-    help="Packets per second of each sender.",
+    help=f"Packets per second of each sender. {AUDIO_SHAPE}",
 )
-@mix_option
+@mix_option(DEFAULT_MIX)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --json.")
 @click.option("--resume", metavar="FLEET", help="Search the hosts of a fleet run that are not done: its id, or latest.")
 @jobs_option(1, JOBS)
@@ -169,7 +180,6 @@ def command(
     from jvbtune.cli.finish import finish
     from jvbtune.cli.progress import Progress
     from jvbtune.interrupts import handled
-    from jvbtune.load.mixfile import MixSection
     from jvbtune.sweep.experiment import LimitsSection
     from jvbtune.sweep.session import Options
 
@@ -179,12 +189,12 @@ def command(
 
         print_json(schema_of(RunResult, "jvbtune capacity --json"))
         return 0
-    if senders > participants:
-        raise click.UsageError(f"--senders {senders} is more than --participants {participants}")
     if max_warm_up_seconds < warm_up_seconds:
         raise click.UsageError(
             f"--max-warm-up-seconds {max_warm_up_seconds:g} is below --warm-up-seconds {warm_up_seconds:g}"
         )
+    shape = {"participants": participants, "senders": senders, "stream_pps": stream_pps}
+    mix = mix_asked_for(context, mix_name, shape)
     fleet = resumed_fleet(resume, selection, runs_dir, "capacity")
     if resume is not None and fleet is None:
         raise click.UsageError("--resume takes a fleet run: the search of one host is begun again instead")
@@ -196,10 +206,6 @@ def command(
         rx_thread_ratio=rx_thread_ratio,
         gc_ratio=gc_ratio,
     )
-    mix = MixSection(participants=participants, senders=senders, stream_pps=stream_pps)
-    if mix_name is not None:
-        refuse_with_mix(context, "participants", "senders", "stream_pps")
-        mix = read_mix(mix_name)
     wanted = Wanted(
         LimitsSection(**limits),
         mix,

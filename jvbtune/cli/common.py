@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -274,6 +274,10 @@ def put(text: object, *, nl: bool = True) -> None:
 
 #: Said before the time that a measurement takes, and not only after it (docs/faq.md).
 AUDIO_ONLY = "The load is audio only. With video, a packet costs up to 1.7 times as much: --mix meeting-5"
+#: What capacity and load measure where nothing else is asked for.
+DEFAULT_MIX = "meeting-5"
+#: Of options that describe a conference of audio.
+AUDIO_SHAPE = "With this, the load is audio only."
 
 
 def say(message: str) -> None:
@@ -351,7 +355,7 @@ def runs_to_write(runs_dir: Path | None) -> Path:
     return where
 
 
-def mix_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def mix_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--mix``, and ``--from-history`` for the same thing of a history: what ``read_mix`` takes."""
     return click.option(
         "--mix",
@@ -359,8 +363,8 @@ def mix_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "mix_name",
         metavar="NAME|FILE",
         help="Traffic mix: audio, one-to-one, meeting-5, meeting-20, webinar, screen-share, town-hall-60, a TOML file, "
-        "or a CSV file of jvbtune history.",
-    )(command)
+        f"or a CSV file of jvbtune history. Default: {default}.",
+    )
 
 
 def read_mix(name: str) -> MixSection:
@@ -378,9 +382,17 @@ def read_mix(name: str) -> MixSection:
     return built.section
 
 
-def refuse_with_mix(context: click.Context, *parameters: str) -> None:
-    """Options that describe a conference, beside a mix that does: raises UsageError."""
-    for name in parameters:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"--mix describes the conferences, so {option} cannot be given with it")
+def mix_asked_for(context: click.Context, name: str | None, shape: Mapping[str, Any]) -> MixSection:
+    """The mix of ``--mix``; where options describe conferences instead, audio of that ``shape``, whose keys are the
+    options' parameters; where none does, the default mix. Raises UsageError for both, and as ``read_mix``."""
+    from jvbtune.load.mixfile import MixSection
+
+    given = [key for key in shape if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE]
+    if given and name is not None:
+        option = "--" + given[0].replace("_", "-")
+        raise click.UsageError(f"--mix describes the conferences, so {option} cannot be given with it")
+    if not given:
+        return read_mix(name or DEFAULT_MIX)
+    if shape["senders"] > shape["participants"]:
+        raise click.UsageError(f"--senders {shape['senders']} is more than --participants {shape['participants']}")
+    return MixSection(**{key: value for key, value in shape.items() if key in MixSection.model_fields})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvbtune.cli.common import (
+    AUDIO_SHAPE,
+    DEFAULT_MIX,
     Number,
     PacketRate,
     captures_dir_option,
@@ -16,18 +18,17 @@ from jvbtune.cli.common import (
     host_option,
     inventory_option,
     json_option,
+    mix_asked_for,
     mix_option,
     owner,
     print_json,
     put,
-    read_mix,
-    refuse_with_mix,
     say,
 )
 from jvbtune.text import counted
 
 if TYPE_CHECKING:
-    from jvbtune.load import Generator, IntendedLoad
+    from jvbtune.load import Generator, IntendedLoad, Mix
 
 #: A look at what a meeting causes: bandwidth estimates need seconds to rise.
 PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
@@ -43,17 +44,27 @@ PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
     help="Measure how much load this machine can make, without a bridge, and store it.",
 )
 @click.option(
-    "--participants", type=click.IntRange(2, 500), default=5, show_default=True, help="Participants of a conference."
+    "--participants",
+    type=click.IntRange(2, 500),
+    default=5,
+    show_default=True,
+    help=f"Participants of a conference. {AUDIO_SHAPE}",
 )
-@click.option("--senders", type=click.IntRange(min=1), default=3, show_default=True, help="How many of them send.")
+@click.option(
+    "--senders",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help=f"How many of them send. {AUDIO_SHAPE}",
+)
 @click.option(
     "--burst-packets",
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Packets that each sender sends at once. 1: a steady stream.",
+    help=f"Packets that each sender sends at once. 1: a steady stream. {AUDIO_SHAPE}",
 )
-@mix_option
+@mix_option(DEFAULT_MIX)
 @click.option("--profile", is_flag=True, help="Also profile jvbtune's own generator with py-spy.")
 @captures_dir_option
 @inventory_option
@@ -76,9 +87,9 @@ def command(
 ) -> int:
     """Hold one load on a bridge, and report what was offered, lost and delayed.
 
-    The load is whole conferences, so the packet rate is met to the nearest one. Without --mix each sender sends 50
-    packets of audio per second. With video the bridge decides how much it forwards: jvbtune predicts that packet rate,
-    looks at what one conference really causes, and corrects their number once.
+    The load is whole conferences, so the packet rate is met to the nearest one. With video the bridge decides how much
+    it forwards: jvbtune predicts that packet rate, looks at what one conference really causes, and corrects their
+    number once.
 
     jvbtune refuses a bridge with participants. It drains the bridge while the load lasts, and a guard on the host
     undoes that if jvbtune dies.
@@ -92,16 +103,16 @@ def command(
     \b
     Examples:
       jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 30
-      jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 60 --mix meeting-5
-      jvbtune load --calibrate --mix meeting-5
+      jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 60 --mix webinar
+      jvbtune load --calibrate
     """
-    if senders > participants:
-        raise click.BadParameter(f"{senders} senders are more than {participants} participants", param_hint="--senders")
+    shape = {"participants": participants, "senders": senders, "burst_packets": burst_packets}
+    mix = mix_asked_for(context, mix_name, shape).mix(burst_packets)
     if calibrate:
         for name in ("packet_rate", "duration", "burst_packets", "profile"):
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"--calibrate cannot be combined with --{name.replace('_', '-')}")
-        return _calibrate(context, host_name, inventory, mix_name, participants, senders, as_json)
+        return _calibrate(host_name, inventory, mix, as_json)
     if host_name is None or packet_rate is None or duration is None:
         options = {"--host": host_name, "--packet-rate": packet_rate, "--duration": duration}
         raise click.UsageError(f"Missing option '{next(name for name, value in options.items() if value is None)}'.")
@@ -114,17 +125,13 @@ def command(
     from jvbtune.hosts.agent_client import AgentClient
     from jvbtune.interrupts import handled
     from jvbtune.inventory import bridge_arguments
-    from jvbtune.load import IntendedLoad, Mix, open_generator, refuse_without_relays
+    from jvbtune.load import IntendedLoad, open_generator, refuse_without_relays
     from jvbtune.load.calibration import refuse_above
     from jvbtune.settings.tuning import Tuning
 
     if profile and duration < MIN_SECONDS:
         raise click.BadParameter(f"a profile needs at least {MIN_SECONDS:g} s", param_hint="--duration")
     entry = find_host(host_name, inventory)
-    mix = Mix(participants, senders, burst_packets=burst_packets)
-    if mix_name is not None:
-        refuse_with_mix(context, "participants", "senders", "burst_packets")
-        mix = read_mix(mix_name).mix()
     load = IntendedLoad.for_packet_rate(packet_rate, mix)
     refuse_above(entry, load)
     with handled(say), connect(entry) as host, AgentClient(host) as agent:
@@ -197,22 +204,14 @@ def command(
 
 
 def _calibrate(
-    context: click.Context,
     host_name: str | None,
     inventory: tuple[Path, ...],
-    mix_name: str | None,
-    participants: int,
-    senders: int,
+    mix: Mix,
     as_json: bool,
 ) -> int:
     """Measure and store the limit of this machine's generator."""
-    from jvbtune.load import Mix
     from jvbtune.load.calibration import Trial, calibrate, keep
 
-    mix = Mix(participants, senders)
-    if mix_name is not None:
-        refuse_with_mix(context, "participants", "senders")
-        mix = read_mix(mix_name).mix()
     entry = find_host(host_name, inventory) if host_name is not None else None
 
     def tell(trial: Trial) -> None:

@@ -68,7 +68,7 @@ JOBS = (
     type=click.IntRange(0, 2**32 - 1),
     help="Seed of the random order. Default: the experiment's, else a random one. It is recorded.",
 )
-@mix_option
+@mix_option("the experiment's")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of experiment files.")
 @jobs_option(1, JOBS)
 @budget_options
@@ -99,7 +99,7 @@ def command(
     link dies, a guard on the host puts everything back.
 
     EXPERIMENT is a TOML file, or the name of one that comes with jvbtune. Default: udp-buffers.toml, which takes two
-    hours at most.
+    hours at most. The experiments that come with jvbtune load the bridge with meetings of five, with video and audio.
 
     Several hosts are checked first, all at once, and then swept one after the other, because this machine makes the
     load for all of them. The failure of one host does not end the others.
@@ -111,7 +111,7 @@ def command(
     Examples:
       jvbtune sweep --host jvb-eu-1 --dry-run                     the plan, and its time
       jvbtune sweep --host jvb-eu-1 udp-buffers-half-hour.toml    the receive buffer only
-      jvbtune sweep --host jvb-eu-1 --mix meeting-5               with video instead of audio only
+      jvbtune sweep --host jvb-eu-1 --mix webinar                 for other conferences than meetings of five
       jvbtune sweep --host jvb-eu-1 --resume latest               go on after an interrupt
       jvbtune sweep --group edge --per region                     all of a group
     """

@@ -45,7 +45,8 @@ def channel_target(entry: HostEntry, urls: Sequence[str]) -> ChannelAt:
     if not urls:
         raise LoadError(
             f"{entry.name}: the bridge offers no channel, and forwards no video without one",
-            hint="Set videobridge.websockets.enabled and videobridge.http-servers.public in its jvb.conf.",
+            hint="Set videobridge.websockets.enabled and videobridge.http-servers.public in its jvb.conf. Or measure "
+            "without video, which costs a bridge less: --mix audio.",
         )
     offered = []
     for url in urls:
@@ -65,5 +66,6 @@ def channel_target(entry: HostEntry, urls: Sequence[str]) -> ChannelAt:
     raise LoadError(
         f"{entry.name}: the bridge offers its channel at {', '.join(offered)}, which bridge.allowed_media_addresses "
         "does not have",
-        hint="If that address belongs to the bridge or to its proxy, add it to allowed_media_addresses.",
+        hint="If that address belongs to the bridge or to its proxy, add it to allowed_media_addresses. Or measure "
+        "without video, which needs no channel and costs a bridge less: --mix audio.",
     )

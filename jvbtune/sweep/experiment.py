@@ -99,8 +99,10 @@ class LoadSection(_Strict):
         return self
 
 
-#: A real bridge and the lab's were compiled after 10 to 25 s of load, most often about this.
+#: Of audio, a real bridge and the lab's were compiled after 10 to 25 s of load, most often about this.
 USUAL_WARM_UP_SECONDS = 18.0
+#: Of meetings with video the lab's after 22 to 43 s, a real one after 45 to 51 s.
+USUAL_WARM_UP_SECONDS_OF_VIDEO = 40.0
 
 
 class Durations(_Strict):
@@ -112,9 +114,10 @@ class Durations(_Strict):
     trial_seconds: Annotated[float, Field(ge=2, le=3600)] = 60
     extend_seconds: Annotated[float, Field(ge=0, le=3600)] = 60  #: once, when a trial is not steady; 0: never
 
-    def expected_warm_up_seconds(self) -> float:
-        """What a warm-up takes as a rule: code was seen to be compiled after 15 to 25 s of load."""
-        return min(max(self.warm_up_seconds, USUAL_WARM_UP_SECONDS), self.longest_warm_up_seconds())
+    def expected_warm_up_seconds(self, *, video: bool) -> float:
+        """What a warm-up takes as a rule."""
+        usual = USUAL_WARM_UP_SECONDS_OF_VIDEO if video else USUAL_WARM_UP_SECONDS
+        return min(max(self.warm_up_seconds, usual), self.longest_warm_up_seconds())
 
     def longest_warm_up_seconds(self) -> float:
         if self.warm_up_seconds == 0:

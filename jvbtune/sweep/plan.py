@@ -155,7 +155,7 @@ def estimate_trials(plan: Plan, experiment: Experiment) -> dict[str, float]:
         up, mix, before = 0, None, 0.0
         if step.restart:
             up, mix = step.warm_up_load().conferences, step.warm_up_load().mix
-            before = RESTART_SECONDS + durations.expected_warm_up_seconds()
+            before = RESTART_SECONDS + durations.expected_warm_up_seconds(video=mix.video is not None)
             before += up * step.warm_up_load().mix.participants * SETUP_SECONDS_PER_ENDPOINT
         for trial in step.trials:
             same = mix is None or replace(trial.load.mix, burst_packets=mix.burst_packets) == mix
@@ -178,7 +178,8 @@ def estimate_probes(experiment: Experiment) -> float:
     auto = experiment.load.auto
     if auto is None:
         return 0.0
-    return experiment.durations.expected_warm_up_seconds() + USUAL_PROBES * (auto.probe_seconds + PROBE_MORE_SECONDS)
+    warm_up = experiment.durations.expected_warm_up_seconds(video=experiment.load.mix.video is not None)
+    return warm_up + USUAL_PROBES * (auto.probe_seconds + PROBE_MORE_SECONDS)
 
 
 @dataclass(frozen=True)

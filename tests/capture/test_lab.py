@@ -69,7 +69,17 @@ def test_probe_starts_nothing(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_the_generator_is_profiled_by_py_spy_into_the_same_store(lab: Lab, tmp_path: Path) -> None:
-    options = ("--packet-rate", str(RATE_PPS), "--duration", "6", "--profile", "--captures-dir", str(tmp_path))
+    options = (
+        "--packet-rate",
+        str(RATE_PPS),
+        "--participants",
+        "5",
+        "--duration",
+        "6",
+        "--profile",
+        "--captures-dir",
+        str(tmp_path),
+    )
     done = _run(lab, "load", *options)
     assert "the generator's profile:" in done.stderr, done.stderr
     (path,) = tmp_path.glob("*/capture.json")

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from jvbtune import __version__
 from jvbtune.cli import COMMANDS, cli
-from jvbtune.cli.common import PacketRate
+from jvbtune.cli.common import DEFAULT_MIX, PacketRate, mix_asked_for
 from jvbtune.cli.flame import SUBCOMMANDS
 from jvbtune.cli.flame import command as flame
 from jvbtune.cli.limits import Milliseconds, Ratio
+from jvbtune.sweep.experiment import load_experiment
 
 
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -110,8 +112,35 @@ def test_an_experiment_that_comes_with_jvbtune_is_found_by_name_in_any_directory
 
 def test_a_plan_says_that_a_load_is_audio_only(tmp_path: Path) -> None:
     argv = ("sweep", "--host", "127.0.0.1", "capacity-quick.toml", "--dry-run")
-    assert "The load is audio only." in _run(*argv, cwd=tmp_path).stdout
-    assert "audio only" not in _run(*argv, "--mix", "meeting-5", cwd=tmp_path).stdout
+    assert "The load is audio only." in _run(*argv, "--mix", "audio", cwd=tmp_path).stdout
+    assert "audio only" not in _run(*argv, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("path", sorted(Path("experiments").glob("*.toml")), ids=lambda path: path.stem)
+def test_what_comes_with_jvbtune_measures_a_meeting_with_video(path: Path) -> None:
+    load = load_experiment(path).load
+    assert load.mix.name == DEFAULT_MIX
+    assert load.mix.video is not None
+
+
+def test_options_of_a_shape_mean_audio_and_none_means_a_meeting_with_video() -> None:
+    @click.command()
+    @click.option("--participants", default=6)
+    @click.option("--senders", default=3)
+    @click.option("--mix")
+    @click.pass_context
+    def told(context: click.Context, participants: int, senders: int, mix: str | None) -> None:
+        shape = {"participants": participants, "senders": senders}
+        click.echo(str(mix_asked_for(context, mix, shape).mix()))
+
+    def said(*argv: str) -> str:
+        return CliRunner().invoke(told, argv).output
+
+    assert said() == "5 with 5 microphones and 5 cameras (meeting-5)\n"
+    assert said("--mix", "audio") == "5 with 3 senders of 50 pps, 80 B (audio)\n"
+    assert said("--senders", "2") == "6 with 2 senders of 50 pps, 80 B\n"
+    assert "--senders cannot be given with it" in said("--senders", "2", "--mix", "audio")
+    assert "--senders 9 is more than --participants 6" in said("--senders", "9")
 
 
 def test_a_path_elsewhere_never_means_an_experiment_that_comes_with_jvbtune(tmp_path: Path) -> None:

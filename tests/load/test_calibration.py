@@ -128,7 +128,7 @@ def test_load_refuses_before_it_connects(tmp_path: Path) -> None:
     inventory.write_text('[hosts.far]\nssh = "nobody.invalid"\n[hosts.far.bridge]\nmedia_address = "198.51.100.7"\n')
     keep(limit(1000, Mix()))
     argv = ["load", "--host", "far", "--inventory", str(inventory), "--packet-rate", "3000", "--duration", "2"]
-    done = CliRunner().invoke(cli, argv)
+    done = CliRunner().invoke(cli, [*argv, "--participants", "5"])
     assert isinstance(done.exception, LoadError)
     assert "more than this machine's generator can make" in done.exception.message
 

@@ -165,16 +165,23 @@ def test_a_worker_runs_on_its_cores_with_all_of_its_threads() -> None:
         worker.close()
 
 
-def test_load_from_the_command_line(lab: Lab) -> None:
+def _loaded(lab: Lab, *options: str) -> dict[str, Any]:
     argv = [sys.executable, "-m", "jvbtune", "load", "--host", lab.name, "--inventory", str(lab.inventory)]
-    done = subprocess.run(
-        [*argv, "--packet-rate", "3000", "--duration", "2", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = subprocess.run([*argv, *options, "--json"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert (answer["intended_pps"], answer["loss_ratio"]) == (3000, 0)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["loss_ratio"] == 0
     assert answer["bridge_pps"] == pytest.approx(answer["offered_pps"], rel=0.02)
+    return answer
+
+
+def test_load_from_the_command_line_is_audio_of_the_shape_that_is_asked_for(lab: Lab) -> None:
+    answer = _loaded(lab, "--packet-rate", "3000", "--duration", "2", "--participants", "5", "--senders", "3")
+    assert answer["intended_pps"] == 3000
+    assert (answer["endpoints"] % 5, answer["extra"]["kinds"]) == (0, {}), "clients of a meeting count by kind"
+
+
+def test_load_from_the_command_line_is_a_meeting_with_video_by_default(lab: Lab) -> None:
+    answer = _loaded(lab, "--packet-rate", "4000", "--duration", "2")
+    assert answer["endpoints"] == 5
+    assert answer["extra"]["kinds"]["video"]["received"] > 1000
