@@ -16,8 +16,8 @@ EXPERIMENT = Path("experiments/udp-buffers-quick.toml")
 LAB = "lab"
 NO_RECOMMENDATION = 5  #: exit code
 BUSY_SECONDS = 3.0
-#: The steps of the experiment that are profiled.
-SMALL, LARGE = "net.core.rmem_max=212992", "net.core.rmem_max=10485760"
+#: The buffers of the experiment whose steps are profiled.
+SMALL, LARGE = "212992", "10485760"
 JVBTUNE = (sys.executable, "-B", "-m", "jvbtune")
 
 
@@ -51,7 +51,7 @@ def main() -> int:
         directory = f"experiments/runs/exports/{name}"
         done = subprocess.run([*JVBTUNE, "export", "latest", "--format", name, "-o", directory], check=False)
         status = _worse(status, done.returncode)
-    status = _worse(status, _compare_profiles())
+    status = _worse(status, _compare_profiles(before["net.core.rmem_max"]))
     after = _settings()
     changed = {name: (value, after.get(name)) for name, value in before.items() if after.get(name) != value}
     for name, (old, new) in changed.items():
@@ -107,10 +107,11 @@ def _give_back(directory: Path) -> None:
             os.chown(path, int(uid), int(gid), follow_symlinks=False)
 
 
-def _compare_profiles() -> int:
+def _compare_profiles(found_bytes: str) -> int:
     """Where the CPU goes: the lowest load against the highest, and the small receive buffer against the large one."""
     from jvbtune.capture.store import capture_documents
     from jvbtune.store import open_run
+    from jvbtune.sweep.experiment import BASELINE
 
     run = open_run("latest", None)
     captures = sorted(capture_documents(run.path), key=lambda one: float(one["intended_pps"]))
@@ -119,9 +120,11 @@ def _compare_profiles() -> int:
         return 1
     found = {(one["step"], one["intended_pps"]): one["path"] for one in captures}
     lowest, highest = captures[0]["intended_pps"], captures[-1]["intended_pps"]
+    # the baseline stands for what the host has already
+    small, large = (BASELINE if size == found_bytes else f"net.core.rmem_max={size}" for size in (SMALL, LARGE))
     pairs = {
-        "load": ((LARGE, lowest), (LARGE, highest)),
-        "buffer": ((SMALL, highest), (LARGE, highest)),
+        "load": ((large, lowest), (large, highest)),
+        "buffer": ((small, highest), (large, highest)),
     }
     for name, (a, b) in pairs.items():
         if a not in found or b not in found:

@@ -70,6 +70,9 @@ class Progress:
                 "starting", total=total, completed=total - len(self._pace), left=self._left()
             )
 
+    def _on_as_found(self, data: Mapping[str, Any]) -> None:
+        self._say(f"{data['step']} is what the host has already: the baseline stands for it")
+
     def _on_step_started(self, data: Mapping[str, Any]) -> None:
         self._step = f"block {int(data['block']) + 1}: {data['name']}"
         self._say(f"{self._step}: applying, restarting, warming up")

@@ -275,6 +275,18 @@ class Experiment(_Strict):
                 steps.append((step_name(section.name, value), {section.name: value, **section.together_with}))
         return steps
 
+    def as_found(self, found: Mapping[str, Any]) -> tuple[str, ...]:
+        """The steps that would set what the host has already, by ``found``: they are the baseline again. A negative
+        control's are wanted nevertheless: they show what two equal steps differ by."""
+        controls = {section.name for section in self.settings if section.negative_control}
+        return tuple(
+            name
+            for name, values in self.combinations()
+            if values
+            and not controls & values.keys()
+            and all(str(found.get(setting)) == str(value) for setting, value in values.items())
+        )
+
     def touched_settings(self) -> tuple[str, ...]:
         """Every setting that a step may write."""
         names: dict[str, None] = {}

@@ -8,13 +8,13 @@ plot: where any step of a sweep needs one, all are restarted, so that all are eq
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jvbtune.load.base import IntendedLoad
 from jvbtune.settings.catalogue import CATALOGUE
-from jvbtune.sweep.experiment import Experiment, SettingValue
+from jvbtune.sweep.experiment import BASELINE, Experiment, SettingValue
 
 #: Restart of a bridge until it is healthy, drained and verified: 2.5–4 s seen on a real one; twice that on small hosts.
 RESTART_SECONDS = 4.0
@@ -86,20 +86,25 @@ class Plan:
         }
 
 
-def make_plan(experiment: Experiment, packet_rates_pps: Sequence[float], seed: int) -> Plan:
-    """The plan for an experiment at the given packet rates. The same arguments give the same plan."""
+def make_plan(
+    experiment: Experiment, packet_rates_pps: Sequence[float], seed: int, as_found: Collection[str] = ()
+) -> Plan:
+    """The plan for an experiment at the given packet rates. The same arguments give the same plan.
+
+    The steps ``as_found`` are left out: the baseline stands for them, in profiles too (``Experiment.as_found``).
+    """
     order = random.Random(seed)
     rates = tuple(sorted(packet_rates_pps))
     touched = experiment.touched_settings()
     restart = not touched or any(CATALOGUE[name].needs_restart for name in touched)
     steps: list[Step] = []
     for block in range(experiment.blocks):
-        in_block = experiment.combinations()
+        in_block = [(name, values) for name, values in experiment.combinations() if name not in as_found]
         order.shuffle(in_block)
         for name, values in in_block:
             trials = _trials(experiment, rates, f"b{block}-{name}")
             order.shuffle(trials)
-            trials += _profiled(experiment, rates, name, block)
+            trials += _profiled(experiment, rates, {name, *(as_found if name == BASELINE else ())}, name, block)
             steps.append(Step(block, name, values, restart, tuple(trials)))
     return Plan(seed, rates, tuple(steps))
 
@@ -129,12 +134,14 @@ def _levels_of_other_mixes(count: int) -> list[int]:
     return sorted({(count - 1) // 2, max(0, count - 2)})
 
 
-def _profiled(experiment: Experiment, rates: Sequence[float], step_name: str, block: int) -> list[Trial]:
+def _profiled(
+    experiment: Experiment, rates: Sequence[float], stands_for: set[str], step_name: str, block: int
+) -> list[Trial]:
     """Behind the measured trials of a step, so that no profiler was in the JVM of one; in the last blocks."""
     section = experiment.profile
     if section is None or block < experiment.blocks - section.blocks:
         return []
-    if section.steps and step_name not in section.steps:
+    if section.steps and not stands_for & set(section.steps):
         return []
     named = {"lowest": rates[:1], "highest": rates[-1:], "all": rates}
     chosen = sorted({rate for at in section.at for rate in (named[at] if isinstance(at, str) else (at,))})

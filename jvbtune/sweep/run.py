@@ -123,7 +123,10 @@ def _plan(opened: Session, options: Options, seed: int) -> Plan:
         rates = tuple(planned[-1]["packet_rates_pps"]) if planned else rates
     if rates is None:
         rates = find_levels(opened)
-    plan = make_plan(experiment, rates, seed)
+    as_found = experiment.as_found(opened.writer.run.events("baseline")[0]["values"])
+    for name in as_found:
+        opened.record("as_found", step=name)
+    plan = make_plan(experiment, rates, seed, as_found)
     refuse_planned(opened.entry, plan)
     opened.writer.journal.append("planned", **plan.to_json())
     return plan

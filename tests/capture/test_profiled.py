@@ -18,6 +18,8 @@ from jvbtune.sweep.plan import estimate_seconds, make_plan
 from jvbtune.sweep.run import sweep
 from jvbtune.sweep.session import Options
 
+FOUND = {"net.core.rmem_max": "212992"}
+
 
 def _experiment(profile: dict[str, Any] | None, **changes: Any) -> Experiment:
     return read_experiment(
@@ -43,6 +45,13 @@ def test_profiled_trials_come_last_in_each_step_of_the_last_block() -> None:
     assert all(trial.duration_seconds == 120 for trial in profiled)  # 6 slices of 10 s, and as many without
     without = make_plan(_experiment(None), (4000, 8000, 16000), 1)
     assert estimate_seconds(plan, experiment) - estimate_seconds(without, experiment) > 4 * 120
+
+
+def test_the_baseline_is_profiled_for_a_step_that_the_host_has_already() -> None:
+    experiment = _experiment({"at": ["lowest"], "steps": ["net.core.rmem_max=212992"]})
+    for as_found, profiled in (((), "net.core.rmem_max=212992"), (experiment.as_found(FOUND), "baseline")):
+        plan = make_plan(experiment, (4000, 8000, 16000), 1, as_found)
+        assert {step.name for step, trial in plan.trials() if trial.kind == "profiled"} == {profiled}
 
 
 def test_profiles_leave_the_order_of_the_measured_trials_as_it_was() -> None:

@@ -65,7 +65,7 @@ def test_it_ends_in_words(
     monkeypatch.setattr(demo.subprocess, "run", run)
     monkeypatch.setattr(demo.os, "getuid", lambda: 0)
     monkeypatch.setattr(Lab, "up", classmethod(lambda cls, name: NoLab()))
-    monkeypatch.setattr(demo, "_compare_profiles", lambda: 0)
+    monkeypatch.setattr(demo, "_compare_profiles", lambda _: 0)
     monkeypatch.setattr(demo, "_warn_of_others", lambda: None)
     assert demo.main() == expected
     error = capsys.readouterr().err

@@ -15,6 +15,7 @@ import pytest
 
 from jvbtune.lab import Lab
 from jvbtune.store import list_runs, open_run
+from tests.buffers import SMALL, STEPS, SWEPT, granted
 
 #: A bridge with the JVM's default compilers is waited for after each restart.
 pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.timeout(600), pytest.mark.measured]
@@ -40,8 +41,8 @@ extend_seconds = 0
 cpu_ratio = 0.4
 [[settings]]
 name = "net.core.rmem_max"
-values = [212992]
-"""
+values = [SWEPT]
+""".replace("SWEPT", str(SWEPT))
 
 
 def _jvbtune(*arguments: str, timeout: float = 540) -> subprocess.CompletedProcess[str]:
@@ -86,17 +87,14 @@ def test_it_ends_with_what_show_shows(swept: subprocess.CompletedProcess[str], s
 
 
 def test_each_step_had_the_buffer_that_it_says(shown: dict[str, Any]) -> None:
-    baseline = 2 * min(10485760, int(Path("/proc/sys/net/core/rmem_max").read_text()))
-    for trial in shown["trials"]:
-        expected = 425984 if trial["step"] == "net.core.rmem_max=212992" else baseline
-        assert trial["socket_rcvbuf_bytes"] == expected
+    assert {(trial["step"], trial["socket_rcvbuf_bytes"]) for trial in shown["trials"]} == set(STEPS.items())
 
 
 def test_bursts_overflow_the_small_buffer_and_no_other(shown: dict[str, Any]) -> None:
     bursts = [trial for trial in shown["trials"] if trial["kind"] == "burst"]
     assert len(bursts) == 4
     for trial in bursts:
-        small = trial["step"] == "net.core.rmem_max=212992"
+        small = STEPS[trial["step"]] == granted(SMALL)
         assert (trial["socket_drops"] > 0) == small
         if trial["valid"]:
             assert (trial["loss_ratio"] > 0) == small

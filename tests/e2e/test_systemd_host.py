@@ -23,6 +23,7 @@ from jvbtune.lab.package import JVB_CONF, PACKAGE
 from jvbtune.protocol.agent import BRIDGE_FIND, BridgeQuery, Control, OfBridge
 from jvbtune.settings.tuning import Tuning
 from jvbtune.store import open_run
+from tests.buffers import RMEM_MAX, STEPS, SWEPT
 from tests.e2e.hosts import EXPERIMENT, NAME, disturbed, draining, jvbtune, left_behind, loaded, remains, ssh, value_of
 
 #: The first use on a machine builds the host.
@@ -44,7 +45,7 @@ def test_the_host_is_one_as_operators_have_it(systemd_lab: SystemdLab) -> None:
 def run_directory(systemd_lab: SystemdLab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep as the user with sudo."""
     runs = tmp_path_factory.mktemp("runs")
-    (runs / "short.toml").write_text(EXPERIMENT.format(name="net.core.rmem_max", value=212992))
+    (runs / "short.toml").write_text(EXPERIMENT.format(name=RMEM_MAX, value=SWEPT))
     before = value_of("net.core.rmem_max"), ssh(systemd_lab, f"sha256sum {JVB_CONF}")
     done = jvbtune("sweep", "--host", f"{systemd_lab.name}-ops", str(runs / "short.toml"), "--runs-dir", str(runs))
     assert done.returncode in (0, 5), done.stderr
@@ -60,9 +61,7 @@ def test_a_sweep_by_a_user_with_sudo_leaves_the_host_as_it_was(systemd_lab: Syst
 
 def test_each_step_of_it_had_its_buffer_and_the_bridge_forwarded(run_directory: Path) -> None:
     trials = open_run("latest", run_directory).trials()
-    baseline = 2 * min(10485760, int(value_of("net.core.rmem_max")))
-    found = set(zip(trials["step"], trials["socket_rcvbuf_bytes"], strict=True))
-    assert found == {("baseline", baseline), ("net.core.rmem_max=212992", 425984)}
+    assert set(zip(trials["step"], trials["socket_rcvbuf_bytes"], strict=True)) == set(STEPS.items())
     assert trials["loss_ratio"].min() < 0.5
 
 

@@ -89,6 +89,34 @@ def test_each_block_has_every_step_once_and_every_step_every_load_once() -> None
     assert len({trial.id for _, trial in plan.trials()}) == 48
 
 
+CONTROLLED = TEXT.replace("values = [8192]", "values = [8192]\nnegative_control = true")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "left_out"),
+    [
+        (TEXT, {"net.core.rmem_max": "212992", "net.ipv4.udp_rmem_min": "4096"}, {"net.core.rmem_max=212992"}),
+        (TEXT, {"net.core.rmem_max": "4194304", "net.ipv4.udp_rmem_min": "8192"}, {"net.ipv4.udp_rmem_min=8192"}),
+        (CONTROLLED, {"net.core.rmem_max": "4194304", "net.ipv4.udp_rmem_min": "8192"}, set()),
+        (TEXT, {}, set()),
+    ],
+)
+def test_what_the_host_has_already_is_not_measured_twice(text: str, found: dict[str, str], left_out: set[str]) -> None:
+    """Except as a negative control: two equal steps show what the method takes for a difference."""
+    experiment = _experiment(text)
+    assert set(experiment.as_found(found)) == left_out
+    plan = make_plan(experiment, (1000, 2000, 4000), 1, experiment.as_found(found))
+    expected = {BASELINE, "net.core.rmem_max=212992", "net.core.rmem_max=10485760", "net.ipv4.udp_rmem_min=8192"}
+    assert {step.name for step in plan.steps} == expected - left_out
+
+
+def test_a_setting_that_needs_another_is_as_found_with_both_only() -> None:
+    text = TEXT + 'together_with = { "net.core.rmem_default" = 300000 }\n'
+    found = {"net.ipv4.udp_rmem_min": "8192", "net.core.rmem_default": "212992"}
+    assert not _experiment(text).as_found(found)
+    assert _experiment(text).as_found(found | {"net.core.rmem_default": "300000"})
+
+
 def test_a_seed_makes_the_order_and_another_seed_another() -> None:
     orders = {
         seed: [trial.id for _, trial in make_plan(_experiment(), (1000, 2000, 4000), seed).trials()] for seed in (1, 2)
