@@ -131,6 +131,26 @@ def effective(ask: Ask, config_file: str | None, names: Sequence[str]) -> dict[s
         raise Unreadable(f"the bridge's configuration cannot be read ({type(error).__name__})") from None
 
 
+def channel_domains(ask: Ask, config_file: str | None) -> tuple[str, ...] | None:
+    """Where the bridge says that its channel is, each ``name`` or ``name:port``: ``domain`` before ``domains`` of
+    ``videobridge.websockets`` (WebsocketServiceConfig.kt). None: the configuration does not enable it.
+
+    The legacy properties ``COLIBRI_WS_*`` are not read. Raises Unreadable.
+    """
+    try:
+        config, root, _ = _read(ask, config_file)
+        enabled = config.get_value("videobridge.websockets.enabled")
+        if not isinstance(enabled, hocon.HoconScalar) or enabled.raw not in ("true", "yes", "on"):
+            return None
+        listed = config.get_value("videobridge.websockets.domains")
+        many = listed.items if isinstance(listed, hocon.HoconArray) else []
+        one = _value(config, "videobridge.websockets.domain", root)
+        found = [one or "", *(item.raw for item in many if isinstance(item, hocon.HoconScalar))]
+        return tuple(dict.fromkeys(name for name in found if name))
+    except (hocon.ParseError, hocon.ResolveError, hocon.ConfigError) as error:
+        raise Unreadable(f"the bridge's configuration cannot be read ({type(error).__name__})") from None
+
+
 def _asked(ask: Ask, config_file: str | None) -> AskedBuffer:
     config, root, behind = _read(ask, config_file)
     for name in (LEGACY_ICE4J_BUFFER, ICE4J_BUFFER):

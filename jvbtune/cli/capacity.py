@@ -180,7 +180,7 @@ def command(
     from jvbtune.cli.finish import finish
     from jvbtune.cli.progress import Progress
     from jvbtune.interrupts import handled
-    from jvbtune.sweep.experiment import LimitsSection
+    from jvbtune.sweep.experiment import LimitsSection, Needs
     from jvbtune.sweep.session import Options
 
     if schema:
@@ -238,6 +238,7 @@ def command(
             job,
             {"wanted": _wanted_json(wanted)},
             (),
+            Needs.of((wanted.mix,)),
             fleet,
             rules_of(context, entries, selection, fleet),
             directory,

@@ -14,6 +14,7 @@ from jvbtune.cli.many import jobs_option, json_lines_option, several
 if TYPE_CHECKING:
     from jvbtune.inventory import HostEntry, Selection
     from jvbtune.protocol.check import Finding
+    from jvbtune.sweep.experiment import Needs
 
 #: Of a finding on one line, in characters.
 MAX_TEXT = 1000
@@ -31,8 +32,8 @@ def command(selection: Selection, experiment: Path | None, jobs: int, as_json: b
 
     It prints a line for each thing that a sweep needs: ssh, root, Python, the bridge, its REST interface, drain mode,
     calls, how the bridge is restarted, the settings of EXPERIMENT, the media port, the receive buffer that the bridge
-    asked for and got, the address for load, the generator's cores, and relays if the mix of EXPERIMENT has one. Each
-    sweep looks first in the same way. For several hosts it prints a table.
+    asked for and got, the address for load, the generator's cores, and the bridge channel and relays if the mix of
+    EXPERIMENT needs them. Each sweep looks first in the same way. For several hosts it prints a table.
 
     EXPERIMENT is a TOML file, or the name of one that comes with jvbtune. Default: udp-buffers.toml.
 
@@ -48,17 +49,17 @@ def command(selection: Selection, experiment: Path | None, jobs: int, as_json: b
 
     entries = find_hosts(selection)
     read = load_experiment(find_experiment(experiment))
-    settings, relayed = read.touched_settings(), read.relayed()
+    settings, needs = read.touched_settings(), read.needs()
     if several(entries, json_lines):
-        return check_many(entries, settings, jobs, as_json, json_lines, relayed=relayed)
-    return _check_one(entries[0], list(settings), as_json, relayed=relayed)
+        return check_many(entries, settings, needs, jobs, as_json, json_lines)
+    return _check_one(entries[0], list(settings), needs, as_json)
 
 
-def _check_one(entry: HostEntry, settings: list[str], as_json: bool, *, relayed: bool) -> int:
+def _check_one(entry: HostEntry, settings: list[str], needs: Needs, as_json: bool) -> int:
     from jvbtune.protocol.codec import to_json
     from jvbtune.sweep.check import check, is_ready
 
-    findings = check(entry, settings, relayed=relayed)
+    findings = check(entry, settings, needs=needs)
     ready = is_ready(findings)
     if as_json:
         print_json({"schema_version": 1, "host": entry.name, "ready": ready, "findings": to_json(findings)})
@@ -71,11 +72,10 @@ def _check_one(entry: HostEntry, settings: list[str], as_json: bool, *, relayed:
 def check_many(
     entries: Sequence[HostEntry],
     settings: tuple[str, ...],
+    needs: Needs,
     jobs: int,
     as_json: bool,
     json_lines: bool,
-    *,
-    relayed: bool = False,
 ) -> int:
     from jvbtune.cli.many import tell, work_through
     from jvbtune.fleet.looking import Check
@@ -83,7 +83,7 @@ def check_many(
     from jvbtune.fleet.run import Fleet, Member, Rules
     from jvbtune.interrupts import handled
 
-    members = [Member(entry, Check(entry, settings, relayed)) for entry in entries]
+    members = [Member(entry, Check(entry, settings, needs)) for entry in entries]
     fleet = Fleet("check", members, Rules(jobs))
     with handled(say), Nursery() as nursery:
         code, outcomes = work_through(fleet, nursery, json_lines=json_lines)

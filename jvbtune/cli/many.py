@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jvbtune.fleet.store import FleetRun
     from jvbtune.inventory import HostEntry, Selection
     from jvbtune.store import Run
+    from jvbtune.sweep.experiment import Needs
 
 SCHEMA_VERSION = 1
 
@@ -126,6 +127,7 @@ def measure_many(
     job: Callable[[HostEntry, Run | None], Job],
     work: Mapping[str, Any],
     settings: tuple[str, ...],
+    needs: Needs,
     resumed: FleetRun | None,
     rules: Rules,
     directory: Path,
@@ -154,7 +156,7 @@ def measure_many(
         say(f"Done already: {len(done)} of {len(entries)} hosts.")
     with handled(say), Nursery(MEASURING) as nursery:
         say(f"Checking {counted(len(left), 'host')}.")
-        checking = Fleet("check", [Member(one, Check(one, settings)) for one in left], Rules())
+        checking = Fleet("check", [Member(one, Check(one, settings, needs)) for one in left], Rules())
         code, checked = work_through(checking, nursery, json_lines=json_lines)
         ended = {**done, **{one.host: one for one in checked if one.state != "done"}}
         if code == Interrupted.exit_code:

@@ -195,6 +195,7 @@ def _sweep_many(
         job,
         {"experiment": experiment.model_dump(mode="json")},
         tuple(experiment.touched_settings()),
+        experiment.needs(),
         resumed,
         rules,
         directory,
@@ -211,7 +212,8 @@ def _dry_run_many(experiment: Experiment, entries: Sequence[HostEntry], as_json:
     if not as_json and not json_lines:
         plan = make_plan(experiment, example_rates(experiment), experiment.seed or 0)
         _print_plan(plan, experiment, experiment.load.auto is not None)
-    return check_many(entries, tuple(experiment.touched_settings()), 16, as_json, json_lines)
+    settings, needs = tuple(experiment.touched_settings()), experiment.needs()
+    return check_many(entries, settings, needs, 16, as_json, json_lines)
 
 
 def find_experiment(given: Path | None = None) -> Path:
@@ -250,7 +252,7 @@ def _dry_run(experiment: Experiment, entry: HostEntry, seed: int | None, as_json
     chosen = seed if seed is not None else experiment.seed or 0
     plan = make_plan(experiment, example_rates(experiment), chosen)
     planned = planned_time(experiment, plan)
-    findings = check(entry, list(experiment.touched_settings()), relayed=experiment.relayed())
+    findings = check(entry, list(experiment.touched_settings()), needs=experiment.needs())
     if auto is None:
         try:
             refuse_planned(entry, plan)

@@ -12,6 +12,7 @@ from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import HostEntry
 from jvbtune.protocol.codec import to_json
 from jvbtune.sweep.check import check, is_ready
+from jvbtune.sweep.experiment import Needs
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Check:
 
     entry: HostEntry
     settings: tuple[str, ...]
-    relayed: bool = False  #: the mix has a relay
+    needs: Needs
 
     def __call__(self, tell: Tell) -> Message:
         tell("phase", phase="looking")
-        findings = check(self.entry, list(self.settings), relayed=self.relayed)
+        findings = check(self.entry, list(self.settings), needs=self.needs)
         problems = [finding for finding in findings if finding.state == "problem"]
         return {
             "exit_code": 0 if is_ready(findings) else 1,

@@ -9,13 +9,14 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
-from jvbtune.load.target import media_target, refuse_without_relays
+from jvbtune.load.target import channel_target, media_target, refuse_without_relays
 
 __all__ = [
     "Generator",
     "IntendedLoad",
     "Mix",
     "Offered",
+    "channel_target",
     "expire_leftover",
     "media_target",
     "open_generator",

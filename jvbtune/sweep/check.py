@@ -6,35 +6,41 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.bridge.config import asked_buffer
+from jvbtune.bridge.config import Unreadable, asked_buffer, channel_domains
 from jvbtune.errors import BridgeBusyError, BridgeError, HostError, JvbtuneError, LoadError, TuningError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry, bridge_arguments
-from jvbtune.load import media_target, refuse_without_relays
+from jvbtune.load import channel_target, media_target, refuse_without_relays
 from jvbtune.protocol import check as messages
 from jvbtune.protocol.agent import BRIDGE_CONFIG, ReadConfig, UdpSocket
 from jvbtune.protocol.check import Finding
 from jvbtune.protocol.codec import to_json
+from jvbtune.sweep.experiment import Needs
 from jvbtune.units import size_text
 
 #: A refused or unroutable datagram is reported by the kernel at once, or within a round trip.
 ANSWER_SECONDS = 0.5
+NOTHING = Needs()
+NO_CHANNEL = (
+    "the mix has video, which needs the bridge channel, and jvb.conf does not name it "
+    "(videobridge.websockets). If the bridge has none, measure without video: --mix audio"
+)
 
 
 def check(
-    entry: HostEntry, settings: Sequence[str] = (), *, restarts: bool = True, relayed: bool = False
+    entry: HostEntry, settings: Sequence[str] = (), *, restarts: bool = True, needs: Needs = NOTHING
 ) -> list[Finding]:
-    """Connect, and look. Nothing is changed. A host that cannot be reached is a finding as well. ``relayed``: the mix
-    has a relay."""
+    """Connect, and look. Nothing is changed. A host that cannot be reached is a finding as well."""
     try:
         with connect(entry) as host, AgentClient(host) as agent:
             found = [*_reached(agent), *look(entry, agent, settings, restarts=restarts)]
-            return [*found, takes_relays(entry, host)] if relayed else found
+            return found + look_for(needs, entry, host, agent)
     except JvbtuneError as error:
         return [Finding("ssh", "problem", error.message, error.hint)]
 
@@ -43,6 +49,27 @@ def look(entry: HostEntry, agent: AgentClient, settings: Sequence[str] = (), *, 
     """What the agent sees, and what this machine must have to make load."""
     looked = agent.call(messages.LOOK, messages.Look(bridge_arguments(entry), list(settings), restarts))
     return [*looked.findings, _buffer(entry, agent, looked.sockets), _media_address(entry), _generator(entry)]
+
+
+def look_for(needs: Needs, entry: HostEntry, host: Host, agent: AgentClient) -> list[Finding]:
+    """What traffic mixes need."""
+    found = [_channel(entry, agent)] if needs.channel else []
+    return [*found, takes_relays(entry, host)] if needs.relays else found
+
+
+def _channel(entry: HostEntry, agent: AgentClient) -> Finding:
+    """Whether clients with video find the bridge channel where load may go. What is not in jvb.conf is no obstacle: the
+    bridge may have it from elsewhere, and the first conference shows it."""
+    try:
+        domains = channel_domains(partial(_read_config, entry, agent), entry.bridge.config_file)
+        if not domains:
+            return Finding("channel", "unknown", NO_CHANNEL)
+        at = channel_target(entry, [f"wss://{name}/colibri-ws" for name in domains])
+    except LoadError as error:
+        return Finding("channel", "problem", error.message.removeprefix(f"{entry.name}: "), error.hint, "load")
+    except (Unreadable, JvbtuneError) as error:
+        return Finding("channel", "unknown", f"it is not known whether the bridge offers a channel: {error}")
+    return Finding("channel", "ok", f"the bridge offers its channel at {at.address}, where load may go")
 
 
 def takes_relays(entry: HostEntry, host: Host) -> Finding:
@@ -68,7 +95,7 @@ def refuse_problems(entry: HostEntry, findings: Sequence[Finding]) -> None:
     problems = [finding for finding in findings if finding.state == "problem"]
     first = problems[0]
     kinds: dict[str, type[JvbtuneError]] = {"busy": BridgeBusyError, "bridge": BridgeError, "tuning": TuningError}
-    kind = kinds.get(first.kind, LoadError if first.what in ("address", "generator") else HostError)
+    kind = kinds.get(first.kind, LoadError if first.what in ("address", "channel", "generator") else HostError)
     hint = (first.hint or "").replace("--host HOST", f"--host {entry.name}")
     also = "".join(f"\nAlso: {one.text}. {one.hint or ''}".rstrip() for one in problems[1:])
     raise kind(f"{entry.name}: {first.text}", hint=f"{hint}{also}".strip() or None)
@@ -79,14 +106,14 @@ def _reached(agent: AgentClient) -> list[Finding]:
     return [Finding("ssh", "ok", f"{said.hostname}, Linux {said.kernel}, Python {said.python}")]
 
 
+def _read_config(entry: HostEntry, agent: AgentClient, files: list[str], names: list[str]) -> dict[str, Any]:
+    answer: dict[str, Any] = to_json(agent.call(BRIDGE_CONFIG, ReadConfig(bridge_arguments(entry), files, names)))
+    return answer
+
+
 def _buffer(entry: HostEntry, agent: AgentClient, sockets: Sequence[UdpSocket]) -> Finding:
     """What the bridge asks for against what its socket got: a finding, never an obstacle."""
-
-    def ask(files: list[str], names: list[str]) -> dict[str, Any]:
-        answer: dict[str, Any] = to_json(agent.call(BRIDGE_CONFIG, ReadConfig(bridge_arguments(entry), files, names)))
-        return answer
-
-    asked = asked_buffer(ask, entry.bridge.config_file)
+    asked = asked_buffer(partial(_read_config, entry, agent), entry.bridge.config_file)
     got = min((each.rcvbuf_bytes for each in sockets), default=None)
     if not asked.known or asked.asked_bytes is None or got is None:
         return Finding("buffer", "unknown", f"it is not known what receive buffer the bridge asks for: {asked.source}")

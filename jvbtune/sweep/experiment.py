@@ -5,7 +5,8 @@ TOML, validated with the line of each fault; its JSON Schema is ``jvbtune sweep 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -227,6 +228,19 @@ class StopSection(_Strict):
         return max(1, blocks - self.min_blocks + 1)
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What traffic mixes need of a bridge, beside that it takes media."""
+
+    channel: bool = False
+    relays: bool = False
+
+    @classmethod
+    def of(cls, sections: Iterable[MixSection]) -> Needs:
+        mixes = [section.mix() for section in sections]
+        return cls(any(mix.meeting for mix in mixes), any(mix.relayed is not None for mix in mixes))
+
+
 class Experiment(_Strict):
     """A whole experiment file."""
 
@@ -295,9 +309,9 @@ class Experiment(_Strict):
             names.update(dict.fromkeys(section.together_with))
         return tuple(names)
 
-    def relayed(self) -> bool:
-        """Whether a mix of it has a relay."""
-        return any(mix.remote is not None for mix in (self.load.mix, *self.load.other_mixes))
+    def needs(self) -> Needs:
+        """What its mixes need."""
+        return Needs.of((self.load.mix, *self.load.other_mixes))
 
     def audio_only(self) -> bool:
         """Whether no mix of it has video."""

@@ -295,7 +295,7 @@ def open_session(
         observe("connected", {"host": entry.name, "capabilities": to_json(agent.capabilities)})
         settings = list(experiment.touched_settings())
         findings = check.look(entry, agent, settings)
-        findings += [check.takes_relays(entry, host)] if experiment.relayed() else []
+        findings += check.look_for(experiment.needs(), entry, host, agent)
         observe("checked", {"findings": to_json(findings)})
         check.refuse_problems(entry, findings)
         found = agent.call(protocol.BRIDGE_FIND, protocol.OfBridge(bridge_arguments(entry)))

@@ -47,7 +47,7 @@ def test_a_host_that_is_ready(lab: Lab) -> None:
     whats = [line[8:19].strip() for line in done.stdout.splitlines()[:-1]]
     assert whats == [
         *("ssh", "root", "journal", "bridge", "settings", "rest", "drain", "calls", "control", "media", "buffer"),
-        *("address", "generator"),
+        *("address", "generator", "channel"),
     ]
 
 
@@ -60,6 +60,28 @@ def test_a_dry_run_exits_as_the_check_does(ready: bool, lab: Lab, tmp_path: Path
     done = subprocess.run([*argv, "--dry-run"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == _check(inventory, lab.name).returncode == (0 if ready else 1), done.stderr
     assert ("so a sweep would be refused" in done.stdout) != ready
+
+
+def test_a_channel_where_no_load_may_go_is_found_before_the_drain(lab: Lab) -> None:
+    """A bridge's channel is behind its proxy, mostly: a sweep with video would fail after the drain."""
+    entry = lab.entry()
+    assert _findings(lab.inventory, lab.name)["channel"]["state"] == "ok"
+    assert entry.bridge.config_file is not None
+    there = Path(entry.bridge.config_file)
+    text = there.read_text()
+    domains = f'domains = ["{entry.bridge.media_address}:{entry.bridge.media_port}"]'
+    assert domains in text
+    for said, state, expected in (
+        ('domains = ["203.0.113.9:443"]', "problem", "203.0.113.9 (203.0.113.9)"),
+        (f'domains = ["203.0.113.9"]\n    domain = "{entry.bridge.media_address}"', "ok", entry.bridge.media_address),
+        (f"{domains}\n    enabled = false", "unknown", "jvb.conf does not name it"),
+    ):
+        there.write_text(text.replace(domains, said))
+        try:
+            found = _findings(lab.inventory, lab.name)["channel"]
+        finally:
+            there.write_text(text)
+        assert (found["state"], expected in found["text"]) == (state, True), found
 
 
 def test_every_problem_is_named_at_once(lab: Lab, tmp_path: Path) -> None:

@@ -78,3 +78,4 @@ def test_check_says_whether_the_bridge_takes_relays(lab: Lab, tmp_path: Path) ->
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert findings["relays"]["state"] == "ok", findings
     assert findings["relays"]["text"] == "the bridge takes relays, as lab"
+    assert findings["channel"]["state"] == "ok", findings
