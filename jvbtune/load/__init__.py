@@ -34,6 +34,9 @@ def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:
     """The generator for a host, as its entry has it. That of this machine refuses loads above its calibrated limit.
     ``options``: ``max_pps``, ``leased``."""
     from jvbtune.load.calibration import refuse_above
+    from jvbtune.load.command import CommandGenerator
     from jvbtune.load.generator import WorkerGenerator
 
+    if entry.generator.command:
+        return CommandGenerator(entry, host, **options)
     return WorkerGenerator(entry, host, refuse=partial(refuse_above, entry), **options)

@@ -23,37 +23,18 @@ R = TypeVar("R")
 CLOCK_EXCHANGES = 6
 
 
-@dataclass(frozen=True)
-class ClockOffset:
-    """The clocks of a worker's machine against those of this one, in seconds; wrong by ``uncertainty`` at most."""
+class Line(ABC):
+    """Requests to a process and their answers. ``who``: it, in errors. ``on_lost`` is called once, from another thread,
+    if it ends without being asked."""
 
-    unix: float = 0.0
-    mono: float = 0.0
-    uncertainty: float = 0.0
-
-
-class Worker(ABC):
-    """``remote``: where its load may go. ``place``: of the machine; None: this one. ``on_lost`` is called once, from
-    another thread, if it ends without being asked."""
-
-    def __init__(self, remote: tuple[str, int], place: str | None, on_lost: Callable[[JvbtuneError], None]) -> None:
-        self.remote, self.place = remote, place
-        self.clock = ClockOffset()
+    def __init__(self, who: str, on_lost: Callable[[JvbtuneError], None]) -> None:
+        self._who = who
         self._on_lost = on_lost
         self._aborted: JvbtuneError | None = None
         self._closing = False
         self._gone = threading.Event()
         self._write_lock = threading.Lock()
         self._caller = Caller(self._write, receive=take)
-
-    @property
-    def pid(self) -> int | None:
-        """Of a process of this machine."""
-        return None
-
-    @property
-    def _who(self) -> str:
-        return "the generator" if self.place is None else f"{self.place}: the generator"
 
     def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> R:
         """One request and its answer. Raises LoadError."""
@@ -66,29 +47,12 @@ class Worker(ABC):
         except Gone:
             raise self._ended() from None
         except ProtocolError as error:
-            raise LoadError(f"{self._who}'s answer is not of the protocol: {error}") from error
+            raise LoadError(f"{self._who}: its answer is not of the protocol: {error}") from error
 
     def check_alive(self, seconds: float) -> None:
-        """Wait, but not on a worker that ended."""
+        """Wait, but not on one that ended."""
         if wait_for(self._gone.wait, seconds):
             raise self._ended()
-
-    def measure_clock(self) -> None:
-        """Of several exchanges the one with the least delay (RFC 5905, 8)."""
-        best = float("inf")
-        for _ in range(CLOCK_EXCHANGES):
-            unix, mono = time.time(), time.monotonic()
-            answer = self.call(messages.CLOCK, Nothing(), 10.0)
-            delay = time.monotonic() - mono
-            if delay < best:
-                best = delay
-                middle = delay / 2
-                self.clock = ClockOffset(answer.unix - unix - middle, answer.mono - mono - middle, middle)
-
-    def keep_alive(self, seconds: float) -> None:
-        """It may send for so long from now. Any thread; a worker that ended tells at the next call."""
-        with contextlib.suppress(JvbtuneError):
-            self._caller.tell(messages.ALIVE, messages.Alive(seconds))
 
     def abort(self, error: JvbtuneError) -> None:
         """Stop sending at once, whatever it does; a call under way, and each later one, raises ``error``."""
@@ -118,3 +82,43 @@ class Worker(ABC):
 
     @abstractmethod
     def _write(self, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class ClockOffset:
+    """The clocks of a worker's machine against those of this one, in seconds; wrong by ``uncertainty`` at most."""
+
+    unix: float = 0.0
+    mono: float = 0.0
+    uncertainty: float = 0.0
+
+
+class Worker(Line):
+    """``remote``: where its load may go. ``place``: of the machine; None: this one."""
+
+    def __init__(self, remote: tuple[str, int], place: str | None, on_lost: Callable[[JvbtuneError], None]) -> None:
+        super().__init__("the generator" if place is None else f"{place}: the generator", on_lost)
+        self.remote, self.place = remote, place
+        self.clock = ClockOffset()
+
+    @property
+    def pid(self) -> int | None:
+        """Of a process of this machine."""
+        return None
+
+    def measure_clock(self) -> None:
+        """Of several exchanges the one with the least delay (RFC 5905, 8)."""
+        best = float("inf")
+        for _ in range(CLOCK_EXCHANGES):
+            unix, mono = time.time(), time.monotonic()
+            answer = self.call(messages.CLOCK, Nothing(), 10.0)
+            delay = time.monotonic() - mono
+            if delay < best:
+                best = delay
+                middle = delay / 2
+                self.clock = ClockOffset(answer.unix - unix - middle, answer.mono - mono - middle, middle)
+
+    def keep_alive(self, seconds: float) -> None:
+        """It may send for so long from now. Any thread; a worker that ended tells at the next call."""
+        with contextlib.suppress(JvbtuneError):
+            self._caller.tell(messages.ALIVE, messages.Alive(seconds))

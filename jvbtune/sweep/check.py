@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -142,6 +143,11 @@ def look_at_generator(entry: HostEntry) -> Finding:
         workers = sum(place.max_workers for place in places)
         text = f"{', '.join(given.hosts)} make the load, with {workers} workers at most; their limit is not known"
         return Finding("generator", "ok", text)
+    if given.command:
+        if shutil.which(given.command[0]) is None:
+            hint = "Correct generator.command in jvbtune.toml."
+            return Finding("generator", "problem", f"there is no command {given.command[0]}", hint, "load")
+        return Finding("generator", "ok", f"{given.command[0]} makes the load; its limit is not known")
     cores = len(given.cpus or os.sched_getaffinity(0))
     if entry.ssh is None:
         return Finding(
