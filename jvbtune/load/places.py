@@ -24,6 +24,8 @@ from jvbtune.load.workers import Worker
 from jvbtune.text import clean
 
 MAX_WORKERS = 16
+#: Each is a session of one ssh connection, and sshd's MaxSessions is 10 by default.
+MAX_REMOTE_WORKERS = 8
 _MARK = "jvbtune-answer:"
 #: Any Python parses it. The second line: nothing that happens to lie in the login's directory is imported.
 _PROBE = f"""
@@ -87,7 +89,7 @@ class There:
         self._entry, self._host = entry, host
         self._python = entry.generator.python or (sys.executable if entry.ssh is None else "python3")
         self.cores = _probe(entry, host, self._python)
-        self.max_workers = min(MAX_WORKERS, len(entry.generator.cpus or ()) or max(1, len(self.cores) - 1))
+        self.max_workers = min(MAX_REMOTE_WORKERS, len(entry.generator.cpus or ()) or max(1, len(self.cores) - 1))
 
     def start(
         self, remote: tuple[str, int], max_pps: float, lease_seconds: float, on_lost: Callable[[JvbtuneError], None]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from jvbtune.lab import Lab
 from jvbtune.store import open_run
 from tests.e2e.hosts import jvbtune
-from tests.load.loadhosts import inventory, load_hosts
+from tests.load.loadhosts import inventory, load_hosts, within
 
 pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.measured]
 
@@ -66,3 +69,26 @@ def test_a_sweep_and_a_search(lab: Lab, path: Path, tmp_path: Path) -> None:
     done = jvbtune("capacity", *where, *SEARCH, "--json")
     assert done.returncode in (0, 5), done.stderr
     assert open_run("latest", tmp_path / "runs").trials().height > 0
+
+
+def test_a_lost_worker_makes_the_trial_invalid_and_the_sweep_can_go_on(lab: Lab, tmp_path: Path) -> None:
+    experiment, runs = tmp_path / "others.toml", tmp_path / "runs"
+    experiment.write_text(EXPERIMENT.replace("trial_seconds = 3", "trial_seconds = 8"))
+    with load_hosts(lab, tmp_path / "load-hosts") as hosts:
+        where = ("--inventory", str(inventory(lab, tmp_path / "jvbtune.toml", hosts)), "--runs-dir", str(runs))
+        argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, *where, str(experiment)]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
+            assert within(60, lambda: all(host.processes() for host in hosts))
+            assert within(30, lambda: hosts[1].sends())
+            os.kill(hosts[1].processes()[0], signal.SIGKILL)
+            _, said = sweep.communicate(timeout=60)
+        assert sweep.returncode == 1
+        assert "load-2: the generator's worker is gone" in said
+        run = open_run("latest", runs)
+        (failed,) = run.events("trial_failed")
+        assert failed["because"].startswith("load-2: the generator's worker is gone, so this load does not count: ")
+        assert failed["trial"] not in [event["row"]["trial"] for event in run.finished_trials()]
+        assert run.events("reverted")
+        done = jvbtune("sweep", "--host", lab.name, *where, "--resume", run.id)
+        assert done.returncode in (0, 5), done.stderr
+        assert open_run("latest", runs).trials().height >= 2

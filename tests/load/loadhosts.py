@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,12 @@ class LoadHost:
     def sent_packets(self) -> int:
         """That came from it so far."""
         return int(Path("/sys/class/net", self.link, "statistics/rx_packets").read_text())
+
+    def sends(self) -> bool:
+        """Whether load comes from it, for half a second."""
+        before = self.sent_packets()
+        time.sleep(0.5)
+        return self.sent_packets() - before > 50
 
     def cut(self) -> None:
         """No packet passes any more, and nobody is told."""
@@ -132,3 +138,13 @@ def inventory(lab: Lab, path: Path, hosts: list[LoadHost], *, python: str = sys.
 def entry_with(lab: Lab, directory: Path, hosts: list[LoadHost], *, python: str = sys.executable) -> HostEntry:
     """The lab's host, whose load these hosts make."""
     return load_inventory(inventory(lab, directory / "jvbtune.toml", hosts, python=python)).host(lab.name)
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, open_generator
 from jvbtune.load.command import CommandGenerator
 from jvbtune.sweep.check import look_at_generator
+from tests.load.loadhosts import within
 
 pytestmark = [pytest.mark.lab, pytest.mark.measured]
 
@@ -149,12 +149,3 @@ def bridge_is_empty(lab: Lab) -> bool:
     with connect(entry) as host:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         return within(5, lambda: not client.stats().participants)
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
