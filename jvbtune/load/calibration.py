@@ -355,6 +355,7 @@ def refuse_above(entry: HostEntry, load: IntendedLoad) -> None:
     raise LoadError(
         f"{load.packet_rate_pps:.0f} pps is more than this machine's generator can make of this mix on "
         f"{len(limit.cores)} cores: {limit.limit_pps:.0f} pps, as jvbtune load --calibrate measured on {limit.day}",
-        hint=f"Use a lower packet rate, give the generator more cores (generator.cpus in jvbtune.toml), or run jvbtune "
-        f"on a faster machine. To measure the limit again: jvbtune load --calibrate{option}",
+        hint="Use a lower packet rate, give the generator more cores or machines (generator.cpus, generator.hosts in "
+        "jvbtune.toml), or run jvbtune on a faster machine. To measure the limit again: jvbtune load --calibrate"
+        + option,
     )

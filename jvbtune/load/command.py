@@ -7,7 +7,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,8 @@ HELLO_SECONDS = 60.0
 #: To bring all conferences up, beside the settling; to say what was held, beside the holding.
 SET_UP_SECONDS, REPORT_SECONDS = 300.0, 30.0
 STOP_SECONDS, BYE_SECONDS = 60.0, 5.0
+#: At the end a command that hangs is not waited for as long.
+LAST_STOP_SECONDS = 15.0
 #: Between SIGTERM and SIGKILL, if the command does not end by itself.
 GRACE_SECONDS = 0.5
 #: How far the time that the command held its load may be from what was asked.
@@ -49,8 +51,8 @@ MAX_SECONDS_OFF = 0.05
 class _Command(Line):
     """The process with its lines. Raises LoadError."""
 
-    def __init__(self, argv: Sequence[str], on_lost: Callable[[JvbtuneError], None]) -> None:
-        super().__init__(f"the command {argv[0]}", on_lost)
+    def __init__(self, argv: Sequence[str]) -> None:
+        super().__init__(f"the command {argv[0]}", lambda error: None)  # there is no other whose load has to end too
         self._fault = ""
         minded = [sys.executable, "-I", "-B", str(Path(minder.__file__)), str(GRACE_SECONDS), *argv]
         try:
@@ -108,12 +110,11 @@ class CommandGenerator:
         self._host = host
         self.prefix = f"jvbtune-{secrets.token_hex(4)}"
         self.endpoints = 0
-        self._aborted: JvbtuneError | None = None
         self._closed = threading.Event()
         address, port = media_target(entry)
         self._forward = Forward(host, entry.bridge.http_address, entry.bridge.http_port)
         try:
-            self._command = _Command(entry.generator.command, self.abort)
+            self._command = _Command(entry.generator.command)
             try:
                 hello = messages.Hello(
                     version=messages.VERSION,
@@ -147,7 +148,6 @@ class CommandGenerator:
         self._lease_ends = time.monotonic() + seconds
 
     def abort(self, error: JvbtuneError) -> None:
-        self._aborted = self._aborted or error
         self._command.abort(error)
 
     def offer(
@@ -216,7 +216,7 @@ class CommandGenerator:
         self._closed.set()
         left = True
         try:
-            self._command.call(messages.STOP, Nothing(), STOP_SECONDS)
+            self._command.call(messages.STOP, Nothing(), LAST_STOP_SECONDS)
             self._command.call(messages.BYE, Nothing(), BYE_SECONDS)
             left = False
         except JvbtuneError:

@@ -349,8 +349,8 @@ class WorkerGenerator:
                 group.conference.expire()
 
     def _expire(self, count: int, *, best_effort: bool = False) -> None:
-        keep = min(len(self._groups), max(0, len(self._groups) - count))
-        going, self._groups = self._groups[keep:], self._groups[:keep]
+        going = _from_the_fullest(self._groups, count)
+        self._groups = [group for group in self._groups if group not in going]
         if not going:
             return
         for worker in self._workers:
@@ -467,6 +467,14 @@ class WorkerGenerator:
                 "hosts": [vars(share) for share in shares],
             },
         )
+
+
+def _from_the_fullest(groups: Sequence[_Group], count: int) -> list[_Group]:
+    """So many of them, so that the shares of the workers stay as equal as they were."""
+    shares: dict[Worker, list[_Group]] = {}
+    for group in groups:
+        shares.setdefault(group.worker, []).append(group)
+    return [max(shares.values(), key=len).pop() for _ in range(min(count, len(groups)))]
 
 
 def _hold(worker: Worker, seconds: float, begin: float) -> messages.Window:

@@ -42,6 +42,7 @@ def test_two_hosts_share_a_load_equally_and_every_packet_is_counted(
     with connect(entry) as host, open_generator(entry, host) as generator:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         offered = generator.offer(IntendedLoad(16, AUDIO), 4.0, settle_seconds=1.0, edge=client.queue_stats)
+        fewer = generator.offer(IntendedLoad(6, AUDIO), 1.0, settle_seconds=0.5)
         assert generator.worker_pid is None
         assert [len(one.processes()) for one in hosts] == [1, 1]
     assert not offered.generator_limited, offered.generator_limited_because
@@ -52,6 +53,7 @@ def test_two_hosts_share_a_load_equally_and_every_packet_is_counted(
     assert first["sent_packets"] == pytest.approx(second["sent_packets"], rel=0.005)
     assert first["sent_packets"] + second["sent_packets"] == offered.sent_packets
     assert sum(offered.extra["lateness_us"].values()) == offered.sent_packets
+    assert fewer.extra["hosts"][0]["sent_packets"] == pytest.approx(fewer.sent_packets / 2, abs=10)
     counts = bridge_counts(*offered.extra["edges"], offered.duration_seconds)
     assert counts.packet_rate_pps == pytest.approx(offered.offered_pps, rel=0.02)
     assert not [pid for one in hosts for pid in one.processes()]
