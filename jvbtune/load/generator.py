@@ -22,8 +22,9 @@ from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
 from jvbtune.load.colibri import Answer, Conference, LocalTransport, Signalling, Sources
 from jvbtune.load.participants import Behind, hear_nothing, participants, peer, sources_behind, sources_of
-from jvbtune.load.places import Place, Share, open_places
+from jvbtune.load.places import Place, open_places
 from jvbtune.load.process import DEFAULT_LEASE_SECONDS
+from jvbtune.load.shares import Share, shares_of
 from jvbtune.load.target import channel_target, media_target
 from jvbtune.load.windows import Windows, merge_windows
 from jvbtune.load.workers import Worker
@@ -179,7 +180,7 @@ class WorkerGenerator:
         edges += [edge()] if edge is not None else []
         self._all(messages.RESUME, Nothing())
         hosts = [worker.place or "" for worker in self._workers]
-        shares = _shares(self._workers, windows) if self._remote else []
+        shares = shares_of(self._workers, windows) if self._remote else []
         return self._offered(load, merge_windows(windows, hosts), edges, set_up_seconds, shares)
 
     def streams(self) -> list[messages.Streams]:
@@ -420,7 +421,6 @@ class WorkerGenerator:
         self, load: IntendedLoad, seen: Windows, edges: list[Any], set_up_seconds: float, shares: list[Share]
     ) -> Offered:
         sent, expected, received = seen.sent_packets, seen.expected_packets, seen.received_packets
-        offered_pps = (sent + expected + _rest_expected(seen)) / seen.duration_seconds
         because = []
         if seen.cpu_ratio > MAX_CPU_RATIO:
             because.append(f"its CPU is at {seen.cpu_ratio:.0%} of a core")
@@ -441,11 +441,11 @@ class WorkerGenerator:
         if seen.meetings is not None and seen.meetings.channels_closed:
             because.append(f"channel: the bridge closed {seen.meetings.channels_closed} of them")
         exact = load.mix.burst_packets == 1 and not load.mix.meeting  # else the bridge decides how much it forwards
-        if offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and exact:
-            because.append(f"it offered {offered_pps:.0f} of {load.packet_rate_pps:.0f} pps")
+        if seen.offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and exact:
+            because.append(f"it offered {seen.offered_pps:.0f} of {load.packet_rate_pps:.0f} pps")
         return Offered(
             intended_pps=load.packet_rate_pps,
-            offered_pps=offered_pps,
+            offered_pps=seen.offered_pps,
             sent_packets=sent,
             expected_packets=expected,
             received_packets=received,
@@ -481,35 +481,6 @@ def _hold(worker: Worker, seconds: float, begin: float) -> messages.Window:
     """A worker's window, which begins at ``begin`` of this machine's clock, told by this machine's clock."""
     window = worker.call(messages.WINDOW, messages.Hold(seconds, begin + worker.clock.mono), seconds + 30)
     return replace(window, started_unix=window.started_unix - worker.clock.unix)
-
-
-def _shares(workers: Sequence[Worker], windows: Sequence[messages.Window]) -> list[Share]:
-    """What each machine did, for the raw data and for the user."""
-    shares = []
-    for name in dict.fromkeys(worker.place or "" for worker in workers):
-        there = [worker for worker in workers if worker.place == name]
-        mine = [window for worker, window in zip(workers, windows, strict=True) if worker.place == name]
-        seen, clock = merge_windows(mine), there[0].clock
-        shares.append(
-            Share(
-                host=name,
-                workers=len(mine),
-                sent_packets=seen.sent_packets,
-                expected_packets=seen.expected_packets,
-                received_packets=seen.received_packets,
-                offered_pps=(seen.sent_packets + seen.expected_packets + _rest_expected(seen)) / seen.duration_seconds,
-                cpu_ratio=seen.cpu_ratio,
-                lateness_p99_ms=seen.lateness_p99_ms,
-                clock_offset_ms=clock.unix * 1000,
-                clock_uncertainty_ms=clock.uncertainty * 1000,
-            )
-        )
-    return shares
-
-
-def _rest_expected(seen: Windows) -> int:
-    """What receivers of meetings got beside media: RTCP and RTX, which the bridge counts as packets too."""
-    return sum(seen.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in seen.kinds)
 
 
 def _plain(seen: Windows) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jvbtune.errors import HostError, JvbtuneError, LoadError, UsageError
@@ -214,19 +213,3 @@ def _parts(version: str) -> tuple[int, ...]:
             break
         found.append(int(part))
     return tuple(found)
-
-
-@dataclass(frozen=True)
-class Share:
-    """What the workers of one machine did in a window, and its clock against this machine's."""
-
-    host: str
-    workers: int
-    sent_packets: int
-    expected_packets: int
-    received_packets: int
-    offered_pps: float
-    cpu_ratio: float
-    lateness_p99_ms: float
-    clock_offset_ms: float
-    clock_uncertainty_ms: float

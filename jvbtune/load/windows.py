@@ -34,6 +34,13 @@ class Windows(Measured):
     lateness_us: dict[str, int]  #: packets by the upper edge of their lateness, in µs
     silent_endpoints: tuple[str, ...]  #: that never got a packet of media
 
+    @property
+    def offered_pps(self) -> float:
+        """What the bridge would count if nothing were lost. Of meetings, what receivers got beside media as well: RTCP
+        and RTX are packets too."""
+        rest = sum(self.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in self.kinds)
+        return (self.sent_packets + self.expected_packets + rest) / self.duration_seconds
+
 
 def merge_windows(windows: Sequence[Window], machines: Sequence[str] | None = None) -> Windows:
     """At least one. The window is the time that all of them were in it. ``machines``: of each; None: they share one."""
