@@ -13,8 +13,8 @@ from jvbtune.hosts.archive import sources_of, zipped
 
 #: A worker ends when its controller was silent for so long, which says something every ``HEARTBEAT_SECONDS``: a link
 #: that is cut ends no connection.
-SILENCE_SECONDS = 0.9
-HEARTBEAT_SECONDS = 0.15
+SILENCE_SECONDS = 0.8
+HEARTBEAT_SECONDS = 0.1
 LEAST_PYTHON = (3, 11)
 #: Module -> package and the oldest version that will do; as in pyproject.toml.
 PACKAGES = {

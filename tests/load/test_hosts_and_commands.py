@@ -68,7 +68,7 @@ def test_a_worker_from_memory_ends_when_its_controller_is_silent() -> None:
         worker.stdin.write(worker_archive())
         worker.stdin.flush()
         begun = time.monotonic()
-        assert worker.stderr.read() == b"nothing came from the controller for 0.9 s, so the load was stopped\n"
+        assert worker.stderr.read() == b"nothing came from the controller for 0.8 s, so the load was stopped\n"
         assert time.monotonic() - begun < 3
 
 
