@@ -120,7 +120,7 @@ def command(
     from jvbtune.bridge.counts import bridge_counts
     from jvbtune.capture.pyspy import MIN_SECONDS, GeneratorProfile
     from jvbtune.capture.store import captures_directory
-    from jvbtune.errors import BridgeError
+    from jvbtune.errors import BridgeError, LoadError
     from jvbtune.hosts import connect
     from jvbtune.hosts.agent_client import AgentClient
     from jvbtune.interrupts import handled
@@ -128,12 +128,17 @@ def command(
     from jvbtune.load import IntendedLoad, open_generator, refuse_without_relays
     from jvbtune.load.calibration import refuse_above
     from jvbtune.settings.tuning import Tuning
+    from jvbtune.sweep.check import look_at_generator
 
     if profile and duration < MIN_SECONDS:
         raise click.BadParameter(f"a profile needs at least {MIN_SECONDS:g} s", param_hint="--duration")
     entry = find_host(host_name, inventory)
+    if profile and (entry.generator.hosts or entry.generator.command):
+        raise click.BadParameter(f"the load on {entry.name} is not made by this machine", param_hint="--profile")
     load = IntendedLoad.for_packet_rate(packet_rate, mix)
     refuse_above(entry, load)
+    if (fault := look_at_generator(entry)).state == "problem":
+        raise LoadError(fault.text, hint=fault.hint)
     with handled(say), connect(entry) as host, AgentClient(host) as agent:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         if mix.relayed is not None:
@@ -197,6 +202,11 @@ def command(
         for kind, counts in offered.extra["kinds"].items():
             text = ", ".join(f"{name} {counts[name]}" for name in ("sent", "expected", "received"))
             put(f"{kind:<10} {text}")
+        for share in offered.extra.get("hosts") or ():
+            put(
+                f"{share['host']:<10} {share['offered_pps']:10.0f} pps  ({share['cpu_ratio']:.0%} of a core, clock "
+                f"{share['clock_offset_ms']:+.1f} ± {share['clock_uncertainty_ms']:.1f} ms)"
+            )
         put(f"generator  {offered.cpu_ratio:.0%} of a core, {offered.lateness_p99_ms:.1f} ms late (p99)")
     for reason in offered.generator_limited_because:
         say(f"the generator was the limit: {reason}")

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from jvbtune.errors import AgentError, BridgeBusyError, BridgeError, CaptureError, HostError, JvbtuneError, TuningError
-from jvbtune.hosts.archive import TOO_OLD, agent_archive
+from jvbtune.hosts.archive import FROM_MEMORY, TOO_OLD, agent_archive
 from jvbtune.hosts.base import Host, Stream
 from jvbtune.hosts.lines import after_mark
 from jvbtune.hosts.sudo import sudo_refusal
@@ -71,23 +71,6 @@ mv -f "$temporary" "$1/$2"
 find "$1" -maxdepth 1 -name 'agent-*.pyz' ! -name "$2" -mtime +7 -exec rm -f {} +
 """
 )
-
-
-#: Starts the archive that comes first on standard input, of $1 bytes, from memory: nothing is written on the host.
-_FROM_MEMORY = f"""\
-import os, runpy, sys
-if not hasattr(os, "memfd_create"):
-    sys.stderr.write("python3 on the host is %d.%d, and {TOO_OLD}\\n" % tuple(sys.version_info[:2]))
-    sys.exit(3)
-left, fd = int(sys.argv[1]), os.memfd_create("jvbtune-agent")
-while left:
-    data = os.read(0, min(left, 65536))
-    if not data:
-        sys.exit(0)
-    left -= os.write(fd, data)
-sys.argv = ["/proc/self/fd/%d" % fd]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 class AgentClient:
@@ -254,7 +237,7 @@ def agent_argv(path: str) -> list[str]:
 
 def _memory_argv() -> list[str]:
     """How an agent is started whose archive is then written to its standard input."""
-    return ["python3", "-I", "-B", "-c", _FROM_MEMORY, str(len(agent_archive().content))]
+    return ["python3", "-I", "-B", "-c", FROM_MEMORY, str(len(agent_archive().content))]
 
 
 def _directories(host: Host, *, sudo: bool) -> tuple[str, ...]:

@@ -49,11 +49,18 @@ class BridgeEntry:
 
 @dataclass(frozen=True)
 class GeneratorEntry:
-    """Where the generator runs on this machine."""
+    """Where the load comes from: this machine, other hosts, or a command of the user's.
+
+    The first four are of the machine that makes the load: this one, or the host itself if ``hosts`` of another entry
+    names it.
+    """
 
     netns: str | None = None  #: name under /run/netns
     cpus: tuple[int, ...] | None = None
     bind_address: str | None = None
+    python: str | None = None
+    hosts: tuple[str, ...] = ()  #: names of the machines that make the load instead of this one
+    command: tuple[str, ...] = ()  #: the program that makes the load instead of jvbtune's own generator
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class HostEntry:
     groups: tuple[str, ...] = ()  #: of Ansible, an autoscaled group, jvbtune.toml: sorted, without duplicates
     bridge: BridgeEntry = BridgeEntry()
     generator: GeneratorEntry = GeneratorEntry()
+    load_hosts: tuple[HostEntry, ...] = ()  #: the entries of ``generator.hosts``
     source: str = "OpenSSH alias"  #: where the entry came from, for messages
 
     @property

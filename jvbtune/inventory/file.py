@@ -100,6 +100,17 @@ class _Generator(_Strict):
     netns: str | None = None
     cpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     bind_address: str | None = None
+    python: str | None = None
+    hosts: tuple[str, ...] | None = None
+    command: Argv | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> _Generator:
+        if self.hosts and self.command is not None:
+            raise ValueError("give hosts or command, not both")
+        if self.hosts and len(set(self.hosts)) < len(self.hosts):
+            raise ValueError("hosts has a host twice")
+        return self
 
 
 def _host_name(value: str) -> str:

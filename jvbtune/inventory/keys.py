@@ -22,7 +22,7 @@ KEYS: dict[str, dict[str, str]] = {
         "labels": "Your own labels of the host, such as a region, for `--label`.",
         "groups": "Groups of the host, for `--group`. Those under `[defaults]` are added.",
         "bridge": "The bridge on the host.",
-        "generator": "Where the load comes from on this machine.",
+        "generator": "Where the load comes from. Default: this machine.",
     },
     "_Source": {
         "file": "File to read, relative to this one. jvbtune recognises its form by its content.",
@@ -45,7 +45,7 @@ KEYS: dict[str, dict[str, str]] = {
         "labels": "Labels of every host of the source.",
         "groups": "Groups of every host of the source.",
         "bridge": "The bridge on every host of the source, without addresses for media.",
-        "generator": "Where the load comes from on this machine.",
+        "generator": "Where the load comes from. Default: this machine.",
     },
     "_Bridge": {
         "media_address": "IP address at which the bridge takes media. jvbtune sends load to this address only.",
@@ -69,8 +69,14 @@ KEYS: dict[str, dict[str, str]] = {
         "status": "Command that exits with 0 if the bridge runs, as a list of arguments. Default: not asked.",
     },
     "_Generator": {
-        "netns": "Network namespace on this machine to send from.",
+        "netns": "Network namespace to send from.",
         "cpus": "CPUs that the generator may use. Default: as many as it needs.",
         "bind_address": "Local address to send from. Default: the one that the route uses.",
+        "python": "Python that runs the workers, if `hosts` of another table names this host. It needs the packages "
+        "that [Several machines](../load.md#several-machines) lists. Default: `python3`.",
+        "hosts": "Hosts of the inventory that make the load instead of this machine, by ssh. The keys above, in the "
+        "table of each, hold there. See [Several machines](../load.md#several-machines).",
+        "command": "Program that makes the load instead of jvbtune's own generator, as a list of arguments. No shell "
+        "reads it. See [Another generator](../load.md#another-generator).",
     },
 }

@@ -21,7 +21,7 @@ from jvbtune.inventory.entries import BridgeEntry, GeneratorEntry, HostEntry
 from jvbtune.inventory.file import FILE_NAME, _File, _Host, _Source
 from jvbtune.inventory.found import Found, Listing, Options
 from jvbtune.inventory.gather import Gathered, Origin, gather, read_origin
-from jvbtune.text import clean
+from jvbtune.text import clean, did_you_mean
 from jvbtune.toml import locate, parse_toml
 
 MAX_TOML_BYTES = 4 << 20
@@ -96,7 +96,32 @@ def load_inventory(paths: Path | Sequence[Path] | None = None, *, without_failed
             listings.append([])
             failed.append(error)
     loaded = _inventory(file, text, toml, given, origins, gather(listings))
-    return replace(loaded, failed=tuple(failed))
+    return replace(_with_load_hosts(loaded, text, toml, lenient=bool(failed)), failed=tuple(failed))
+
+
+def _with_load_hosts(inventory: Inventory, text: str, toml: Path | None, *, lenient: bool) -> Inventory:
+    """The hosts that make load, as entries. Raises ConfigError for a name that the inventory does not have.
+    ``lenient``: it may be in a source that could not be read, and is left out; who makes load refuses that."""
+
+    def found(entry: HostEntry, *keys: str) -> HostEntry:
+        unknown = [name for name in entry.generator.hosts if name not in inventory.hosts]
+        if unknown and not lenient:
+            name = unknown[0]
+            why = inventory.left_out.get(name)
+            raise ConfigError(
+                f"the inventory has no host {clean(name)!r} that can make load"
+                + (f": it is left out: {why}" if why else did_you_mean(name, inventory.hosts)),
+                file=toml,
+                line=locate(text, (*keys, "generator", "hosts")),
+                key=".".join((*map(clean, keys), "generator", "hosts")),
+                hint=f"Give it a table of its own: [hosts.{clean(name)}]",
+            )
+        there = (inventory.hosts[name] for name in entry.generator.hosts if name in inventory.hosts)
+        return replace(entry, load_hosts=tuple(there))
+
+    defaults = found(inventory.defaults, "defaults")
+    hosts = {name: found(entry, "hosts", name) for name, entry in inventory.hosts.items()}
+    return replace(inventory, hosts=hosts, defaults=defaults)
 
 
 def _is_toml(path: Path, data: bytes) -> bool:
@@ -261,10 +286,14 @@ def _entry(name: str, host: _Host, layers: Sequence[_Host | _Source], base: Path
         pid_file=pick("bridge", "pid_file"),
         match=pick("bridge", "match"),
     )
+    origin = next((o.generator for o in layers if (o.generator.hosts, o.generator.command) != (None, None)), None)
     generator = GeneratorEntry(
         netns=pick("generator", "netns"),
         cpus=pick("generator", "cpus"),
         bind_address=pick("generator", "bind_address"),
+        python=pick("generator", "python"),
+        hosts=(origin.hosts or ()) if origin is not None else (),
+        command=(origin.command or ()) if origin is not None else (),
     )
     ssh_config = next((one.ssh_config for one in layers if one.ssh_config is not None), None)
     if ssh_config is not None:

@@ -68,16 +68,16 @@ class Network:
         media, peer = f"jvbt{self.number}b", f"jvbt{self.number}g"
         for name in self.namespaces():
             namespaces.create(name)
-            with _netlink(name) as there_in:
-                _set_up(there_in, "lo")
-        _join(self.host_netns, media, self.bridge_address, self.generator_netns, peer, self.generator_address)
+            with netlink(name) as there_in:
+                set_up(there_in, "lo")
+        join(self.host_netns, media, self.bridge_address, self.generator_netns, peer, self.generator_address)
         if self.host_netns:
             outer, inner = f"jvbt{self.number}m", f"jvbt{self.number}n"
-            _join(None, outer, f"198.18.{self.number}.5", self.host_netns, inner, self.ssh_address)
+            join(None, outer, f"198.18.{self.number}.5", self.host_netns, inner, self.ssh_address)
 
     def down(self) -> None:
         """Take away whatever of it is there. The veth first: with its namespace it would go some time later."""
-        with _netlink(None) as here:
+        with netlink(None) as here:
             for link in self.links:
                 for index in here.link_lookup(ifname=link):
                     here.link("del", index=index)
@@ -93,7 +93,7 @@ class Network:
 
 def free_network(own_namespace: bool, *, first: int = 0) -> Network:
     """The first number that nothing of this machine uses."""
-    with _netlink(None) as here:
+    with netlink(None) as here:
         used = {str(found.get("address")).rpartition(".")[0] for found in here.get_addr(family=AF_INET)}
     for number in range(first, 250):
         both = (Network(number, False), Network(number, True))
@@ -102,16 +102,16 @@ def free_network(own_namespace: bool, *, first: int = 0) -> Network:
     raise JvbtuneError("250 labs are up on this machine", hint="jvbtune lab down NAME")
 
 
-def _join(netns: str | None, name: str, address: str, peer_netns: str, peer: str, peer_address: str) -> None:
+def join(netns: str | None, name: str, address: str, peer_netns: str, peer: str, peer_address: str) -> None:
     """A veth pair: one end in ``netns`` (None: the caller's), the other in ``peer_netns``, both up, with addresses."""
-    with _netlink(netns) as ours:
+    with netlink(netns) as ours:
         ours.link("add", ifname=name, kind="veth", peer={"ifname": peer, "net_ns_fd": peer_netns})
-        _set_up(ours, name, address)
-    with _netlink(peer_netns) as theirs:
-        _set_up(theirs, peer, peer_address)
+        set_up(ours, name, address)
+    with netlink(peer_netns) as theirs:
+        set_up(theirs, peer, peer_address)
 
 
-def _set_up(netlink: IPRoute, name: str, address: str | None = None) -> None:
+def set_up(netlink: IPRoute, name: str, address: str | None = None) -> None:
     (index,) = netlink.link_lookup(ifname=name)
     if address is not None:
         netlink.addr("add", index=index, address=address, prefixlen=30)
@@ -119,7 +119,7 @@ def _set_up(netlink: IPRoute, name: str, address: str | None = None) -> None:
 
 
 @contextmanager
-def _netlink(netns: str | None) -> Iterator[IPRoute]:
+def netlink(netns: str | None) -> Iterator[IPRoute]:
     """rtnetlink(7) in a namespace. Raises JvbtuneError for what the kernel refuses."""
     where = f"in the network namespace {netns}" if netns else "on this machine"
     try:

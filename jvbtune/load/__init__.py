@@ -32,9 +32,12 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
 
 
 def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:
-    """The generator for a host: at present that of this machine. It refuses loads above its calibrated limit.
-    ``options``: ``max_pps``."""
+    """The generator for a host, as its entry has it. That of this machine refuses loads above its calibrated limit.
+    ``options``: ``max_pps``, ``leased``."""
     from jvbtune.load.calibration import refuse_above
-    from jvbtune.load.generator import LocalGenerator
+    from jvbtune.load.command import CommandGenerator
+    from jvbtune.load.generator import WorkerGenerator
 
-    return LocalGenerator(entry, host, refuse=partial(refuse_above, entry), **options)
+    if entry.generator.command:
+        return CommandGenerator(entry, host, **options)
+    return WorkerGenerator(entry, host, refuse=partial(refuse_above, entry), **options)

@@ -25,7 +25,7 @@ from jvbtune.errors import LoadError, StoreError, UsageError
 from jvbtune.hosts import connect
 from jvbtune.inventory import BridgeEntry, GeneratorEntry, HostEntry
 from jvbtune.load.base import IntendedLoad, Mix, Offered
-from jvbtune.load.generator import MAX_CPU_RATIO, MAX_LATENESS_MS, LocalGenerator
+from jvbtune.load.generator import MAX_CPU_RATIO, MAX_LATENESS_MS, WorkerGenerator
 from jvbtune.load.media.codecs import CODECS
 from jvbtune.load.sink import ADDRESS, Sink
 from jvbtune.store.atomic import write_json
@@ -121,6 +121,12 @@ def calibrate(entry: HostEntry | None, mix: Mix, observe: Callable[[Trial], None
             "chooses layers of VP8 only",
             hint='Calibrate a mix with codec = "vp8", as meeting-5: jvbtune load --calibrate --mix meeting-5',
         )
+    if entry is not None and (entry.generator.hosts or entry.generator.command):
+        maker = ", ".join(entry.generator.hosts) or entry.generator.command[0]
+        raise UsageError(
+            f"the load on {entry.name} is made by {maker}, and jvbtune can only calibrate this machine",
+            hint="Without --host, jvbtune measures this machine on all of its cores.",
+        )
     mix = _steady(mix)
     cores = cores_of(entry)
     others = sorted(os.sched_getaffinity(0) - set(cores))
@@ -132,7 +138,7 @@ def calibrate(entry: HostEntry | None, mix: Mix, observe: Callable[[Trial], None
             bridge=BridgeEntry(media_address=ADDRESS, media_port=sink.port, allowed_media_addresses=(ADDRESS,)),
             generator=replace(given, netns=None, bind_address=ADDRESS),
         )
-        with connect(here) as host, LocalGenerator(here, host, sink=sink.conference) as generator:
+        with connect(here) as host, WorkerGenerator(here, host, sink=sink.conference) as generator:
             search = _Search(generator, sink, mix, observe)
             kept, broken = search.run()
     if kept is None:
@@ -162,7 +168,7 @@ def calibrate(entry: HostEntry | None, mix: Mix, observe: Callable[[Trial], None
 class _Search:
     """Raises the load until a bound is broken, then halves the interval."""
 
-    def __init__(self, generator: LocalGenerator, sink: Sink, mix: Mix, observe: Callable[[Trial], None]) -> None:
+    def __init__(self, generator: WorkerGenerator, sink: Sink, mix: Mix, observe: Callable[[Trial], None]) -> None:
         self._generator, self._sink, self._mix, self._observe = generator, sink, mix, observe
 
     def run(self) -> tuple[Trial | None, Trial | None]:
@@ -324,7 +330,9 @@ def _limit(found: dict[str, Any]) -> Limit:
 
 def limit_for(entry: HostEntry, mix: Mix) -> Limit | None:
     """The limit of the generator for this mix, on this machine, as this version measured it; None: not calibrated, or
-    the sink was slower than the generator."""
+    the sink was slower than the generator, or something other than this machine makes the load."""
+    if entry.generator.hosts or entry.generator.command:
+        return None
     wanted = machine(), cores_of(entry), key_of(mix), __version__
     return next((one for one in stored() if one.key == wanted and one.limited_by == "generator"), None)
 
@@ -347,6 +355,7 @@ def refuse_above(entry: HostEntry, load: IntendedLoad) -> None:
     raise LoadError(
         f"{load.packet_rate_pps:.0f} pps is more than this machine's generator can make of this mix on "
         f"{len(limit.cores)} cores: {limit.limit_pps:.0f} pps, as jvbtune load --calibrate measured on {limit.day}",
-        hint=f"Use a lower packet rate, give the generator more cores (generator.cpus in jvbtune.toml), or run jvbtune "
-        f"on a faster machine. To measure the limit again: jvbtune load --calibrate{option}",
+        hint="Use a lower packet rate, give the generator more cores or machines (generator.cpus, generator.hosts in "
+        "jvbtune.toml), or run jvbtune on a faster machine. To measure the limit again: jvbtune load --calibrate"
+        + option,
     )

@@ -1,10 +1,9 @@
-"""The generator of this machine: worker processes for media, COLIBRI through the host for signalling."""
+"""jvbtune's own generator: workers for media, here or on other hosts; COLIBRI through the bridge's host."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import secrets
 import threading
 import time
@@ -23,9 +22,12 @@ from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
 from jvbtune.load.colibri import Answer, Conference, LocalTransport, Signalling, Sources
 from jvbtune.load.participants import Behind, hear_nothing, participants, peer, sources_behind, sources_of
-from jvbtune.load.process import DEFAULT_LEASE_SECONDS, WorkerProcess
+from jvbtune.load.places import Place, open_places
+from jvbtune.load.process import DEFAULT_LEASE_SECONDS
+from jvbtune.load.shares import Share, shares_of
 from jvbtune.load.target import channel_target, media_target
 from jvbtune.load.windows import Windows, merge_windows
+from jvbtune.load.workers import Worker
 from jvbtune.protocol import worker as messages
 from jvbtune.protocol.messages import Nothing, Operation
 
@@ -48,21 +50,22 @@ MAX_CONFERENCES_AT_ONCE = 300
 #: kernel's way to the bridge and what is received: another worker is started well before one is half busy, where the
 #: generator has another core.
 SENT_PPS_PER_WORKER = 15_000.0
-MAX_WORKERS = 16
-#: All workers begin a window at one moment of the clock that they share.
+#: All workers begin a window at one moment, by this machine's clock: in so long, and time to tell the farthest.
 START_TOGETHER_SECONDS = 0.05
 
 #: Beyond these the generator, not the bridge, is what a trial measured.
 MAX_CPU_RATIO = 0.85
 MAX_LATENESS_MS = 10.0
 MIN_OFFERED_RATIO = 0.99
+#: Workers that begin a window farther apart than this were not in it together.
+MAX_APART_MS = 250.0
 
 
 @dataclass(frozen=True)
 class _Group:
     """A conference with its endpoints' names; the first ones send. One worker has all of it."""
 
-    worker: WorkerProcess
+    worker: Worker
     number: int
     conference: Signalling
     endpoints: tuple[str, ...]
@@ -79,8 +82,8 @@ class _Group:
         return [*self.endpoints, *self.relays]
 
 
-class LocalGenerator:
-    """Makes load on one bridge from this machine. See ``load.base.Generator``."""
+class WorkerGenerator:
+    """Makes load on one bridge, from this machine or from those of ``generator.hosts``. See ``load.base.Generator``."""
 
     def __init__(
         self,
@@ -99,16 +102,16 @@ class LocalGenerator:
         self._refuse, self._sink = refuse, sink
         self._entry, self._max_pps = entry, max_pps
         self._sent_pps_per_worker = sent_pps_per_worker
-        cpus = entry.generator.cpus
-        self._max_workers = min(MAX_WORKERS, len(cpus) if cpus else max(1, (os.cpu_count() or 2) - 1))
         self._client = BridgeClient(
             host, entry.bridge.http_address, entry.bridge.http_port, timeout_seconds=SIGNALLING_TIMEOUT_SECONDS
         )
+        self._places = open_places(entry)
         self._prefix = f"jvbtune-{secrets.token_hex(4)}"  #: of its conferences' meeting ids
         self._numbers = itertools.count()
         self._groups: list[_Group] = []
         self._mix: Mix | None = None
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[Worker] = []
+        self._place_of: dict[Worker, Place] = {}
         self._lease_ends = time.monotonic() + DEFAULT_LEASE_SECONDS
         self._closed = threading.Event()
         if not leased:
@@ -125,6 +128,7 @@ class LocalGenerator:
             worker.keep_alive(seconds)
 
     def abort(self, error: JvbtuneError) -> None:
+        """Also if a worker is lost: a load that lacks a share is none."""
         self._aborted = self._aborted or error
         for worker in list(self._workers):
             worker.abort(error)
@@ -137,6 +141,10 @@ class LocalGenerator:
     def worker_pid(self) -> int | None:
         """The first worker's; None before there is one."""
         return self._workers[0].pid if self._workers else None
+
+    @property
+    def _remote(self) -> bool:
+        return self._places[0].name is not None
 
     @property
     def endpoints(self) -> int:
@@ -163,12 +171,17 @@ class LocalGenerator:
         for number, worker in enumerate(self._workers):
             worker.check_alive(settle_seconds if number == 0 else 0.0)
         self._all(messages.QUIET, Nothing())
+        if self._remote:
+            self._each(lambda worker: worker.measure_clock())
         edges = [edge()] if edge is not None else []
-        begin = time.monotonic() + START_TOGETHER_SECONDS
-        windows = self._all(messages.WINDOW, messages.Hold(duration_seconds, begin), duration_seconds + 30)
+        far = max(worker.clock.uncertainty for worker in self._workers)
+        begin = time.monotonic() + START_TOGETHER_SECONDS + 4 * far
+        windows = self._each(lambda worker: _hold(worker, duration_seconds, begin))
         edges += [edge()] if edge is not None else []
         self._all(messages.RESUME, Nothing())
-        return self._offered(load, merge_windows(windows), edges, set_up_seconds)
+        hosts = [worker.place or "" for worker in self._workers]
+        shares = shares_of(self._workers, windows) if self._remote else []
+        return self._offered(load, merge_windows(windows, hosts), edges, set_up_seconds, shares)
 
     def streams(self) -> list[messages.Streams]:
         """What each worker's endpoints sent and received since they were opened, stream by stream. For ``edge``: it is
@@ -188,8 +201,10 @@ class LocalGenerator:
             for worker in self._workers:
                 worker.close()
             self._workers = []
+            for place in self._places:
+                place.close()
 
-    def __enter__(self) -> LocalGenerator:
+    def __enter__(self) -> WorkerGenerator:
         return self
 
     def __exit__(
@@ -203,7 +218,8 @@ class LocalGenerator:
         """As fast as the bridge takes them, or a conference at a time at the mix's mean rate of joins."""
         begun, joined = time.monotonic(), 0
         while count > 0:
-            batch = min(count, BATCH_CONFERENCES) if not mix.joins_per_second else 1
+            each = -(-count // len(self._places))  # several machines share even a small load
+            batch = min(each, BATCH_CONFERENCES) if not mix.joins_per_second else 1
             worker = self._worker_for(batch * mix.sent_pps())
             self._add_batch(batch, mix, worker)
             count -= batch
@@ -211,7 +227,7 @@ class LocalGenerator:
             if mix.joins_per_second:
                 worker.check_alive(max(0.0, begun + joined / mix.joins_per_second - time.monotonic()))
 
-    def _add_batch(self, count: int, mix: Mix, worker: WorkerProcess) -> None:
+    def _add_batch(self, count: int, mix: Mix, worker: Worker) -> None:
         """Set up whole conferences; one that fails is expired and tried anew."""
         failures: list[str] = []
         missing = count
@@ -231,7 +247,7 @@ class LocalGenerator:
             hint="Does the bridge's media port answer from here? See bridge.media_address in jvbtune.toml.",
         )
 
-    def _new_group(self, mix: Mix, worker: WorkerProcess) -> _Group:
+    def _new_group(self, mix: Mix, worker: Worker) -> _Group:
         number = next(self._numbers)
         sources, remote = sources_of(mix), sources_behind(mix)
         behind = Behind(f"jvbtune-{_name()}", tuple(_name() for _ in remote), remote) if remote else None
@@ -240,7 +256,7 @@ class LocalGenerator:
             conference = self._sink(mix)
         return _Group(worker, number, conference, tuple(_name() for _ in sources), sources, behind)
 
-    def _connect(self, groups: Sequence[_Group], mix: Mix, worker: WorkerProcess) -> list[str]:
+    def _connect(self, groups: Sequence[_Group], mix: Mix, worker: Worker) -> list[str]:
         """Open, signal, connect. Groups of which all endpoints are connected are kept; why others are not."""
         failures: list[str] = []
         signalled = self._signal(groups, worker, failures)
@@ -270,7 +286,7 @@ class LocalGenerator:
             worker.call(messages.SENDERS, messages.Senders(senders))
         return failures
 
-    def _signal(self, groups: Sequence[_Group], worker: WorkerProcess, failures: list[str]) -> set[str]:
+    def _signal(self, groups: Sequence[_Group], worker: Worker, failures: list[str]) -> set[str]:
         """Signal all endpoints, and begin to connect each at once; those that were signalled."""
         names = [name for group in groups for name in group.ends]
         clients = any(sources.clients for group in groups for sources in group.sources)
@@ -305,7 +321,7 @@ class LocalGenerator:
         remote = dict(zip(behind.endpoints, behind.sources, strict=True))
         return group.conference.add_relay(behind.relay, transport, remote)
 
-    def _allowed(self, answer: Answer, worker: WorkerProcess, clients: bool) -> messages.Remote:
+    def _allowed(self, answer: Answer, worker: Worker, clients: bool) -> messages.Remote:
         """The bridge's end, if the inventory allows load where it takes media. Raises LoadError."""
         if worker.remote not in answer.candidates:
             offered = ", ".join(f"{ip}:{port}" for ip, port in answer.candidates) or "nothing"
@@ -334,8 +350,8 @@ class LocalGenerator:
                 group.conference.expire()
 
     def _expire(self, count: int, *, best_effort: bool = False) -> None:
-        keep = min(len(self._groups), max(0, len(self._groups) - count))
-        going, self._groups = self._groups[keep:], self._groups[:keep]
+        going = _from_the_fullest(self._groups, count)
+        self._groups = [group for group in self._groups if group not in going]
         if not going:
             return
         for worker in self._workers:
@@ -357,31 +373,43 @@ class LocalGenerator:
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
-    def _worker_for(self, sent_pps: float) -> WorkerProcess:
-        """The worker that sends least; a new one where that would send too much, and there is a core for it."""
-        sends = {worker.pid: 0.0 for worker in self._workers}
+    def _worker_for(self, sent_pps: float) -> Worker:
+        """The worker that sends least; a new one if a machine has none yet, or if that one would send too much and
+        there is a core for another."""
+        sends = dict.fromkeys(self._workers, 0.0)
         for group in self._groups:
             assert self._mix is not None
-            sends[group.worker.pid] += self._mix.sent_pps()
-        if self._workers:
-            least = min(self._workers, key=lambda worker: sends[worker.pid])
-            full = sends[least.pid] > 0 and sends[least.pid] + sent_pps > self._sent_pps_per_worker
-            if not full or len(self._workers) >= self._max_workers:
-                return least
+            sends[group.worker] += self._mix.sent_pps()
+        runs = [(list(self._place_of.values()).count(place), place) for place in self._places]
+        workers, place = min(runs, key=lambda one: one[0])
+        if workers == 0:
+            return self._start(place)
+        least = min(self._workers, key=sends.__getitem__)
+        full = sends[least] > 0 and sends[least] + sent_pps > self._sent_pps_per_worker
+        free = [(workers, place) for workers, place in runs if workers < place.max_workers]
+        return self._start(min(free, key=lambda one: one[0])[1]) if full and free else least
+
+    def _start(self, place: Place) -> Worker:
         if self._aborted is not None:
             raise self._aborted
         lease = max(0.0, self._lease_ends - time.monotonic())
-        self._workers.append(WorkerProcess(self._entry, media_target(self._entry), self._max_pps, lease))
+        worker = place.start(media_target(self._entry), self._max_pps, lease, self.abort)
+        self._place_of[worker] = place
+        self._workers.append(worker)
         if self._aborted is not None:  # in between
-            self._workers[-1].abort(self._aborted)
-        return self._workers[-1]
+            worker.abort(self._aborted)
+        return worker
 
     def _all(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> list[R]:
         """The same request to every worker at once; their answers. Raises LoadError."""
+        return self._each(lambda worker: worker.call(operation, arguments, timeout_seconds))
+
+    def _each(self, ask: Callable[[Worker], R]) -> list[R]:
+        """Of every worker at once. Raises LoadError."""
         if len(self._workers) == 1:
-            return [self._workers[0].call(operation, arguments, timeout_seconds)]
+            return [ask(self._workers[0])]
         with ThreadPoolExecutor(max(1, len(self._workers))) as pool:
-            asked = [pool.submit(worker.call, operation, arguments, timeout_seconds) for worker in self._workers]
+            asked = [pool.submit(ask, worker) for worker in self._workers]
             try:
                 return results(asked)
             except KeyboardInterrupt:
@@ -389,14 +417,17 @@ class LocalGenerator:
                     worker.abort(LoadError("interrupted"))
                 raise
 
-    def _offered(self, load: IntendedLoad, seen: Windows, edges: list[Any], set_up_seconds: float) -> Offered:
+    def _offered(
+        self, load: IntendedLoad, seen: Windows, edges: list[Any], set_up_seconds: float, shares: list[Share]
+    ) -> Offered:
         sent, expected, received = seen.sent_packets, seen.expected_packets, seen.received_packets
-        offered_pps = (sent + expected + _rest_expected(seen)) / seen.duration_seconds
         because = []
         if seen.cpu_ratio > MAX_CPU_RATIO:
             because.append(f"its CPU is at {seen.cpu_ratio:.0%} of a core")
         if load.mix.burst_packets == 1 and seen.lateness_p99_ms > MAX_LATENESS_MS:
             because.append(f"it was {seen.lateness_p99_ms:.1f} ms late (p99)")
+        if seen.workers_apart_ms > MAX_APART_MS:
+            because.append(f"its workers began {seen.workers_apart_ms:.0f} ms apart")
         if seen.overflows:
             because.append(f"its own sockets overflowed {seen.overflows} times")
         if received > expected:
@@ -410,11 +441,11 @@ class LocalGenerator:
         if seen.meetings is not None and seen.meetings.channels_closed:
             because.append(f"channel: the bridge closed {seen.meetings.channels_closed} of them")
         exact = load.mix.burst_packets == 1 and not load.mix.meeting  # else the bridge decides how much it forwards
-        if offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and exact:
-            because.append(f"it offered {offered_pps:.0f} of {load.packet_rate_pps:.0f} pps")
+        if seen.offered_pps < MIN_OFFERED_RATIO * load.packet_rate_pps and exact:
+            because.append(f"it offered {seen.offered_pps:.0f} of {load.packet_rate_pps:.0f} pps")
         return Offered(
             intended_pps=load.packet_rate_pps,
-            offered_pps=offered_pps,
+            offered_pps=seen.offered_pps,
             sent_packets=sent,
             expected_packets=expected,
             received_packets=received,
@@ -429,13 +460,27 @@ class LocalGenerator:
             generator_limited=bool(because),
             generator_limited_because=tuple(because),
             started_unix=seen.started_unix,
-            extra={**_plain(seen), "edges": edges, "set_up_seconds": set_up_seconds},
+            extra={
+                **_plain(seen),
+                "edges": edges,
+                "set_up_seconds": set_up_seconds,
+                "hosts": [vars(share) for share in shares],
+            },
         )
 
 
-def _rest_expected(seen: Windows) -> int:
-    """What receivers of meetings got beside media: RTCP and RTX, which the bridge counts as packets too."""
-    return sum(seen.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in seen.kinds)
+def _from_the_fullest(groups: Sequence[_Group], count: int) -> list[_Group]:
+    """So many of them, so that the shares of the workers stay as equal as they were."""
+    shares: dict[Worker, list[_Group]] = {}
+    for group in groups:
+        shares.setdefault(group.worker, []).append(group)
+    return [max(shares.values(), key=len).pop() for _ in range(min(count, len(groups)))]
+
+
+def _hold(worker: Worker, seconds: float, begin: float) -> messages.Window:
+    """A worker's window, which begins at ``begin`` of this machine's clock, told by this machine's clock."""
+    window = worker.call(messages.WINDOW, messages.Hold(seconds, begin + worker.clock.mono), seconds + 30)
+    return replace(window, started_unix=window.started_unix - worker.clock.unix)
 
 
 def _plain(seen: Windows) -> dict[str, Any]:

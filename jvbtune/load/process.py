@@ -1,39 +1,38 @@
-"""A worker process as the controller sees it: it runs on the generator's cores, takes lines, and never outlives it."""
+"""A worker process of this machine: it runs on the generator's cores, takes lines, and never outlives it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
 from jvbtune.errors import JvbtuneError, LoadError
-from jvbtune.interrupts import take, wait_for
 from jvbtune.inventory import HostEntry
+from jvbtune.load.workers import Worker
 from jvbtune.protocol import worker as messages
 from jvbtune.protocol.codec import MAX_LINE_BYTES, ProtocolError
-from jvbtune.protocol.messages import Operation, Refused
-from jvbtune.protocol.peers import Caller, Gone
-
-A = TypeVar("A")
-R = TypeVar("R")
 
 #: A worker that nobody keeps alive (``keep_alive``) ends by itself: a lease, as on the host.
 DEFAULT_LEASE_SECONDS = 30.0
 
 
-class WorkerProcess:
+class WorkerProcess(Worker):
     """A worker and its lines. Raises LoadError."""
 
-    def __init__(self, entry: HostEntry, remote: tuple[str, int], max_pps: float, lease_seconds: float) -> None:
-        self.remote = remote
-        self._aborted: JvbtuneError | None = None
-        self._write_lock = threading.Lock()
+    def __init__(
+        self,
+        entry: HostEntry,
+        remote: tuple[str, int],
+        max_pps: float,
+        lease_seconds: float,
+        on_lost: Callable[[JvbtuneError], None] = lambda error: None,
+    ) -> None:
+        super().__init__(remote, None, on_lost)
         argv = [sys.executable, "-m", "jvbtune.load.worker"]
         netns = entry.generator.netns
         if netns:
@@ -53,7 +52,6 @@ class WorkerProcess:
             raise LoadError(f"the generator's worker cannot be started: {error}") from error
         if cpus:
             self._pin(cpus)
-        self._caller = Caller(self._write, receive=take)
         self._stderr = b""
         self._readers = [
             threading.Thread(target=self._read, name="worker-stdout", daemon=True),
@@ -97,43 +95,8 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> R:
-        """One request and its answer. Raises LoadError."""
-        try:
-            return self._caller.call(operation, arguments, timeout_seconds)
-        except Refused as refused:
-            raise LoadError(f"the generator: {refused.fault.message}", hint=refused.fault.hint) from None
-        except TimeoutError as error:
-            raise LoadError(f"the generator: {error}") from None
-        except Gone:
-            raise self._ended() from None
-        except ProtocolError as error:
-            raise LoadError(f"the generator's answer is not of the protocol: {error}") from error
-
-    def check_alive(self, seconds: float) -> None:
-        """Wait, but not on a worker that ended."""
-        if wait_for(self._ends, seconds):
-            raise self._ended()
-
-    def _ends(self, seconds: float) -> bool:
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def keep_alive(self, seconds: float) -> None:
-        """It may send for so long from now. Any thread; a worker that ended tells at the next call."""
-        with contextlib.suppress(JvbtuneError):
-            self._caller.tell(messages.ALIVE, messages.Alive(seconds))
-
-    def abort(self, error: JvbtuneError) -> None:
-        """Stop sending at once, whatever it does; a call under way, and each later one, raises ``error``."""
-        self._aborted = self._aborted or error
+    def _kill(self) -> None:
         self._process.kill()
-
-    def _ended(self) -> JvbtuneError:
-        return self._aborted or LoadError(self._why())
 
     def _why(self) -> str:
         try:
@@ -161,7 +124,7 @@ class WorkerProcess:
                     self._caller.take(line)
             except ProtocolError as error:
                 self._stderr += f"it sent a line that is not of the protocol: {error}".encode()
-        self._caller.end("the worker ended")
+        self._end("the worker ended")
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
@@ -170,6 +133,7 @@ class WorkerProcess:
                 self._stderr = (self._stderr + line)[-8192:]
 
     def close(self) -> None:
+        self._closing = True
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()

@@ -20,8 +20,8 @@ LATE_US = 50_000
 
 @dataclass(frozen=True)
 class Windows(Measured):
-    """Counts are sums. Of the rest the worst is the generator's; ``overflows`` is a counter of the network namespace
-    that all workers share."""
+    """Counts are sums. Of the rest the worst is the generator's. The workers of a machine share one counter of
+    ``overflows``."""
 
     workers: int
     workers_apart_ms: float
@@ -34,9 +34,19 @@ class Windows(Measured):
     lateness_us: dict[str, int]  #: packets by the upper edge of their lateness, in µs
     silent_endpoints: tuple[str, ...]  #: that never got a packet of media
 
+    @property
+    def offered_pps(self) -> float:
+        """What the bridge would count if nothing were lost. Of meetings, what receivers got beside media as well: RTCP
+        and RTX are packets too."""
+        rest = sum(self.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in self.kinds)
+        return (self.sent_packets + self.expected_packets + rest) / self.duration_seconds
 
-def merge_windows(windows: Sequence[Window]) -> Windows:
-    """At least one. The window is the time that all of them were in it."""
+
+def merge_windows(windows: Sequence[Window], machines: Sequence[str] | None = None) -> Windows:
+    """At least one. The window is the time that all of them were in it. ``machines``: of each; None: they share one."""
+    overflows: dict[str, int] = {}
+    for machine, window in zip(machines or [""] * len(windows), windows, strict=True):
+        overflows[machine] = max(window.overflows, overflows.get(machine, 0))
     delays = np.sort(np.concatenate([np.asarray(window.delays_us, dtype=np.float64) for window in windows]))
     begun = [window.started_unix for window in windows]
     return Windows(
@@ -47,7 +57,7 @@ def merge_windows(windows: Sequence[Window]) -> Windows:
         expected_packets=sum(window.expected_packets for window in windows),
         received_packets=sum(window.received_packets for window in windows),
         reordered_packets=sum(window.reordered_packets for window in windows),
-        overflows=max(window.overflows for window in windows),
+        overflows=sum(overflows.values()),
         drain_seconds=max(window.drain_seconds for window in windows),
         lateness_p99_ms=max(window.lateness_p99_ms for window in windows),
         lateness_max_ms=max(window.lateness_max_ms for window in windows),

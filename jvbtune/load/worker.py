@@ -228,6 +228,9 @@ class Worker:
         self._ends = time.monotonic() + asked.seconds
         return Nothing()
 
+    def clock(self, asked: Nothing) -> messages.Clock:
+        return messages.Clock(time.time(), time.monotonic())
+
     def open(self, asked: messages.Open) -> messages.Opened:
         """Sockets and credentials of new endpoints."""
         opened = {}
@@ -499,6 +502,7 @@ class Worker:
 OPERATIONS = table(
     (
         Served(messages.ALIVE, Worker.alive),
+        Served(messages.CLOCK, Worker.clock),
         Served(messages.OPEN, Worker.open),
         Served(messages.BEGIN, Worker.begin),
         Served(messages.CONNECT, Worker.connected),

@@ -27,6 +27,14 @@ class Alive:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """The clocks of the worker's machine."""
+
+    unix: float
+    mono: float
+
+
+@dataclass(frozen=True)
 class Names:
     """Of endpoints."""
 
@@ -235,7 +243,7 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Hold:
-    """``begin_mono``: when to begin, on the clock that all workers share."""
+    """``begin_mono``: when to begin, on the monotonic clock of the worker's machine."""
 
     seconds: float
     begin_mono: float
@@ -340,6 +348,7 @@ LATENESS_EDGES_US = tuple(round(50 * 10 ** (number / 12)) for number in range(53
 
 SET_UP = Operation("set_up", SetUp, Nothing)
 ALIVE = Operation("alive", Alive, Nothing)
+CLOCK = Operation("clock", Nothing, Clock)
 OPEN = Operation("open", Open, Opened)
 BEGIN = Operation("begin", Begin, Nothing)
 CONNECT = Operation("connect", Connect, Connected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.base import Host
 from jvbtune.inventory import HostEntry, bridge_arguments
 from jvbtune.load import channel_target, media_target, refuse_without_relays
+from jvbtune.load.places import open_places
 from jvbtune.protocol import check as messages
 from jvbtune.protocol.agent import BRIDGE_CONFIG, ReadConfig, UdpSocket
 from jvbtune.protocol.check import Finding
@@ -48,7 +50,7 @@ def check(
 def look(entry: HostEntry, agent: AgentClient, settings: Sequence[str] = (), *, restarts: bool = True) -> list[Finding]:
     """What the agent sees, and what this machine must have to make load."""
     looked = agent.call(messages.LOOK, messages.Look(bridge_arguments(entry), list(settings), restarts))
-    return [*looked.findings, _buffer(entry, agent, looked.sockets), _media_address(entry), _generator(entry)]
+    return [*looked.findings, _buffer(entry, agent, looked.sockets), _media_address(entry), look_at_generator(entry)]
 
 
 def look_for(needs: Needs, entry: HostEntry, host: Host, agent: AgentClient) -> list[Finding]:
@@ -133,6 +135,9 @@ def _media_address(entry: HostEntry) -> Finding:
         address, port = media_target(entry)
     except LoadError as error:
         return Finding("address", "problem", error.message, error.hint, "load")
+    if entry.generator.hosts or entry.generator.command:
+        maker = ", ".join(entry.generator.hosts) or entry.generator.command[0]
+        return Finding("address", "ok", f"load goes to {address}:{port}, from {maker}")
     if entry.generator.netns is not None:
         return Finding("address", "ok", f"load goes to {address}:{port}, from the namespace {entry.generator.netns}")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -152,8 +157,25 @@ def _media_address(entry: HostEntry) -> Finding:
     return Finding("address", "ok", f"load goes to {address}:{port}")
 
 
-def _generator(entry: HostEntry) -> Finding:
-    cores = len(entry.generator.cpus or os.sched_getaffinity(0))
+def look_at_generator(entry: HostEntry) -> Finding:
+    """Whether what makes the load is there. Other hosts are connected, and nothing is changed on them."""
+    given = entry.generator
+    if given.hosts:
+        try:
+            places = open_places(entry)
+        except JvbtuneError as error:
+            return Finding("generator", "problem", error.message, error.hint, "load")
+        for place in places:
+            place.close()
+        workers = sum(place.max_workers for place in places)
+        text = f"{', '.join(given.hosts)} make the load, with {workers} workers at most; their limit is not known"
+        return Finding("generator", "ok", text)
+    if given.command:
+        if shutil.which(given.command[0]) is None:
+            hint = "Correct generator.command in jvbtune.toml."
+            return Finding("generator", "problem", f"there is no command {given.command[0]}", hint, "load")
+        return Finding("generator", "ok", f"{given.command[0]} makes the load; its limit is not known")
+    cores = len(given.cpus or os.sched_getaffinity(0))
     if entry.ssh is None:
         return Finding(
             "generator", "unknown", f"the generator shares {cores} cores with the bridge: figures are the lab's only"

@@ -17,7 +17,7 @@ from typing import Any
 
 from jvbtune.agent.procfs import boot_id
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import BridgeBusyError, HostError, JvbtuneError, UsageError
+from jvbtune.errors import BridgeBusyError, HostError, JvbtuneError, LoadError, UsageError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import hold, pause, release
@@ -184,7 +184,11 @@ class Session:
     ) -> Measured:
         begun = time.time()
         with self._queue_watched(trial, settle + seconds) as watched:
-            offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
+            try:
+                offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
+            except LoadError as error:  # a worker that is lost, say: the trial has no figures, and the run ends
+                self.record("trial_failed", trial=trial.id, because=error.message)
+                raise
         self._wait_for_samples(offered.started_unix + offered.duration_seconds)
         changed = self._changed()
         self.check()

@@ -97,3 +97,42 @@ def test_a_fault_is_told_with_file_and_line(tmp_path: Path, text: str, line: int
 def test_an_inventory_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such inventory"):
         load_inventory(tmp_path / "nowhere.toml")
+
+
+LOAD_HOSTS = """
+[defaults.generator]
+hosts = ["load-1"]
+[hosts.load-1.generator]
+cpus = [2, 3]
+[hosts.jvb-1]
+[hosts.jvb-2.generator]
+command = ["tool", "--fast"]
+[hosts.jvb-3.generator]
+hosts = []
+"""
+
+
+def test_hosts_that_make_load_are_entries_of_the_inventory(tmp_path: Path) -> None:
+    (tmp_path / "jvbtune.toml").write_text(LOAD_HOSTS)
+    found = load_inventory(tmp_path / "jvbtune.toml")
+    for name in ("jvb-1", "any-alias"):
+        (one,) = found.host(name).load_hosts
+        assert (one.name, one.ssh, one.generator.cpus) == ("load-1", "load-1", (2, 3))
+    second, third = found.host("jvb-2"), found.host("jvb-3")
+    assert (second.generator.command, second.load_hosts) == (("tool", "--fast"), ())
+    assert (third.generator.hosts, third.load_hosts) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[hosts.a.generator]\nhosts = ["lod-1"]\n[hosts.load-1]', r"jvbtune.toml:2: .*'lod-1'.*did you mean load-1\?"),
+        ('[hosts.a.generator]\nhosts = ["b"]\ncommand = ["c"]\n[hosts.b]', "give hosts or command, not both"),
+        ('[hosts.a.generator]\nhosts = ["b", "b"]\n[hosts.b]', "hosts has a host twice"),
+        ("[hosts.a.generator]\ncommand = []", "command"),
+    ],
+)
+def test_a_generator_that_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "jvbtune.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_inventory(tmp_path / "jvbtune.toml")

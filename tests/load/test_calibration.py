@@ -18,7 +18,7 @@ from jvbtune.hosts import connect
 from jvbtune.inventory import BridgeEntry, GeneratorEntry, HostEntry
 from jvbtune.load import IntendedLoad, Mix, Offered, calibration
 from jvbtune.load.calibration import Limit, Trial, keep, limit_for, reachable_pps, refuse_above, stored
-from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.generator import WorkerGenerator
 from jvbtune.load.mix import LAYERS
 from jvbtune.load.mixfile import load_mix
 from jvbtune.load.sink import ADDRESS, Sink, Usage
@@ -241,16 +241,16 @@ def test_a_sink_that_is_slower_than_the_generator_is_named(monkeypatch: pytest.M
 
 
 @pytest.fixture
-def against_sink() -> Iterator[LocalGenerator]:
+def against_sink() -> Iterator[WorkerGenerator]:
     with Sink() as sink:
         bridge = BridgeEntry(media_address=ADDRESS, media_port=sink.port, allowed_media_addresses=(ADDRESS,))
         here = HostEntry("here", None, bridge=bridge, generator=GeneratorEntry(bind_address=ADDRESS))
-        with connect(here) as host, LocalGenerator(here, host, sink=sink.conference) as generator:
+        with connect(here) as host, WorkerGenerator(here, host, sink=sink.conference) as generator:
             yield generator
 
 
 @pytest.mark.measured
-def test_the_sink_forwards_audio_to_all_others(against_sink: LocalGenerator) -> None:
+def test_the_sink_forwards_audio_to_all_others(against_sink: WorkerGenerator) -> None:
     offered = against_sink.offer(IntendedLoad(4, Mix(participants=4, senders=2)), 2.0, settle_seconds=0.5)
     assert offered.sent_packets == pytest.approx(4 * 2 * 50 * 2.0, rel=0.02)
     assert offered.received_packets == offered.expected_packets == 3 * offered.sent_packets
@@ -261,7 +261,7 @@ def test_the_sink_forwards_audio_to_all_others(against_sink: LocalGenerator) -> 
 
 
 @pytest.mark.measured
-def test_the_sink_forwards_the_layers_of_the_mix_and_feeds_back(against_sink: LocalGenerator) -> None:
+def test_the_sink_forwards_the_layers_of_the_mix_and_feeds_back(against_sink: WorkerGenerator) -> None:
     offered = against_sink.offer(IntendedLoad(2, MEETING), 3.0, settle_seconds=2.0)
     kinds = offered.extra["kinds"]
     assert kinds["video"]["received"] == kinds["video"]["expected"] > 0
@@ -275,7 +275,7 @@ def test_the_sink_forwards_the_layers_of_the_mix_and_feeds_back(against_sink: Lo
 
 
 @pytest.mark.measured
-def test_the_sink_forwards_redundant_audio_as_it_is(against_sink: LocalGenerator) -> None:
+def test_the_sink_forwards_redundant_audio_as_it_is(against_sink: WorkerGenerator) -> None:
     offered = against_sink.offer(IntendedLoad(2, replace(MEETING, red=True)), 2.0, settle_seconds=1.0)
     audio = offered.extra["kinds"]["audio"]
     assert audio["received"] == audio["expected"] == 4 * audio["sent"] > 0

@@ -197,5 +197,7 @@ def test_windows_of_several_workers_are_one() -> None:
     assert merged.delay_ms["p9999"] == 100.0
     assert sum(merged.delay_us.values()) == merged.sampled_packets == 100
     assert all(int(edge) >= 1000 for edge in merged.delay_us), "no delay is below a millisecond"
+    three = [window(100.0, overflows=number) for number in (1, 2, 4)]
+    assert merge_windows(three, ["load-1", "load-1", "load-2"]).overflows == 2 + 4
     empty = merge_windows([window(100.0)])
     assert (empty.delay_ms, empty.delayed_50ms_ratio) == ({}, None)

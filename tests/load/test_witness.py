@@ -24,7 +24,7 @@ from jvbtune.bridge.counts import bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix
-from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.generator import WorkerGenerator
 from jvbtune.load.mixfile import load_mix
 from jvbtune.protocol.worker import Streams
 
@@ -113,7 +113,7 @@ def held(lab: Lab, path: Path, load: IntendedLoad) -> Held:
     with connect(entry) as host, captured(lab, path) as finish:
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         before = client.queue_stats()
-        with LocalGenerator(entry, host) as generator:
+        with WorkerGenerator(entry, host) as generator:
 
             def edge() -> None:
                 streams[:] = generator.streams()

@@ -1,0 +1,94 @@
+"""Sweeps and searches whose load comes from several hosts, or from a command of the user's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jvbtune.lab import Lab
+from jvbtune.store import open_run
+from tests.e2e.hosts import jvbtune
+from tests.load.loadhosts import inventory, load_hosts, within
+
+pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.measured]
+
+EXPERIMENT = """
+name = "others"
+blocks = 1
+seed = 7
+settings = []
+[load]
+packet_rates_pps = [3000, 6000]
+[load.mix]
+participants = 10
+senders = 6
+[durations]
+warm_up_seconds = 0
+settle_seconds = 0.5
+trial_seconds = 3
+extend_seconds = 0
+"""
+SEARCH = (
+    *("--restarts", "1", "--minutes", "1", "--width", "0.3", "--cpu", "0.3", "--trial-seconds", "3"),
+    *("--settle-seconds", "0.5", "--warm-up-seconds", "1", "--max-warm-up-seconds", "10"),
+    *("--participants", "10", "--senders", "6", "--start-pps", "3000", "--max-pps", "6000"),
+)
+
+
+@pytest.fixture(params=["hosts", "command"])
+def path(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Path]:
+    """An inventory with each of them."""
+    if request.param == "hosts":
+        with load_hosts(lab, tmp_path / "load-hosts") as hosts:
+            yield inventory(lab, tmp_path / "jvbtune.toml", hosts)
+        return
+    command = [sys.executable, "-m", "tests.load.command_tool", lab.network.generator_netns]
+    (tmp_path / "jvbtune.toml").write_text(lab.inventory.read_text() + f"command = {json.dumps(command)}\n")
+    yield tmp_path / "jvbtune.toml"
+
+
+def test_a_sweep_and_a_search(lab: Lab, path: Path, tmp_path: Path) -> None:
+    experiment = tmp_path / "others.toml"
+    experiment.write_text(EXPERIMENT)
+    where = ("--host", lab.name, "--inventory", str(path), "--runs-dir", str(tmp_path / "runs"))
+    done = jvbtune("sweep", *where, str(experiment), "--json")
+    assert done.returncode in (0, 5), done.stderr
+    rows = open_run("latest", tmp_path / "runs").trials()
+    assert rows.height >= 2
+    assert rows["offered_pps"].to_list() == pytest.approx(rows["intended_pps"].to_list(), rel=0.005)
+    assert rows["bridge_pps"].to_list() == pytest.approx(rows["offered_pps"].to_list(), rel=0.05)
+    assert rows["loss_ratio"].max() == 0
+    assert not rows["generator_limited"].any()
+    done = jvbtune("capacity", *where, *SEARCH, "--json")
+    assert done.returncode in (0, 5), done.stderr
+    assert open_run("latest", tmp_path / "runs").trials().height > 0
+
+
+def test_a_lost_worker_makes_the_trial_invalid_and_the_sweep_can_go_on(lab: Lab, tmp_path: Path) -> None:
+    experiment, runs = tmp_path / "others.toml", tmp_path / "runs"
+    experiment.write_text(EXPERIMENT.replace("trial_seconds = 3", "trial_seconds = 8"))
+    with load_hosts(lab, tmp_path / "load-hosts") as hosts:
+        where = ("--inventory", str(inventory(lab, tmp_path / "jvbtune.toml", hosts)), "--runs-dir", str(runs))
+        argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, *where, str(experiment)]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
+            assert within(60, lambda: all(host.processes() for host in hosts))
+            assert within(30, lambda: hosts[1].sends())
+            os.kill(hosts[1].processes()[0], signal.SIGKILL)
+            _, said = sweep.communicate(timeout=60)
+        assert sweep.returncode == 1
+        assert "load-2: the generator's worker is gone" in said
+        run = open_run("latest", runs)
+        (failed,) = run.events("trial_failed")
+        assert failed["because"].startswith("load-2: the generator's worker is gone, so this load does not count: ")
+        assert failed["trial"] not in [event["row"]["trial"] for event in run.finished_trials()]
+        assert run.events("reverted")
+        done = jvbtune("sweep", "--host", lab.name, *where, "--resume", run.id)
+        assert done.returncode in (0, 5), done.stderr
+        assert open_run("latest", runs).trials().height >= 2
