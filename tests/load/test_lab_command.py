@@ -121,7 +121,7 @@ def test_the_command_and_its_children_end_when_jvbtune_is_killed(lab: Lab, tmp_p
 def jvbtune_load(lab: Lab, directory: Path, command: tuple[str, ...]) -> list[str]:
     path = with_command(lab, directory, command)
     argv = [sys.executable, "-m", "jvbtune", "load", "--host", lab.name, "--inventory", str(path)]
-    return [*argv, "--packet-rate", "3000"]
+    return [*argv, "--packet-rate", "3000", "--participants", "5"]
 
 
 def with_command(lab: Lab, directory: Path, command: tuple[str, ...]) -> Path:

@@ -182,7 +182,11 @@ def test_several_hosts_from_the_command_line(lab: Lab, hosts: list[LoadHost], tm
     path = inventory(lab, tmp_path / "jvbtune.toml", hosts)
     argv = [sys.executable, "-m", "jvbtune", "load", "--host", lab.name, "--inventory", str(path)]
     done = subprocess.run(
-        [*argv, "--packet-rate", "3000", "--duration", "2"], capture_output=True, text=True, timeout=60, check=False
+        [*argv, "--packet-rate", "3000", "--duration", "2", "--participants", "5"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("load-")]
