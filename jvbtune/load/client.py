@@ -15,16 +15,15 @@ from jvbtune.load.channel import Channel
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
 from jvbtune.load.media.av1 import Av1Stream
-from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
-from jvbtune.load.media.rtp import STAMP, payload_at, set_abs_send_time, set_transport_sequence
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.media.svc import SvcStream
 from jvbtune.load.media.video import VideoStream
 from jvbtune.load.media.vp8 import Vp8Layer
 from jvbtune.load.media.vp9 import Vp9Stream
+from jvbtune.load.native import sending
+from jvbtune.load.sending import Run, Sends
 from jvbtune.protocol import worker as messages
 
-SSRC_AT = slice(8, 12)
 #: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
 #: what it would send in 40 ms leave at once (pacing_controller.h, kDefaultBurstInterval): a frame, but for key frames.
 #: Not modelled: with feedback, newer ones pace at 1.1 times the bandwidth estimate instead.
@@ -153,7 +152,8 @@ class Client(Endpoint):
             ("feedback_sent", "feedback_received", "key_requests", "nacks_sent", "nacks_received", "retransmitted",
              "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out"), 0,
         )  # fmt: skip
-        self.sent: dict[bytes, int] = {}  #: by the four bytes of the SSRC
+        self.sent: dict[int, int] = {}  #: by SSRC
+        self._sends: Sends | None = None
         self.forwarded: list[str] = []
         self._transport_cc = False
         self._view: messages.View | None = None
@@ -279,25 +279,19 @@ class Client(Endpoint):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def send_media(self, packet: bytearray, wall_ns: int) -> bool:
-        """Fill in what is known only now, protect, send. False: the kernel did not take it."""
-        assert self.outbound is not None
-        kind = packet[1] & 0x7F
-        stamp = stamp_in_payload(packet)
-        if stamp is not None:
-            STAMP.pack_into(packet, payload_at(packet) + stamp, wall_ns)
-        if self.abs_send_time and KIND_OF[kind] != "audio":
-            set_abs_send_time(packet, wall_ns)
+    def send_media(self, packets: Sequence[bytearray], wall_ns: int) -> list[Run]:
+        """Fill in what is known only now, protect, send; what the kernel took."""
+        if self._sends is None:
+            assert self.outbound is not None
+            self._sends = sending(self.socket, self.outbound, abs_send_time=self.abs_send_time)
+        number = None
         if self._transport_cc:
-            set_transport_sequence(packet, self.transport_sequence)
-            self.transport_sequence += 1
-        try:
-            self.socket.send(self.outbound.protect(bytes(packet)))
-        except OSError:
-            return False
-        ssrc = bytes(packet[SSRC_AT])
-        self.sent[ssrc] = self.sent.get(ssrc, 0) + 1
-        return True
+            number = self.transport_sequence
+            self.transport_sequence += len(packets)
+        runs = self._sends.send(packets, wall_ns, number)
+        for ssrc, _, taken in runs:
+            self.sent[ssrc] = self.sent.get(ssrc, 0) + taken
+        return runs
 
     def send_rtcp(self, compound: bytes) -> None:
         assert self.outbound is not None

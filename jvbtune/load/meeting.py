@@ -169,40 +169,43 @@ class Meetings:
         at = self._tick * TICK_SECONDS if due is None else due
         packet = microphone.packet(at)
         if packet is not None:
-            self._send(client, packet)
+            self._send(client, [packet])
         following = at + microphone.step_seconds
         self._at(following - self._tick * TICK_SECONDS, self._speak, client, (microphone, following))
 
     def _film(self, client: Client, asked: tuple[Camera, float | None]) -> None:
         camera, due = asked
         at = self._tick * TICK_SECONDS if due is None else due
+        at_once = []
         for delay, packet in camera.frame(at):
             if delay < TICK_SECONDS and not camera.pacing:
-                self._send(client, packet)
+                at_once.append(packet)
             else:
                 camera.pacing += 1
                 self._at(delay, self._send_paced, client, (camera, packet))
+        if at_once:
+            self._send(client, at_once)
         following = at + 1 / camera.frames_per_second
         self._at(following - self._tick * TICK_SECONDS, self._film, client, (camera, following))
 
     def _send_paced(self, client: Client, paced: tuple[Camera, bytearray]) -> None:
         camera, packet = paced
         camera.pacing -= 1
-        self._send(client, packet)
+        self._send(client, [packet])
 
-    def _send(self, client: Client, packet: bytearray) -> None:
-        """What is due at the tick under way."""
-        self.lateness.add(time.monotonic() - self._next_tick)
-        self._pass_on(client, packet)
+    def _send(self, client: Client, packets: list[bytearray]) -> None:
+        """What is due at the tick under way. All are as late as the last of them."""
+        self._pass_on(client, packets)
+        self.lateness.add(time.monotonic() - self._next_tick, len(packets))
 
-    def _pass_on(self, client: Client, packet: bytearray) -> None:
-        if not client.send_media(packet, self._wall_ns):
-            self.unsent += 1
-            return
-        kind = KIND_OF[packet[1] & 0x7F]
-        self.sent[kind] += 1
-        if kind == "audio":
-            self.audio_expected += client.receives
+    def _pass_on(self, client: Client, packets: list[bytearray]) -> None:
+        self.unsent += len(packets)
+        for _, payload_type, taken in client.send_media(packets, self._wall_ns):
+            self.unsent -= taken
+            kind = KIND_OF[payload_type]
+            self.sent[kind] += taken
+            if kind == "audio":
+                self.audio_expected += client.receives * taken
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
@@ -213,9 +216,10 @@ class Meetings:
         self._wall_ns = wall_ns = time.time_ns()
         for number in numbers:
             client = self._clients[number]
-            for packet in client.service(now, wall_ns):
-                self._pass_on(client, packet)
-                client.counts["retransmitted"] += 1
+            resend = client.service(now, wall_ns)
+            if resend:
+                self._pass_on(client, resend)
+                client.counts["retransmitted"] += len(resend)
 
     def _read(self) -> None:
         media = self._receiver.read(self._other, self._sample)
@@ -315,7 +319,7 @@ class Meetings:
         return messages.Streams(
             until_ns=until_ns,
             sent=[
-                messages.StreamCount(client.name, int.from_bytes(ssrc, "big"), packets)
+                messages.StreamCount(client.name, ssrc, packets)
                 for client in self._clients.values()
                 for ssrc, packets in client.sent.items()
             ],

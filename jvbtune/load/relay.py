@@ -8,12 +8,14 @@ want of each source, and that one has its endpoints send no more than all receiv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jvbtune.load import rtcp
 from jvbtune.load.client import Camera, Client
 from jvbtune.load.feedback import Reports
 from jvbtune.load.media.speech import Floor
+from jvbtune.load.sending import Run
 from jvbtune.protocol import worker as messages
 
 #: With these a JVB knows that the other side closed its channel on purpose, and does not dial (RelayMessageTransport).
@@ -113,10 +115,10 @@ class RelayPeer(Client):
 
     # -- the account --------------------------------------------------------------------------------------------
 
-    def send_media(self, packet: bytearray, wall_ns: int) -> bool:
-        sent = super().send_media(packet, wall_ns)
-        self.counts["relayed_in"] += sent
-        return sent
+    def send_media(self, packets: Sequence[bytearray], wall_ns: int) -> list[Run]:
+        runs = super().send_media(packets, wall_ns)
+        self.counts["relayed_in"] += sum(taken for _, _, taken in runs)
+        return runs
 
     def send_rtcp(self, compound: bytes) -> None:
         super().send_rtcp(compound)
