@@ -8,14 +8,13 @@ want of each source, and that one has its endpoints send no more than all receiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from jvbtune.load import rtcp
 from jvbtune.load.client import Camera, Client
 from jvbtune.load.feedback import Reports
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.speech import Floor
-from jvbtune.load.sending import Run
 from jvbtune.protocol import worker as messages
 
 #: With these a JVB knows that the other side closed its channel on purpose, and does not dial (RelayMessageTransport).
@@ -46,7 +45,7 @@ class RelayPeer(Client):
         self._holder = self._floor.holder
         self._ask()
 
-    def service(self, now: float, wall_ns: int) -> list[bytearray]:
+    def service(self, now: float, wall_ns: int) -> list[Frame]:
         if self._floor is not None and self._floor.holder != self._holder:
             self._before, self._holder = self._holder, self._floor.holder
             self._ask()
@@ -115,10 +114,9 @@ class RelayPeer(Client):
 
     # -- the account --------------------------------------------------------------------------------------------
 
-    def send_media(self, packets: Sequence[bytearray], wall_ns: int) -> list[Run]:
-        runs = super().send_media(packets, wall_ns)
-        self.counts["relayed_in"] += sum(taken for _, _, taken in runs)
-        return runs
+    def took(self, ssrc: int, packets: int) -> None:
+        super().took(ssrc, packets)
+        self.counts["relayed_in"] += packets
 
     def send_rtcp(self, compound: bytes) -> None:
         super().send_rtcp(compound)

@@ -170,7 +170,8 @@ def test_a_retransmission_is_the_packet_under_its_own_number() -> None:
     for number, wanted in enumerate(sent[-20:]):
         again = source.retransmission(wanted.sequence)
         assert again is not None
-        found = read_rtp(bytes(again))
+        (packet,) = again.packets()
+        found = read_rtp(bytes(packet))
         assert (found.payload_type, found.ssrc, found.sequence) == (RTX, 5000, 5001 + number)
         assert found.timestamp == wanted.timestamp
         assert found.payload == wanted.sequence.to_bytes(2, "big") + wanted.payload

@@ -6,6 +6,7 @@ Jitsi's clients send two temporal layers with VP8 (lib-jitsi-meet, StandardVideo
 from __future__ import annotations
 
 from jvbtune.load.media import video
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, RTX, STAMP, VP8
 from jvbtune.load.media.video import CYCLE_FRAMES, RTX_BYTES, Sizes, VideoStream, fragments, key_frame_ratio
 
@@ -52,7 +53,7 @@ class Vp8Layer(VideoStream):
     def debt_bytes(self) -> int:
         return self._sizes.debt
 
-    def frame(self, seconds: float) -> list[bytearray]:
+    def picture(self, seconds: float) -> list[Frame]:
         key = self._begin_frame(seconds)
         base = key or self._index % 2 == 0
         self._index += 1
@@ -60,11 +61,10 @@ class Vp8Layer(VideoStream):
         if base:
             self._tl0 = (self._tl0 + 1) & 0xFF
         parts = fragments(self._sizes.following(key), MAX_FRAGMENT_BYTES)
-        packets = []
-        for number, part in enumerate(parts):
-            begin = self._descriptor(base, number == 0) + (self._frame_tag(key) if number == 0 else b"")
-            packets.append(self._packet(begin, DESCRIPTOR_BYTES + part, number == len(parts) - 1))
-        return packets
+        begins = [self._descriptor(base, True) + self._frame_tag(key)]
+        if len(parts) > 1:
+            begins += [self._descriptor(base, False)] * (len(parts) - 1)
+        return [self._frame(begins, [DESCRIPTOR_BYTES + part for part in parts], marker=True)]
 
     def _descriptor(self, base: bool, start: bool) -> bytes:
         """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""
