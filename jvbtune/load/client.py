@@ -120,13 +120,15 @@ class Camera:
         stream = self.layers[0]
         if isinstance(stream, SvcStream) and self.active[0] and stream.send_layers(sum(self.active)):
             self._key_wanted = True
+        self._sending = [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
+        self._pace = PACING_FACTOR * self._bits_per_second() / 8
 
     def layer_of(self, ssrc: int) -> VideoStream | None:
         return next((layer for layer in self.layers if layer.ssrc == ssrc), None)
 
     def sending(self) -> list[VideoStream]:
         """The streams of the layers that are wanted: of a scalable codec there is one, which is of the lowest too."""
-        return [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
+        return self._sending
 
     def _bits_per_second(self) -> float:
         wanted = [rate for rate, on in zip(self._rates, self.active, strict=True) if on]
@@ -134,15 +136,14 @@ class Camera:
 
     def frame(self, seconds: float) -> list[tuple[float, Frame]]:
         """All active layers' frames, in parts, each with its delay in the pacer, in seconds."""
-        pace = PACING_FACTOR * self._bits_per_second() / 8
         if self._key_wanted and seconds >= self._last_key_seconds + MIN_KEY_FRAME_SECONDS:
             self._key_wanted, self._last_key_seconds = False, seconds
             for layer in self.layers:
                 layer.request_key_frame()
         parts = []
-        for layer in self.sending():
+        for layer in self._sending:
             for frame in layer.picture(seconds):
-                parts += self._pacer.parts(seconds, frame, pace)
+                parts += self._pacer.parts(seconds, frame, self._pace)
         return parts
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 from jvbtune.load.media import video
-from jvbtune.load.media.frame import Frame
-from jvbtune.load.media.rtp import AV1, AV1_RTX, HEADER_BYTES, MAX_PAYLOAD_BYTES, STAMP, header
+from jvbtune.load.media.frame import FIXED_BYTES, Frame
+from jvbtune.load.media.rtp import AV1, AV1_RTX, HEADER_BYTES, MAX_PAYLOAD_BYTES, STAMP, extensions, header
 from jvbtune.load.media.svc import TEMPORAL, SvcStream
 from jvbtune.load.media.video import RTX_BYTES, fragments
 
@@ -147,11 +147,12 @@ class Av1Stream(SvcStream):
         parts = fragments(size, most)
         last = len(parts) - 1
         obu = bytes((_OBU_FRAME | _OBU_EXTENSION, temporal << 5 | spatial << 3))
-        begins, descriptors = [], []
-        for number in range(len(parts)):
+        fronts, sizes = [], []
+        for number, part in enumerate(parts):
             first = number == 0
             place = (0x80 if first else 0) | (0x40 if number == last else 0)
-            descriptors.append(bytes((place | template,)) + number_bytes + (structure if first else b""))
+            described = extensions(bytes((place | template,)) + number_bytes + (structure if first else b""))
             aggregation = _W1 | (0 if first else _Z) | (0 if number == last else _Y) | (_N if new and first else 0)
-            begins.append(bytes((aggregation,)) + (obu if first else b""))
-        return self._frame(begins, [AGGREGATION_BYTES + part for part in parts], top, descriptors)
+            fronts.append(described + bytes((aggregation,)) + (obu if first else b""))
+            sizes.append(FIXED_BYTES + len(described) + AGGREGATION_BYTES + part)
+        return self._frame(fronts, sizes, sum(parts) + AGGREGATION_BYTES * len(parts), marker=top)

@@ -6,6 +6,7 @@ A packet is RTP's fixed header, its front (the header extensions and the beginni
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 FIXED_BYTES = 12
@@ -22,7 +23,7 @@ class Frame(NamedTuple):
     timestamp: int
     ssrc: int
     fronts: list[bytes]
-    sizes: list[int]
+    sizes: Sequence[int]
 
     def packets(self) -> list[bytearray]:
         """As they are on the wire before SRTP, without what is filled in when they leave."""

@@ -14,11 +14,10 @@ import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import ClassVar
 
-from jvbtune.load.media.frame import FIXED_BYTES, Frame
-from jvbtune.load.media.rtp import HEADER_BYTES, PLAIN, extensions
+from jvbtune.load.media.frame import Frame
 
 CLOCK_RATE = 90_000
 CYCLE_FRAMES = 300
@@ -55,7 +54,6 @@ def key_frame_ratio(frames_per_second: float) -> float:
     return max(MIN_KEY_FRAME_RATIO, KEY_FRAME_SECONDS * frames_per_second)
 
 
-@lru_cache(maxsize=8192)  # a layer's frames have the sizes of its cycle
 def fragments(frame_bytes: int, most_bytes: int) -> tuple[int, ...]:
     """The parts of a frame, each in a packet: as few as there may be, evenly split, the larger ones first."""
     count = -(-frame_bytes // most_bytes)
@@ -142,23 +140,14 @@ class VideoStream(ABC):
         self.key_frames += key
         return key
 
-    def _frame(
-        self, begins: Sequence[bytes], payload_bytes: Sequence[int], marker: bool, descriptors: Sequence[bytes] = ()
-    ) -> Frame:
-        """The next packets: each payload begins so, and is filled up. ``descriptors``: AV1's, in the headers."""
-        if descriptors:
-            headers = [extensions(descriptor) for descriptor in descriptors]
-            fronts = [head + begin for head, begin in zip(headers, begins, strict=True)]
-            sizes = [FIXED_BYTES + len(head) + many for head, many in zip(headers, payload_bytes, strict=True)]
-        else:
-            fronts = [PLAIN + begin for begin in begins]
-            sizes = [HEADER_BYTES + many for many in payload_bytes]
+    def _frame(self, fronts: list[bytes], sizes: Sequence[int], octets: int, marker: bool) -> Frame:
+        """The next packets: each begins so after the fixed header, and is filled up. ``octets``: of their payloads."""
         count = len(sizes)
         first = (self.sequence + 1) & 0xFFFF
         frame = Frame(self.payload_type, marker, first, self.timestamp, self.ssrc, fronts, sizes)
-        self.sequence = (self.sequence + count) & 0xFFFF
+        self.sequence = (first + count - 1) & 0xFFFF
         self.packets += count
-        self.octets += sum(payload_bytes)
+        self.octets += octets
         self._history.append(frame)
         self._history_packets += count
         while self._history_packets - len(self._history[0].sizes) >= HISTORY_PACKETS:
