@@ -1,6 +1,6 @@
 module jvbtune.benchmark/pion
 
-go 1.26.8
+go 1.24.0
 
 require (
 	github.com/pion/rtp v1.10.6

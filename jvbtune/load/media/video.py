@@ -28,8 +28,8 @@ SIZE_SCALE = 0.15
 #: scene uses is not modelled.
 KEY_FRAME_SECONDS, MIN_KEY_FRAME_RATIO = 0.3, 3.0
 PAY_BACK_RATIO = 0.3  #: of a frame's size, after a key frame
-#: Packets that a NACK can ask for: a second of the highest layer and more.
-HISTORY_PACKETS = 256
+#: What a NACK can ask for: as much as libwebrtc keeps at least (rtp_packet_history.h, kMinPacketDuration).
+HISTORY_SECONDS = 1.0
 RTX_BYTES = 2  #: of RTX's original sequence number, for which each packet leaves room
 
 
@@ -101,7 +101,7 @@ class VideoStream(ABC):
     rtx_type: ClassVar[int]
 
     __slots__ = (
-        "_history", "_history_packets", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets",
+        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets",
         "rtx_ssrc", "sequence", "ssrc", "timestamp",
     )  # fmt: skip
 
@@ -113,7 +113,6 @@ class VideoStream(ABC):
         self._rtx_sequence = rtx_ssrc & 0x7FFF
         self._key_wanted = True
         self._history: deque[Frame] = deque()
-        self._history_packets = 0
 
     def request_key_frame(self) -> None:
         """The next frame is one."""
@@ -149,9 +148,8 @@ class VideoStream(ABC):
         self.packets += count
         self.octets += octets
         self._history.append(frame)
-        self._history_packets += count
-        while self._history_packets - len(self._history[0].sizes) >= HISTORY_PACKETS:
-            self._history_packets -= len(self._history.popleft().sizes)
+        while (self.timestamp - self._history[0].timestamp) & 0xFFFFFFFF > HISTORY_SECONDS * CLOCK_RATE:
+            self._history.popleft()
         return frame
 
     def repetition(self, sequence: int) -> Frame | None:
