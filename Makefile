@@ -77,7 +77,7 @@ bench: $(STAMP) system profiler $(LAB_HOME)
 	@status=0; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || status=1; done; exit $$status
 
 # Python packages: exactly those of the lock file, then this project.
-$(STAMP): requirements.lock pyproject.toml hatch_build.py jvbtune/flame/formats/native/fold.c
+$(STAMP): requirements.lock pyproject.toml hatch_build.py jvbtune/flame/formats/native/fold.c jvbtune/load/native/send.c
 	@tools/python-venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -1,6 +1,7 @@
-"""Builds the loops in C that read large profiles into the wheel, or beside their source for an editable install.
+"""Builds the loops in C into the wheel, or beside their source for an editable install: those that read large profiles,
+and those that send media.
 
-They are optional: without a C compiler the wheel is pure Python, and reads the same, more slowly. Nothing is compiled
+They are optional: without a C compiler the wheel is pure Python, and does the same, more slowly. Nothing is compiled
 after the installation. ``CC`` names the compiler; ``JVBTUNE_NATIVE=0`` builds none.
 """
 
@@ -17,28 +18,31 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-HERE = Path("jvbtune/flame/formats/native")
+SOURCES = (Path("jvbtune/flame/formats/native/fold.c"), Path("jvbtune/load/native/send.c"))
 FLAGS = ("-O2", "-std=gnu11", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 
 
 class Loops(BuildHookInterface):  # type: ignore[type-arg]
-    """A shared library of plain C: it depends on the platform, and on no version of Python."""
+    """Shared libraries of plain C: they depend on the platform, and on no version of Python."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        directory = Path(self.root, HERE)
-        source = directory / "fold.c"
-        # the name says which source it was built from: another one's is never loaded
-        name = f"fold-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-        if version == "editable":
-            for old in directory.glob("fold-*.so"):
-                old.unlink()
-            self._compile(source, directory / name)
-            return
-        self._made = tempfile.TemporaryDirectory(prefix="jvbtune-build-")
-        library = Path(self._made.name, name)
-        if self._compile(source, library):
-            build_data["force_include"][str(library)] = str(HERE / name)
+        if version != "editable":
+            self._made = tempfile.TemporaryDirectory(prefix="jvbtune-build-")
+        for place in SOURCES:
+            source = Path(self.root, place)
+            # the name says which source it was built from: another one's is never loaded
+            name = f"{place.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
+            if version == "editable":
+                for old in source.parent.glob(f"{place.stem}-*.so"):
+                    old.unlink()
+                if not self._compile(source, source.with_name(name)):
+                    return
+                continue
+            library = Path(self._made.name, name)
+            if not self._compile(source, library):
+                return
+            build_data["force_include"][str(library)] = str(place.with_name(name))
             build_data["pure_python"] = False
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["tag"] = f"py3-none-{platform}"
@@ -64,5 +68,7 @@ class Loops(BuildHookInterface):  # type: ignore[type-arg]
             except (OSError, subprocess.TimeoutExpired) as error:
                 why = str(error)
             library.unlink(missing_ok=True)
-        self.app.display_warning(f"The loops in C are left out, so that large profiles are read more slowly: {why}")
+        self.app.display_warning(
+            f"The loops in C are left out, so that large profiles are read and media are sent more slowly: {why}"
+        )
         return False

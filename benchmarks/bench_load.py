@@ -1,14 +1,14 @@
 """What a packet costs the generator, and so how much one worker can send: SRTP and one system call each.
 
+What cameras send is in ``bench_sending.py``.
+
 send(2) alone    the floor: an equal datagram, ready made
 a sender's way   RTP written, protected, sent: what the worker does
-a camera's way   the same for a packet of VP8 of up to 1200 bytes: frames built, extensions and time filled in
 received         headers of small packets read in batches of 200, from real sockets, feedback made of their arrivals
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import time
@@ -19,8 +19,7 @@ from pylibsrtp import Policy, Session
 from jvbtune.load.feedback import Arrivals
 from jvbtune.load.generator import MAX_CPU_RATIO
 from jvbtune.load.media import OpusSource
-from jvbtune.load.media.rtp import HEADER_BYTES, STAMP, VP8, header, set_abs_send_time, set_transport_sequence
-from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD, Vp8Layer
+from jvbtune.load.media.rtp import VP8, header, set_transport_sequence
 from jvbtune.load.received import Receiver
 from jvbtune.load.sockets import open_socket
 
@@ -75,23 +74,9 @@ def main() -> None:
         datagram = session.protect(source.packet(0))
         floor = seconds_per_packet(lambda: out.send(datagram))
         whole = seconds_per_packet(lambda: out.send(session.protect(source.packet(time.time_ns()))))
-        layer = Vp8Layer(3, 4, height=720, bits_per_second=1.5e6, frames_per_second=30, seed=1)
-        frames = (layer.frame(number / 30) for number in itertools.count())
-        packets = (packet for frame in frames for packet in frame)
-
-        def film() -> None:
-            packet = next(packets)
-            now = time.time_ns()
-            STAMP.pack_into(packet, HEADER_BYTES + STAMP_IN_PAYLOAD, now)
-            set_abs_send_time(packet, now)
-            set_transport_sequence(packet, layer.packets)
-            out.send(session.protect(bytes(packet)))
-
-        camera = seconds_per_packet(film)
         heard = seconds_received()
     print(f"send(2) alone        {floor * 1e6:5.1f} µs a packet")
     print(f"a sender's way       {whole * 1e6:5.1f} µs a packet   {whole / floor:.2f} × the floor")
-    print(f"a camera's way       {camera * 1e6:5.1f} µs a packet   {camera / whole:.2f} × a sender's")
     print(f"received             {heard * 1e6:5.1f} µs a packet")
     print(f"one worker at {MAX_CPU_RATIO:.0%}   {MAX_CPU_RATIO / whole:7.0f} packets a second, before what it receives")
 

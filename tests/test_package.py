@@ -71,13 +71,16 @@ def test_reports_pages_and_the_agent_are_made_of_it(installed: Path, tmp_path: P
 
 
 def _loads(site: Path) -> bool:
-    program = "from jvbtune.flame.formats import native; print(native.library() is not None, native.__file__)"
+    """Both libraries, or neither."""
+    program = "from jvbtune.flame.formats import native; from jvbtune.load import native as sending; "
+    program += "print({native.library() is not None, sending.library() is not None}, native.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd="/", env=environment, timeout=60)
     loaded, file = done.stdout.split()
     assert file.startswith(str(site))
-    return loaded == "True"
+    assert loaded in ("{True}", "{False}")
+    return loaded == "{True}"
 
 
 def _build(what: Path, directory: Path, **environment: str) -> Path:
@@ -106,7 +109,7 @@ def test_a_wheel_is_the_same_wherever_and_whenever_it_is_built(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-def test_the_compiled_reader_is_in_it_and_is_loaded(installed: Path) -> None:
+def test_the_compiled_loops_are_in_it_and_are_loaded(installed: Path) -> None:
     assert _loads(installed)
     (wheel,) = installed.parent.glob("*.whl")
     assert re.fullmatch(r"jvbtune-[\w.]+-py3-none-linux_\w+\.whl", wheel.name), "of one platform, of any Python"
@@ -139,7 +142,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_of_the_source_distribution_is_the_same(source: Path, installed: Path, tmp_path: Path) -> None:
     with tarfile.open(source) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert {"hatch_build.py", "jvbtune/flame/formats/native/fold.c", "experiments/capacity.toml"} <= set(names)
+    assert {
+        "hatch_build.py",
+        "jvbtune/flame/formats/native/fold.c",
+        "jvbtune/load/native/send.c",
+        "experiments/capacity.toml",
+    } <= set(names)
     assert not [name for name in names if name.endswith(".so") or "/target/" in name]
     with zipfile.ZipFile(_build(source, tmp_path)) as wheel:
         ours = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}

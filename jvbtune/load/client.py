@@ -15,16 +15,15 @@ from jvbtune.load.channel import Channel
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
 from jvbtune.load.media.av1 import Av1Stream
-from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
-from jvbtune.load.media.rtp import STAMP, payload_at, set_abs_send_time, set_transport_sequence
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.media.svc import SvcStream
 from jvbtune.load.media.video import VideoStream
 from jvbtune.load.media.vp8 import Vp8Layer
 from jvbtune.load.media.vp9 import Vp9Stream
+from jvbtune.load.sending import UNNUMBERED, Port, Sends
 from jvbtune.protocol import worker as messages
 
-SSRC_AT = slice(8, 12)
 #: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
 #: what it would send in 40 ms leave at once (pacing_controller.h, kDefaultBurstInterval): a frame, but for key frames.
 #: Not modelled: with feedback, newer ones pace at 1.1 times the bandwidth estimate instead.
@@ -43,11 +42,24 @@ class Pacer:
     def __init__(self) -> None:
         self._paid = 0.0  #: when nothing is owed any more, in seconds of the stream's clock
 
-    def delay(self, seconds: float, size_bytes: int, bytes_per_second: float) -> float:
-        """Of the next packet, which was made at ``seconds``; these never go back."""
-        leaves = max(seconds, self._paid - BURST_SECONDS)
-        self._paid = max(seconds, self._paid) + size_bytes / bytes_per_second
-        return leaves - seconds
+    def parts(self, seconds: float, frame: Frame, bytes_per_second: float) -> list[tuple[float, Frame]]:
+        """Of the next frame, which was made at ``seconds``; these never go back. What leaves at once is together."""
+        owed = max(seconds, self._paid)
+        before_last = owed + sum(frame.sizes[:-1]) / bytes_per_second
+        if before_last - BURST_SECONDS <= seconds:
+            self._paid = before_last + frame.sizes[-1] / bytes_per_second
+            return [(0.0, frame)]
+        leaves, at_once = [], 0
+        for at, size in enumerate(frame.sizes):
+            delay = owed - BURST_SECONDS - seconds
+            if delay <= 0:
+                at_once = at + 1
+            else:
+                leaves.append((delay, at))
+            owed += size / bytes_per_second
+        self._paid = owed
+        first = [(0.0, frame.part(0, at_once))] if at_once else []
+        return first + [(delay, frame.part(at, at + 1)) for delay, at in leaves]
 
 
 def _streams(asked: messages.Camera) -> list[VideoStream]:
@@ -108,30 +120,31 @@ class Camera:
         stream = self.layers[0]
         if isinstance(stream, SvcStream) and self.active[0] and stream.send_layers(sum(self.active)):
             self._key_wanted = True
+        self._sending = [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
+        self._pace = PACING_FACTOR * self._bits_per_second() / 8
 
     def layer_of(self, ssrc: int) -> VideoStream | None:
         return next((layer for layer in self.layers if layer.ssrc == ssrc), None)
 
     def sending(self) -> list[VideoStream]:
         """The streams of the layers that are wanted: of a scalable codec there is one, which is of the lowest too."""
-        return [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
+        return self._sending
 
     def _bits_per_second(self) -> float:
         wanted = [rate for rate, on in zip(self._rates, self.active, strict=True) if on]
         return sum(wanted) if len(self.layers) == len(self.active) else max(wanted, default=0.0)
 
-    def frame(self, seconds: float) -> list[tuple[float, bytearray]]:
-        """The packets of all active layers' frames, each with its delay in the pacer, in seconds."""
-        pace = PACING_FACTOR * self._bits_per_second() / 8
+    def frame(self, seconds: float) -> list[tuple[float, Frame]]:
+        """All active layers' frames, in parts, each with its delay in the pacer, in seconds."""
         if self._key_wanted and seconds >= self._last_key_seconds + MIN_KEY_FRAME_SECONDS:
             self._key_wanted, self._last_key_seconds = False, seconds
             for layer in self.layers:
                 layer.request_key_frame()
-        packets = []
-        for layer in self.sending():
-            for packet in layer.frame(seconds):
-                packets.append((self._pacer.delay(seconds, len(packet), pace), packet))
-        return packets
+        parts = []
+        for layer in self._sending:
+            for frame in layer.picture(seconds):
+                parts += self._pacer.parts(seconds, frame, self._pace)
+        return parts
 
 
 class Client(Endpoint):
@@ -153,7 +166,8 @@ class Client(Endpoint):
             ("feedback_sent", "feedback_received", "key_requests", "nacks_sent", "nacks_received", "retransmitted",
              "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out"), 0,
         )  # fmt: skip
-        self.sent: dict[bytes, int] = {}  #: by the four bytes of the SSRC
+        self.sent: dict[int, int] = {}  #: by SSRC
+        self._port: Port | None = None
         self.forwarded: list[str] = []
         self._transport_cc = False
         self._view: messages.View | None = None
@@ -162,7 +176,7 @@ class Client(Endpoint):
         self._next_channel = 0.0
         self._random = random.Random(name)
         self._nack_ratio = 0.0
-        self._resend: list[bytearray] = []
+        self._resend: list[Frame] = []
 
     # -- joining ------------------------------------------------------------------------------------------------
 
@@ -279,25 +293,20 @@ class Client(Endpoint):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def send_media(self, packet: bytearray, wall_ns: int) -> bool:
-        """Fill in what is known only now, protect, send. False: the kernel did not take it."""
-        assert self.outbound is not None
-        kind = packet[1] & 0x7F
-        stamp = stamp_in_payload(packet)
-        if stamp is not None:
-            STAMP.pack_into(packet, payload_at(packet) + stamp, wall_ns)
-        if self.abs_send_time and KIND_OF[kind] != "audio":
-            set_abs_send_time(packet, wall_ns)
+    def hand_over(self, outbox: Sends, frame: Frame) -> None:
+        """To be sent; its packets are numbered."""
+        if self._port is None:
+            assert self.outbound is not None
+            self._port = outbox.port(self.socket, self.outbound, abs_send_time=self.abs_send_time)
+        number = UNNUMBERED
         if self._transport_cc:
-            set_transport_sequence(packet, self.transport_sequence)
-            self.transport_sequence += 1
-        try:
-            self.socket.send(self.outbound.protect(bytes(packet)))
-        except OSError:
-            return False
-        ssrc = bytes(packet[SSRC_AT])
-        self.sent[ssrc] = self.sent.get(ssrc, 0) + 1
-        return True
+            number = self.transport_sequence
+            self.transport_sequence += len(frame.sizes)
+        outbox.add(self._port, frame, number)
+
+    def took(self, ssrc: int, packets: int) -> None:
+        """What the kernel took of a frame that was handed over."""
+        self.sent[ssrc] = self.sent.get(ssrc, 0) + packets
 
     def send_rtcp(self, compound: bytes) -> None:
         assert self.outbound is not None
@@ -315,7 +324,7 @@ class Client(Endpoint):
                     streams.append((layer.ssrc, layer.timestamp, layer.packets, layer.octets, 1.0))
         return streams
 
-    def service(self, now: float, wall_ns: int) -> list[bytearray]:
+    def service(self, now: float, wall_ns: int) -> list[Frame]:
         """What is due of ICE, channel and RTCP; the retransmissions that were asked for."""
         self.tick(now)
         if self.outbound is None:
@@ -367,9 +376,9 @@ class Client(Endpoint):
         layer = camera.layer_of(asked.media_ssrc) if camera is not None else None
         for sequence in asked.sequences if layer is not None else ():
             assert layer is not None
-            packet = layer.retransmission(sequence) if self.rtx else layer.repetition(sequence)
-            if packet is not None:
-                self._resend.append(packet)
+            frame = layer.retransmission(sequence) if self.rtx else layer.repetition(sequence)
+            if frame is not None:
+                self._resend.append(frame)
 
     def nack(self, ssrcs: Sequence[int], sequences: Sequence[int]) -> None:
         """Ask again for a share of what came, as if it had been lost."""

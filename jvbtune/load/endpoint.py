@@ -119,6 +119,8 @@ class Endpoint:
         if self.state == "handshaking" and keys is not None:
             self.outbound, self.inbound = keys.outbound(), keys.inbound()
             self._next_check = time.monotonic() + CONSENT_INTERVAL_SECONDS
+            # 70 kB; the bridge has sent the last flight (RFC 6347, 4.2.4), so that there is nothing to send again
+            self._handshake = None
             self._secured()
 
     def _secured(self) -> None:

@@ -56,6 +56,7 @@ class Receiver:
         self._messages[:, 2] = self._vectors.ctypes.data + rows * 16
         self._messages[:, 3] = 1
         self._messages[:, 4] = self._control.ctypes.data + rows * CONTROL_BYTES
+        self._messages[:, _CONTROL_LENGTH] = CONTROL_BYTES
         self._address = self._messages.ctypes.data
         self._rows = 0
         self._owners: Ints = np.zeros(ROWS, np.int64)
@@ -69,7 +70,6 @@ class Receiver:
         first = self._rows
         while self._rows < ROWS:
             at = self._rows
-            self._messages[at:, _CONTROL_LENGTH] = CONTROL_BYTES
             got = self._library.recvmmsg(
                 descriptor, ctypes.c_void_p(self._address + at * 8 * _MESSAGE_WORDS), ROWS - at, MSG_DONTWAIT, None
             )
@@ -78,13 +78,16 @@ class Receiver:
             self._rows += got
             if got < ROWS - at:
                 break
+        if self._rows == first:
+            return False
         self._owners[first : self._rows] = owner
-        return self._rows > first
+        return True
 
     def read(self, other: Callable[[int, bytes, int], None], sample: Callable[[int, bytes, int], None]) -> Media:
         """All that was taken. ``other(owner, datagram, arrival_ns)``: STUN, DTLS and RTCP; ``sample(owner, packet,
         arrival_ns)``: the media packets that came whole."""
         count, self._rows = self._rows, 0
+        self._messages[:count, _CONTROL_LENGTH] = CONTROL_BYTES  # the kernel has written how much of it is used
         data, owners = self._data[:count], self._owners[:count].copy()
         lengths = (self._messages[:count, _LENGTH] & 0xFFFFFFFF).astype(np.int64)
         kinds = data[:, 1] & 0x7F

@@ -13,6 +13,7 @@ from typing import Any
 from jvbtune.load import rtcp
 from jvbtune.load.client import Camera, Client
 from jvbtune.load.feedback import Reports
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.speech import Floor
 from jvbtune.protocol import worker as messages
 
@@ -44,7 +45,7 @@ class RelayPeer(Client):
         self._holder = self._floor.holder
         self._ask()
 
-    def service(self, now: float, wall_ns: int) -> list[bytearray]:
+    def service(self, now: float, wall_ns: int) -> list[Frame]:
         if self._floor is not None and self._floor.holder != self._holder:
             self._before, self._holder = self._holder, self._floor.holder
             self._ask()
@@ -113,10 +114,9 @@ class RelayPeer(Client):
 
     # -- the account --------------------------------------------------------------------------------------------
 
-    def send_media(self, packet: bytearray, wall_ns: int) -> bool:
-        sent = super().send_media(packet, wall_ns)
-        self.counts["relayed_in"] += sent
-        return sent
+    def took(self, ssrc: int, packets: int) -> None:
+        super().took(ssrc, packets)
+        self.counts["relayed_in"] += packets
 
     def send_rtcp(self, compound: bytes) -> None:
         super().send_rtcp(compound)

@@ -160,9 +160,8 @@ class Participant(Endpoint):
                 (self._on_stun if stun.is_stun(data) else self._on_dtls)(data)
                 continue
             if self._clear is None:
-                assert self._handshake is not None
-                assert self._handshake.keys is not None
-                self._clear = self._handshake.keys.inbound()
+                assert self.inbound is not None
+                self._clear = self.inbound
             try:
                 if 64 <= data[1] & 0x7F < 96:
                     self.rtcp.append(self._clear.unprotect_rtcp(data))

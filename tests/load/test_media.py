@@ -170,7 +170,8 @@ def test_a_retransmission_is_the_packet_under_its_own_number() -> None:
     for number, wanted in enumerate(sent[-20:]):
         again = source.retransmission(wanted.sequence)
         assert again is not None
-        found = read_rtp(bytes(again))
+        (packet,) = again.packets()
+        found = read_rtp(bytes(packet))
         assert (found.payload_type, found.ssrc, found.sequence) == (RTX, 5000, 5001 + number)
         assert found.timestamp == wanted.timestamp
         assert found.payload == wanted.sequence.to_bytes(2, "big") + wanted.payload
@@ -240,3 +241,16 @@ def test_what_a_meeting_is_predicted_to_cause() -> None:
     high = packets_per_second(1_500_000, 30)
     stage = small(stage_views=5)
     assert stage.out_pps() == pytest.approx(5 * 4 * 50 + 5 * (high + 3 * low))
+
+
+def test_what_can_be_asked_for_again_is_a_second_of_packets() -> None:
+    """In bytes a client's history is most of it: a lowest layer's 256 packets were eight seconds."""
+    source = layer()
+    first = source.frame(0.0)
+    for number in range(1, 31):
+        source.frame(number / 30)
+    wanted = read_rtp(bytes(first[0])).sequence
+    assert source.retransmission(wanted) is not None
+    source.frame(31 / 30)
+    assert source.retransmission(wanted) is None
+    assert source.retransmission(source.sequence) is not None

@@ -133,7 +133,9 @@ def test_what_is_asked_for_again_is_repeated_as_it_was(relay: RelayPeer) -> None
     layer = camera.layers[0]
     frames = [bytes(packet) for packet in layer.frame(0.0) + layer.frame(1 / 30)]
     for packet in frames:
-        assert bytes(layer.repetition(int.from_bytes(packet[2:4], "big")) or b"") == packet
+        again = layer.repetition(int.from_bytes(packet[2:4], "big"))
+        assert again is not None
+        assert again.packets() == [packet]
     assert layer.repetition(9) is None
     assert frames[-1][1] & 0x80, "a frame's last packet has the marker"
 

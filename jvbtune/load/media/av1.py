@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 from jvbtune.load.media import video
-from jvbtune.load.media.rtp import AV1, AV1_RTX, HEADER_BYTES, MAX_PAYLOAD_BYTES, STAMP, header
+from jvbtune.load.media.frame import FIXED_BYTES, Frame
+from jvbtune.load.media.rtp import AV1, AV1_RTX, HEADER_BYTES, MAX_PAYLOAD_BYTES, STAMP, extensions, header
 from jvbtune.load.media.svc import TEMPORAL, SvcStream
 from jvbtune.load.media.video import RTX_BYTES, fragments
 
@@ -132,10 +133,10 @@ class Av1Stream(SvcStream):
             self._offset = (self._offset + len(_PLACES) * self._described) % MAX_TEMPLATES
             self._described = self._layers
 
-    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> list[bytearray]:
+    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> Frame:
         self._frame_number = (self._frame_number + 1) & 0xFFFF
-        begins, top = key and spatial == 0, spatial == self._layers - 1
-        structure = _structure(tuple(self._heights[: self._layers]), self._offset) if begins else b""
+        new, top = key and spatial == 0, spatial == self._layers - 1
+        structure = _structure(tuple(self._heights[: self._layers]), self._offset) if new else b""
         template = self._offset + len(_PLACES) * spatial + _PLACES.index(None if key else self._at)
         template %= MAX_TEMPLATES
         number_bytes = self._frame_number.to_bytes(2, "big")
@@ -146,12 +147,12 @@ class Av1Stream(SvcStream):
         parts = fragments(size, most)
         last = len(parts) - 1
         obu = bytes((_OBU_FRAME | _OBU_EXTENSION, temporal << 5 | spatial << 3))
-        packets = []
+        fronts, sizes = [], []
         for number, part in enumerate(parts):
             first = number == 0
             place = (0x80 if first else 0) | (0x40 if number == last else 0)
-            descriptor = bytes((place | template,)) + number_bytes + (structure if first else b"")
-            aggregation = _W1 | (0 if first else _Z) | (0 if number == last else _Y) | (_N if begins and first else 0)
-            begin = bytes((aggregation,)) + (obu if first else b"")
-            packets.append(self._packet(begin, AGGREGATION_BYTES + part, number == last and top, descriptor))
-        return packets
+            described = extensions(bytes((place | template,)) + number_bytes + (structure if first else b""))
+            aggregation = _W1 | (0 if first else _Z) | (0 if number == last else _Y) | (_N if new and first else 0)
+            fronts.append(described + bytes((aggregation,)) + (obu if first else b""))
+            sizes.append(FIXED_BYTES + len(described) + AGGREGATION_BYTES + part)
+        return self._frame(fronts, sizes, sum(parts) + AGGREGATION_BYTES * len(parts), marker=top)

@@ -30,7 +30,8 @@ CODECS = {
 KIND_OF = {OPUS: "audio", RED: "audio"}
 KIND_OF |= {codec.payload_type: "video" for codec in CODECS.values()}
 KIND_OF |= {codec.rtx_type: "rtx" for codec in CODECS.values()}
-_STAMP_IN_PAYLOAD = {OPUS: 0} | {codec.payload_type: codec.stamp_in_payload for codec in CODECS.values()}
+#: Of those whose place is the same in each packet: redundant audio has it behind what is redundant.
+STAMP_IN_PAYLOAD = {OPUS: 0} | {codec.payload_type: codec.stamp_in_payload for codec in CODECS.values()}
 
 
 def stamp_in_payload(packet: bytes | bytearray) -> int | None:
@@ -38,4 +39,4 @@ def stamp_in_payload(packet: bytes | bytearray) -> int | None:
     payload_type = packet[1] & 0x7F
     if payload_type == RED:
         return red.primary_at(packet, payload_at(packet))
-    return _STAMP_IN_PAYLOAD.get(payload_type)
+    return STAMP_IN_PAYLOAD.get(payload_type)

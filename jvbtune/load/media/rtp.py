@@ -27,37 +27,30 @@ TRANSPORT_CC_AT, ABS_SEND_TIME_AT, LEVEL_AT = 17, 20, 20
 #: An RTP packet of WebRTC has at most 1200 bytes, its header included.
 MAX_PAYLOAD_BYTES = 1200 - HEADER_BYTES
 STAMP = struct.Struct("!Q")
-_HEADER = struct.Struct("!BBHIIHH")
+_HEADER = struct.Struct("!BBHII")
+_EXTENSIONS = struct.Struct("!HH")
 _SEQUENCE = struct.Struct("!H")
+#: Of most packets what follows the fixed header.
+PLAIN = _EXTENSIONS.pack(ONE_BYTE, 2) + bytes(HEADER_BYTES - EXTENSIONS_AT)
+
+
+def extensions(descriptor: bytes = b"") -> bytes:
+    """What follows the fixed header: extensions that are empty yet, but for AV1's ``descriptor``."""
+    if not descriptor:
+        return PLAIN
+    one_byte = len(descriptor) <= ONE_BYTE_MOST
+    begin = bytes((DESCRIPTOR_ID << 4 | len(descriptor) - 1,) if one_byte else (0, DESCRIPTOR_ID, len(descriptor)))
+    data = bytes(HEADER_BYTES - EXTENSIONS_AT) + begin + descriptor
+    data += bytes(-len(data) % 4)
+    return _EXTENSIONS.pack(ONE_BYTE if one_byte else TWO_BYTES, len(data) // 4) + data
 
 
 def header(
     payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, descriptor: bytes = b""
 ) -> bytearray:
     """The first 24 bytes, without anything in the extensions; with AV1's ``descriptor``, it follows in the header."""
-    data = bytearray(HEADER_BYTES)
-    words = 2
-    if descriptor:
-        data += (
-            bytes((DESCRIPTOR_ID << 4 | len(descriptor) - 1,))
-            if len(descriptor) <= ONE_BYTE_MOST
-            else bytes((0, DESCRIPTOR_ID, len(descriptor)))
-        )
-        data += descriptor
-        data += bytes(-len(data) % 4)
-        words = (len(data) - EXTENSIONS_AT) // 4
-    _HEADER.pack_into(
-        data,
-        0,
-        0x90,
-        payload_type | (0x80 if marker else 0),
-        sequence,
-        timestamp & 0xFFFFFFFF,
-        ssrc,
-        ONE_BYTE if len(descriptor) <= ONE_BYTE_MOST else TWO_BYTES,
-        words,
-    )
-    return data
+    kind = payload_type | (0x80 if marker else 0)
+    return bytearray(_HEADER.pack(0x90, kind, sequence, timestamp & 0xFFFFFFFF, ssrc) + extensions(descriptor))
 
 
 def set_audio_level(packet: bytearray, level_dbov: int, voice: bool) -> None:

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.video import Sizes, VideoStream
 
 #: Temporal layers of the pictures in turn; from 0 on after a key picture (vp9_globals.h, kTemporalStructureMode3).
@@ -86,14 +87,14 @@ class SvcStream(VideoStream):
     def debt_bytes(self) -> int:
         return sum(sizes.debt for sizes in self._sizes[self._layers - 1])
 
-    def frame(self, seconds: float) -> list[bytearray]:
+    def picture(self, seconds: float) -> list[Frame]:
         key = self._begin_frame(seconds)
         self._at = 0 if key else (self._at + 1) % len(TEMPORAL)
         self._begin_picture(TEMPORAL[self._at])
-        packets = []
-        for number, sizes in enumerate(self._sizes[self._layers - 1]):
-            packets += self._layer_frame(number, TEMPORAL[self._at], key, sizes.following(key))
-        return packets
+        return [
+            self._layer_frame(number, TEMPORAL[self._at], key, sizes.following(key))
+            for number, sizes in enumerate(self._sizes[self._layers - 1])
+        ]
 
     @staticmethod
     @abstractmethod
@@ -108,4 +109,4 @@ class SvcStream(VideoStream):
     def _begin_picture(self, temporal: int) -> None: ...
 
     @abstractmethod
-    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> list[bytearray]: ...
+    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> Frame: ...

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
-from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, header
+from jvbtune.load.media.frame import Frame
 
 CLOCK_RATE = 90_000
 CYCLE_FRAMES = 300
@@ -27,10 +28,9 @@ SIZE_SCALE = 0.15
 #: scene uses is not modelled.
 KEY_FRAME_SECONDS, MIN_KEY_FRAME_RATIO = 0.3, 3.0
 PAY_BACK_RATIO = 0.3  #: of a frame's size, after a key frame
-#: Packets that a NACK can ask for: a second of the highest layer and more.
-HISTORY_PACKETS = 256
+#: What a NACK can ask for: as much as libwebrtc keeps at least (rtp_packet_history.h, kMinPacketDuration).
+HISTORY_SECONDS = 1.0
 RTX_BYTES = 2  #: of RTX's original sequence number, for which each packet leaves room
-_FILLER = bytes(MAX_PAYLOAD_BYTES)
 
 
 @cache
@@ -54,11 +54,11 @@ def key_frame_ratio(frames_per_second: float) -> float:
     return max(MIN_KEY_FRAME_RATIO, KEY_FRAME_SECONDS * frames_per_second)
 
 
-def fragments(frame_bytes: int, most_bytes: int) -> list[int]:
+def fragments(frame_bytes: int, most_bytes: int) -> tuple[int, ...]:
     """The parts of a frame, each in a packet: as few as there may be, evenly split, the larger ones first."""
     count = -(-frame_bytes // most_bytes)
     small, larger = divmod(frame_bytes, count)
-    return [small + 1] * larger + [small] * (count - larger)
+    return (small + 1,) * larger + (small,) * (count - larger)
 
 
 def packets_per_second(bits_per_second: float, frames_per_second: float, *, least_bytes: int, most_bytes: int) -> float:
@@ -95,14 +95,14 @@ class Sizes:
 
 
 class VideoStream(ABC):
-    """One SSRC. ``frame`` gives the packets of the next picture, without what is filled in when they leave."""
+    """One SSRC. ``picture`` gives the frames of the next one, without what is filled in when they leave."""
 
     payload_type: ClassVar[int]
     rtx_type: ClassVar[int]
 
     __slots__ = (
-        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets", "rtx_ssrc", "sequence",
-        "ssrc", "timestamp",
+        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets",
+        "rtx_ssrc", "sequence", "ssrc", "timestamp",
     )  # fmt: skip
 
     def __init__(self, ssrc: int, rtx_ssrc: int) -> None:
@@ -112,7 +112,7 @@ class VideoStream(ABC):
         self.frames = self.key_frames = self.packets = self.octets = 0
         self._rtx_sequence = rtx_ssrc & 0x7FFF
         self._key_wanted = True
-        self._history: OrderedDict[int, tuple[int, bytes, int, bytes]] = OrderedDict()
+        self._history: deque[Frame] = deque()
 
     def request_key_frame(self) -> None:
         """The next frame is one."""
@@ -124,8 +124,12 @@ class VideoStream(ABC):
         """What was sent beyond the rate, and is being paid back."""
 
     @abstractmethod
+    def picture(self, seconds: float) -> list[Frame]:
+        """Of what was captured at ``seconds`` of the stream's clock: a frame for each spatial layer."""
+
     def frame(self, seconds: float) -> list[bytearray]:
-        """The packets of the frame that was captured at ``seconds`` of the stream's clock."""
+        """The picture's packets."""
+        return [packet for frame in self.picture(seconds) for packet in frame.packets()]
 
     def _begin_frame(self, seconds: float) -> bool:
         """Whether it is a key frame."""
@@ -135,38 +139,36 @@ class VideoStream(ABC):
         self.key_frames += key
         return key
 
-    def _packet(self, begin: bytes, payload_bytes: int, marker: bool, descriptor: bytes = b"") -> bytearray:
-        """The next packet: its payload begins so, and is filled up. ``descriptor``: AV1's, in the header."""
-        self.sequence = (self.sequence + 1) & 0xFFFF
-        self._history[self.sequence] = (self.timestamp, begin, payload_bytes | marker << 15, descriptor)
-        if len(self._history) > HISTORY_PACKETS:
-            self._history.popitem(last=False)
-        data = header(self.payload_type, marker, self.sequence, self.timestamp, self.ssrc, descriptor)
-        data += begin
-        data += _FILLER[: payload_bytes - len(begin)]
-        self.packets += 1
-        self.octets += payload_bytes
-        return data
+    def _frame(self, fronts: list[bytes], sizes: Sequence[int], octets: int, marker: bool) -> Frame:
+        """The next packets: each begins so after the fixed header, and is filled up. ``octets``: of their payloads."""
+        count = len(sizes)
+        first = (self.sequence + 1) & 0xFFFF
+        frame = Frame(self.payload_type, marker, first, self.timestamp, self.ssrc, fronts, sizes)
+        self.sequence = (first + count - 1) & 0xFFFF
+        self.packets += count
+        self.octets += octets
+        self._history.append(frame)
+        while (self.timestamp - self._history[0].timestamp) & 0xFFFFFFFF > HISTORY_SECONDS * CLOCK_RATE:
+            self._history.popleft()
+        return frame
 
-    def retransmission(self, sequence: int) -> bytearray | None:
-        """RTX of a packet (RFC 4588, 4); None where it is too old, or was never sent. Its marker is not kept."""
-        found = self._history.get(sequence)
-        if found is None:
-            return None
-        timestamp, begin, size, descriptor = found
-        self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
-        data = header(self.rtx_type, False, self._rtx_sequence, timestamp, self.rtx_ssrc, descriptor)
-        data += sequence.to_bytes(2, "big") + begin
-        data += _FILLER[: (size & 0x7FFF) - len(begin)]
-        return data
-
-    def repetition(self, sequence: int) -> bytearray | None:
+    def repetition(self, sequence: int) -> Frame | None:
         """The packet once more as it was, where no RTX was agreed on; None where it is too old, or was never sent."""
-        found = self._history.get(sequence)
+        for frame in reversed(self._history):
+            at = (sequence - frame.sequence) & 0xFFFF
+            if at < len(frame.sizes):
+                return frame.part(at, at + 1)
+        return None
+
+    def retransmission(self, sequence: int) -> Frame | None:
+        """RTX of a packet (RFC 4588, 4); None where it is too old, or was never sent. Its marker is not kept."""
+        found = self.repetition(sequence)
         if found is None:
             return None
-        timestamp, begin, size, descriptor = found
-        data = header(self.payload_type, bool(size >> 15), sequence, timestamp, self.ssrc, descriptor)
-        data += begin
-        data += _FILLER[: (size & 0x7FFF) - len(begin)]
-        return data
+        self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
+        (front,), (size,) = found.fronts, found.sizes
+        payload = 4 + 4 * int.from_bytes(front[2:4], "big")
+        front = front[:payload] + sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
+        return Frame(
+            self.rtx_type, False, self._rtx_sequence, found.timestamp, self.rtx_ssrc, [front], [size + RTX_BYTES]
+        )

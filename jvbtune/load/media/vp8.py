@@ -5,8 +5,11 @@ Jitsi's clients send two temporal layers with VP8 (lib-jitsi-meet, StandardVideo
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from jvbtune.load.media import video
-from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, RTX, STAMP, VP8
+from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.rtp import HEADER_BYTES, MAX_PAYLOAD_BYTES, PLAIN, RTX, STAMP, VP8
 from jvbtune.load.media.video import CYCLE_FRAMES, RTX_BYTES, Sizes, VideoStream, fragments, key_frame_ratio
 
 __all__ = ["CYCLE_FRAMES", "STAMP_IN_PAYLOAD", "Vp8Layer", "key_frame_ratio", "packets_per_second"]
@@ -24,6 +27,12 @@ def packets_per_second(bits_per_second: float, frames_per_second: float) -> floa
     return video.packets_per_second(
         bits_per_second, frames_per_second, least_bytes=MIN_FRAME_BYTES, most_bytes=MAX_FRAGMENT_BYTES
     )
+
+
+@lru_cache(maxsize=8192)  # a layer's frames have the sizes of its cycle
+def _sizes(frame_bytes: int) -> tuple[int, ...]:
+    """Of a frame's packets."""
+    return tuple(HEADER_BYTES + DESCRIPTOR_BYTES + part for part in fragments(frame_bytes, MAX_FRAGMENT_BYTES))
 
 
 class Vp8Layer(VideoStream):
@@ -52,19 +61,19 @@ class Vp8Layer(VideoStream):
     def debt_bytes(self) -> int:
         return self._sizes.debt
 
-    def frame(self, seconds: float) -> list[bytearray]:
+    def picture(self, seconds: float) -> list[Frame]:
         key = self._begin_frame(seconds)
         base = key or self._index % 2 == 0
         self._index += 1
         self._picture = (self._picture + 1) & 0x7FFF
         if base:
             self._tl0 = (self._tl0 + 1) & 0xFF
-        parts = fragments(self._sizes.following(key), MAX_FRAGMENT_BYTES)
-        packets = []
-        for number, part in enumerate(parts):
-            begin = self._descriptor(base, number == 0) + (self._frame_tag(key) if number == 0 else b"")
-            packets.append(self._packet(begin, DESCRIPTOR_BYTES + part, number == len(parts) - 1))
-        return packets
+        frame_bytes = self._sizes.following(key)
+        sizes = _sizes(frame_bytes)
+        fronts = [PLAIN + self._descriptor(base, True) + self._frame_tag(key)]
+        if len(sizes) > 1:
+            fronts += [PLAIN + self._descriptor(base, False)] * (len(sizes) - 1)
+        return [self._frame(fronts, sizes, frame_bytes + DESCRIPTOR_BYTES * len(sizes), marker=True)]
 
     def _descriptor(self, base: bool, start: bool) -> bytes:
         """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""

@@ -8,7 +8,8 @@ the indices of its layers and TL0PICIDX.
 from __future__ import annotations
 
 from jvbtune.load.media import video
-from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, STAMP, VP9, VP9_RTX
+from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.rtp import HEADER_BYTES, MAX_PAYLOAD_BYTES, PLAIN, STAMP, VP9, VP9_RTX
 from jvbtune.load.media.svc import TEMPORAL, SvcStream
 from jvbtune.load.media.video import RTX_BYTES, fragments, key_frame_ratio
 
@@ -52,7 +53,7 @@ class Vp9Stream(SvcStream):
         if temporal == 0:
             self._tl0 = (self._tl0 + 1) & 0xFF
 
-    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> list[bytearray]:
+    def _layer_frame(self, spatial: int, temporal: int, key: bool, size: int) -> Frame:
         structure = self._structure() if key and spatial == 0 else b""
         parts = fragments(size, MAX_FRAGMENT_BYTES - len(structure))
         last, top = len(parts) - 1, spatial == self._layers - 1
@@ -60,15 +61,16 @@ class Vp9Stream(SvcStream):
         # Key pictures only refer to the layer below (D); a switch to a higher temporal layer is always possible (U).
         layer = temporal << 5 | 0x10 | spatial << 1 | (key and spatial > 0)
         fields = bytes((0x80 | self._picture >> 8, self._picture & 0xFF, layer, self._tl0))
-        packets = []
-        for number, part in enumerate(parts):
+        fronts = []
+        for number in range(len(parts)):
             place = (_B if number == 0 else 0) | (_E if number == last else 0)
             begin = bytes((flags | place,)) + fields
             if structure and number == 0:
                 begin = bytes((flags | place | _V,)) + fields + structure
-            payload_bytes = DESCRIPTOR_BYTES + part + (len(structure) if number == 0 else 0)
-            packets.append(self._packet(begin, payload_bytes, number == last and top))
-        return packets
+            fronts.append(PLAIN + begin)
+        sizes = [HEADER_BYTES + DESCRIPTOR_BYTES + part for part in parts]
+        sizes[0] += len(structure)
+        return self._frame(fronts, sizes, sum(sizes) - HEADER_BYTES * len(sizes), marker=top)
 
     def _structure(self) -> bytes:
         """N_S, with resolutions (Y) and a group of pictures (G): TID, U and R of each, and what it refers to."""

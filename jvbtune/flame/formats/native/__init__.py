@@ -10,7 +10,6 @@ compiled here: hatch_build.py does that when the package is built. ``JVBTUNE_NAT
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jvbtune.flame.model import Float64, Int32, Int64
+from jvbtune.native import load
 
 if TYPE_CHECKING:
     from jvbtune.flame.formats.streams import Input
@@ -36,13 +36,8 @@ Library = ctypes.CDLL
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """The compiled loops; None where the package was built without them, or the user wants none."""
-    if os.environ.get("JVBTUNE_NATIVE") == "0":
-        return None
-    directory = Path(__file__).parent
-    try:
-        source = (directory / "fold.c").read_bytes()
-        loaded = ctypes.CDLL(str(directory / f"fold-{hashlib.sha256(source).hexdigest()[:16]}.so"))
-    except OSError:  # not built, built from another source, or for another machine
+    loaded = load(Path(__file__).with_name("fold.c"))
+    if loaded is None:
         return None
     loaded.names_new.restype = _POINTER
     loaded.names_free.argtypes = [_POINTER]

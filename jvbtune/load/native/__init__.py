@@ -1,0 +1,142 @@
+"""Sending in C (send.c): a library that is built with the package, where a compiler was at hand.
+
+Without it, or with ``JVBTUNE_NATIVE=0``, Python does the same (``sending.Outbox``). It calls the libsrtp that
+pylibsrtp brings with it, by address: no library has to be there when the package is built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from array import array
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pylibsrtp
+from pylibsrtp import Session
+
+from jvbtune.load.media.codecs import KIND_OF, STAMP_IN_PAYLOAD
+from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, RED, TRANSPORT_CC_ID
+from jvbtune.load.sending import Outbox, Port, Sends
+from jvbtune.native import load
+
+_TYPES = 128
+_NOWHERE, _RED = -1, -2
+_FRAME = struct.Struct("=QqIIHBBi")
+
+
+class _Rules(ctypes.Structure):
+    _fields_ = (
+        ("stamp", ctypes.c_int16 * _TYPES),
+        ("timed", ctypes.c_uint8 * _TYPES),
+        ("transport_id", ctypes.c_uint8),
+        ("time_id", ctypes.c_uint8),
+    )
+
+
+class _Port(ctypes.Structure):
+    _fields_ = (
+        ("descriptor", ctypes.c_int64),
+        ("protect", ctypes.c_void_p),
+        ("session", ctypes.c_void_p),
+        ("rules", ctypes.c_void_p),
+    )
+
+
+@cache
+def _rules(abs_send_time: bool) -> _Rules:
+    stamp = [STAMP_IN_PAYLOAD.get(kind, _NOWHERE) for kind in range(_TYPES)]
+    stamp[RED] = _RED
+    timed = [abs_send_time and KIND_OF.get(kind, "audio") != "audio" for kind in range(_TYPES)]
+    return _Rules(
+        (ctypes.c_int16 * _TYPES)(*stamp), (ctypes.c_uint8 * _TYPES)(*timed), TRANSPORT_CC_ID, ABS_SEND_TIME_ID
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled loop; None where the package was built without it, or the user wants none."""
+    loaded = load(Path(__file__).with_name("send.c"))
+    if loaded is not None:
+        loaded.send_frames.argtypes = [
+            ctypes.c_char_p, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64,
+            ctypes.c_void_p,
+        ]  # fmt: skip
+        loaded.send_frames.restype = ctypes.c_long
+    return loaded
+
+
+@cache
+def _protect() -> int | None:
+    """Where srtp_protect is; None where this pylibsrtp is put together in another way."""
+    try:
+        binding: Any = pylibsrtp._binding
+        binding.ffi.cast("uintptr_t", Session()._srtp[0])
+        return int(binding.ffi.cast("uintptr_t", binding.ffi.addressof(binding.lib, "srtp_protect")))
+    except Exception:  # of cffi, whose errors have no common ancestor
+        return None
+
+
+class CompiledPort(Port):
+    """``address``: of what the loop needs to know of it."""
+
+    __slots__ = ("_kept", "address")
+
+    def __init__(self, protect: int, opened: socket.socket, session: Session, *, abs_send_time: bool) -> None:
+        super().__init__(opened, session, abs_send_time=abs_send_time)
+        keys = int(pylibsrtp._binding.ffi.cast("uintptr_t", session._srtp[0]))
+        self._kept = _Port(opened.fileno(), protect, keys, ctypes.addressof(_rules(abs_send_time)))
+        self.address = ctypes.addressof(self._kept)
+
+
+class CompiledOutbox:
+    """As ``sending.Outbox``."""
+
+    def __init__(self, loaded: ctypes.CDLL, protect: int) -> None:
+        self.packets = 0
+        self._call, self._protect = loaded.send_frames, protect
+        self._forget()
+
+    def _forget(self) -> None:
+        self.packets = 0
+        self._frames: list[bytes] = []
+        self._fronts: list[bytes] = []
+        self._sizes: list[int] = []
+        self._ports: list[Port] = []
+
+    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool) -> CompiledPort:
+        return CompiledPort(self._protect, opened, session, abs_send_time=abs_send_time)
+
+    def add(self, port: Port, frame: Frame, number: int) -> None:
+        assert isinstance(port, CompiledPort)
+        kind, marker, sequence, timestamp, ssrc, fronts, sizes = frame
+        many = len(sizes)
+        self._frames.append(_FRAME.pack(port.address, number, timestamp, ssrc, sequence, kind, marker, many))
+        self._fronts += fronts
+        self._sizes += sizes
+        self._ports.append(port)  # kept until its packets are sent
+        self.packets += many
+
+    def flush(self, wall_ns: int) -> list[int]:
+        many = len(self._frames)
+        front_bytes, sizes = array("i", map(len, self._fronts)), array("i", self._sizes)
+        taken = array("i", bytes(4 * many))
+        failed = self._call(
+            b"".join(self._frames), many, b"".join(self._fronts), front_bytes.buffer_info()[0],
+            sizes.buffer_info()[0], wall_ns, taken.buffer_info()[0],
+        )  # fmt: skip
+        self._forget()
+        if failed < -1:
+            raise pylibsrtp.Error(f"libsrtp does not protect a packet: its status is {-1 - failed}")
+        if failed:
+            raise ValueError(f"a packet of {min(sizes)} to {max(sizes)} bytes cannot be sent")
+        return taken.tolist()
+
+
+def outbox() -> Sends:
+    """The compiled one where there is one."""
+    loaded, protect = library(), _protect()
+    return Outbox() if loaded is None or protect is None else CompiledOutbox(loaded, protect)
