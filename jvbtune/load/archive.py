@@ -45,7 +45,8 @@ sys.exit(mind(argv, silence_seconds={SILENCE_SECONDS}, pass_fds=[fd]))
 def worker_archive() -> bytes:
     """A zip for ``hosts.archive.FROM_MEMORY``. Its argument: the cores to run on, separated by commas; empty: all."""
     files = {"__main__.py": _MAIN.encode(), "jvbtune/__init__.py": b""}
-    files["jvbtune/errors.py"] = resources.files("jvbtune").joinpath("errors.py").read_bytes()
+    for name in ("errors.py", "native.py"):  # the loop in C stays here: it is for this machine's processor
+        files[f"jvbtune/{name}"] = resources.files("jvbtune").joinpath(name).read_bytes()
     files |= sources_of("load") | sources_of("protocol")
     files["jvbtune/load/__init__.py"] = b""  # the controller's side of it, with what only that needs
     return zipped(files)
