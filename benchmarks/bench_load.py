@@ -19,8 +19,9 @@ from pylibsrtp import Policy, Session
 from jvbtune.load.feedback import Arrivals
 from jvbtune.load.generator import MAX_CPU_RATIO
 from jvbtune.load.media import OpusSource
-from jvbtune.load.media.rtp import HEADER_BYTES, STAMP, VP8, header, set_abs_send_time, set_transport_sequence
-from jvbtune.load.media.vp8 import STAMP_IN_PAYLOAD, Vp8Layer
+from jvbtune.load.media.codecs import stamp_in_payload
+from jvbtune.load.media.rtp import STAMP, VP8, header, payload_at, set_abs_send_time, set_transport_sequence
+from jvbtune.load.media.vp8 import Vp8Layer
 from jvbtune.load.received import Receiver
 from jvbtune.load.sockets import open_socket
 
@@ -82,7 +83,9 @@ def main() -> None:
         def film() -> None:
             packet = next(packets)
             now = time.time_ns()
-            STAMP.pack_into(packet, HEADER_BYTES + STAMP_IN_PAYLOAD, now)
+            stamp = stamp_in_payload(packet)
+            if stamp is not None:
+                STAMP.pack_into(packet, payload_at(packet) + stamp, now)
             set_abs_send_time(packet, now)
             set_transport_sequence(packet, layer.packets)
             out.send(session.protect(bytes(packet)))

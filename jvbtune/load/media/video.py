@@ -5,6 +5,9 @@ Frame sizes follow the statistical model of RFC 8593 (section 5): the size relat
 order that the seed shuffles, so that each cycle of a layer has the same bytes and the same packets, whatever the seed.
 A key frame, on request only (WebRTC's encoder sends none for 100 s), is a multiple of the mean; the frames after it are
 smaller until the rate is kept.
+
+The content of each frame is a grey picture that decoders take, and filler that they skip. Packets with room in the
+filler have the time of sending there.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections import OrderedDict
 from functools import cache
 from typing import ClassVar
 
-from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, header
+from jvbtune.load.media.rtp import MAX_PAYLOAD_BYTES, STAMP, STAMP_MARK, header
 
 CLOCK_RATE = 90_000
 CYCLE_FRAMES = 300
@@ -31,17 +34,20 @@ PAY_BACK_RATIO = 0.3  #: of a frame's size, after a key frame
 HISTORY_PACKETS = 256
 RTX_BYTES = 2  #: of RTX's original sequence number, for which each packet leaves room
 _FILLER = bytes(MAX_PAYLOAD_BYTES)
+_STAMP = STAMP_MARK + bytes(STAMP.size)
+STAMP_BYTES = len(_STAMP)
 
 
 @cache
 def cycle_sizes(mean_bytes: int, least_bytes: int) -> tuple[int, ...]:
-    """The frame sizes of one cycle in ascending order; their sum is ``CYCLE_FRAMES`` times ``mean_bytes``."""
+    """The frame sizes of one cycle in descending order; their sum is ``CYCLE_FRAMES`` times ``mean_bytes``."""
     shares = [(index + 0.5) / CYCLE_FRAMES - 0.5 for index in range(CYCLE_FRAMES)]
     sizes = [
         max(least_bytes, round(mean_bytes * (1 - SIZE_SCALE * math.copysign(math.log(1 - 2 * abs(p)), p))))
         for p in shares
     ]
-    sizes[-1] += CYCLE_FRAMES * mean_bytes - sum(sizes)
+    missing = CYCLE_FRAMES * mean_bytes - sum(sizes)
+    sizes[-1 if sizes[-1] + missing >= least_bytes else 0] += missing
     return tuple(sizes)
 
 
@@ -59,6 +65,26 @@ def fragments(frame_bytes: int, most_bytes: int) -> list[int]:
     count = -(-frame_bytes // most_bytes)
     small, larger = divmod(frame_bytes, count)
     return [small + 1] * larger + [small] * (count - larger)
+
+
+def shares(parts: list[int], begin: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+    """What of a frame's begin and end is in each of its parts."""
+    found, at, filled = [], 0, sum(parts) - len(end)
+    for part in parts:
+        found.append((begin[at : at + part], end[max(0, at - filled) : max(0, at + part - filled)]))
+        at += part
+    return found
+
+
+def width_of(height: int) -> int:
+    """Cameras are of 16:9."""
+    return round(height * 16 / 9)
+
+
+def least_frame_bytes(repeated: int, key_frame: int, key_ratio: float) -> int:
+    """The least of a layer's frame, by the content of frames: a mean one is at least twice as large, and a key frame
+    ``key_ratio`` times the mean."""
+    return max(repeated, math.ceil(key_frame / (2 * key_ratio)))
 
 
 def packets_per_second(bits_per_second: float, frames_per_second: float, *, least_bytes: int, most_bytes: int) -> float:
@@ -99,6 +125,7 @@ class VideoStream(ABC):
 
     payload_type: ClassVar[int]
     rtx_type: ClassVar[int]
+    behind_stamp: ClassVar[int]  #: bytes at the end of each packet
 
     __slots__ = (
         "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets", "rtx_ssrc", "sequence",
@@ -112,7 +139,7 @@ class VideoStream(ABC):
         self.frames = self.key_frames = self.packets = self.octets = 0
         self._rtx_sequence = rtx_ssrc & 0x7FFF
         self._key_wanted = True
-        self._history: OrderedDict[int, tuple[int, bytes, int, bytes]] = OrderedDict()
+        self._history: OrderedDict[int, tuple[int, bytes, int, bytes, bytes]] = OrderedDict()
 
     def request_key_frame(self) -> None:
         """The next frame is one."""
@@ -135,15 +162,16 @@ class VideoStream(ABC):
         self.key_frames += key
         return key
 
-    def _packet(self, begin: bytes, payload_bytes: int, marker: bool, descriptor: bytes = b"") -> bytearray:
-        """The next packet: its payload begins so, and is filled up. ``descriptor``: AV1's, in the header."""
+    def _packet(
+        self, begin: bytes, payload_bytes: int, marker: bool, descriptor: bytes = b"", end: bytes = b""
+    ) -> bytearray:
+        """The next packet: its payload begins and ends so, and is filled up. ``descriptor``: AV1's, in the header."""
         self.sequence = (self.sequence + 1) & 0xFFFF
-        self._history[self.sequence] = (self.timestamp, begin, payload_bytes | marker << 15, descriptor)
+        self._history[self.sequence] = (self.timestamp, begin, payload_bytes | marker << 15, descriptor, end)
         if len(self._history) > HISTORY_PACKETS:
             self._history.popitem(last=False)
         data = header(self.payload_type, marker, self.sequence, self.timestamp, self.ssrc, descriptor)
-        data += begin
-        data += _FILLER[: payload_bytes - len(begin)]
+        self._fill(data, begin, payload_bytes, end)
         self.packets += 1
         self.octets += payload_bytes
         return data
@@ -153,11 +181,11 @@ class VideoStream(ABC):
         found = self._history.get(sequence)
         if found is None:
             return None
-        timestamp, begin, size, descriptor = found
+        timestamp, begin, size, descriptor, end = found
         self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
         data = header(self.rtx_type, False, self._rtx_sequence, timestamp, self.rtx_ssrc, descriptor)
-        data += sequence.to_bytes(2, "big") + begin
-        data += _FILLER[: (size & 0x7FFF) - len(begin)]
+        data += sequence.to_bytes(2, "big")
+        self._fill(data, begin, size & 0x7FFF, end)
         return data
 
     def repetition(self, sequence: int) -> bytearray | None:
@@ -165,8 +193,20 @@ class VideoStream(ABC):
         found = self._history.get(sequence)
         if found is None:
             return None
-        timestamp, begin, size, descriptor = found
+        timestamp, begin, size, descriptor, end = found
         data = header(self.payload_type, bool(size >> 15), sequence, timestamp, self.ssrc, descriptor)
-        data += begin
-        data += _FILLER[: (size & 0x7FFF) - len(begin)]
+        self._fill(data, begin, size & 0x7FFF, end)
         return data
+
+    def _fill(self, data: bytearray, begin: bytes, payload_bytes: int, end: bytes) -> None:
+        """The payload of a packet, with a place for the stamp if nothing else is there."""
+        data += begin
+        before = payload_bytes - self.behind_stamp - STAMP_BYTES - len(begin)
+        after = self.behind_stamp - len(end)
+        if before >= 0 and after >= 0:
+            data += _FILLER[:before]
+            data += _STAMP
+            data += _FILLER[:after]
+        else:
+            data += _FILLER[: payload_bytes - len(begin) - len(end)]
+        data += end
