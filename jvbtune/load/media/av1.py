@@ -39,7 +39,9 @@ _REFERENCES = (4, 1, 2, 1)
 def least_bytes(height: int) -> int:
     """Of a layer's frame. All of a key frame but its padding is in its first packet, so that it counts in full."""
     size = width_of(height), height
-    key_frame = _obus(0, 0, picture.key_frame(*size, largest=False), picture.sequence_header(*size))
+    key_frame = _obus(
+        0, 0, picture.key_frame(*size, largest=False), picture.sequence_header(*size, 1, len(_INDICATIONS))
+    )
     repeated = _obus(0, 0, _repeated(*size, 0, kept=True, largest=False))
     return max(len(repeated), len(key_frame)) + len(picture.TRAILING)
 
@@ -155,7 +157,8 @@ class Av1Stream(SvcStream):
             most -= len(whole) - HEADER_BYTES - _DESCRIPTOR_BYTES - 1
         parts = fragments(size, most)
         last = len(parts) - 1
-        sequence = picture.sequence_header(self._widths[self._layers - 1], self._heights[self._layers - 1])
+        largest = self._widths[self._layers - 1], self._heights[self._layers - 1]
+        sequence = picture.sequence_header(*largest, self._layers, len(_INDICATIONS))
         obus = _obus(spatial, temporal, self._picture_of(spatial, temporal, key, top), sequence if begins else b"")
         many = 3 if begins else 2
         packets = []

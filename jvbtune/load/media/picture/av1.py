@@ -55,10 +55,13 @@ TRAILING = b"\x80"
 
 
 @cache
-def sequence_header(width: int, height: int) -> bytes:
-    """The content of its OBU: the largest size, and no tools (5.5)."""
+def sequence_header(width: int, height: int, spatial: int, temporal: int) -> bytes:
+    """The content of its OBU: the largest size, so many layers, and no tools (5.5). By the layers a decoder knows that
+    the highest one there is is the picture."""
     bits = Bits()
-    bits.put(3 + 1 + 1 + 1 + 1 + 5 + 12, 0)
+    bits.put(3 + 1 + 1 + 1 + 1 + 5, 0)
+    bits.put(4, (1 << spatial) - 1)
+    bits.put(8, (1 << temporal) - 1)
     bits.put(5, _LEVEL)
     bits.put(1, 0)
     bits.put(4, 15)
