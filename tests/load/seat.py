@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from jvbtune.hosts import connect
 from jvbtune.lab import Lab
+from jvbtune.load import IntendedLoad, Mix
 from jvbtune.load.browser import PAGE
 from jvbtune.load.browser.session import offer, transport_of
 from jvbtune.load.colibri import Conference, Sources
+from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.media.video import width_of
+from jvbtune.load.mix import Layer, Video
 from jvbtune.load.target import channel_target
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS
 
-FLAGS = [*CHROMIUM_FLAGS, "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required"]
+#: A page that may use a camera is told all addresses of the machine; the namespace has no route to anywhere else.
+FLAGS = [
+    *CHROMIUM_FLAGS,
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+#: What the browser asks for in turn: up and down, and the lowest layer in the end again.
+HEIGHTS = (180, 720, 360, 720, 180)
+CAMERAS = 2
+SWITCH_SECONDS = 20.0
+#: Of the pictures that came, at least so many decode; the others are of before the first key frame, or under way.
+DECODED_RATIO, UNDER_WAY = 0.97, 10
 Stats = dict[str, Any]
 
 
@@ -61,8 +79,46 @@ class Seat:
             time.sleep(0.2)
         return seen
 
+    def until_height(self, height: int) -> None:
+        """All videos are in that height, and go on for two seconds."""
+
+        def there(seen: dict[str, Stats]) -> bool:
+            sizes = [(one.get("frameWidth"), one.get("frameHeight")) for one in seen.values()]
+            return sizes == [(width_of(height), height)] * CAMERAS
+
+        before = self.until(there, SWITCH_SECONDS)
+        self.wait(2.0)
+        for name, one in self.videos().items():
+            assert one["framesDecoded"] >= before[name]["framesDecoded"] + 45, one
+            assert one["frameHeight"] == height
+
     def wait(self, seconds: float) -> None:
         self._page.wait_for_timeout(1000 * seconds)
+
+
+def all_decoded(seat: Seat) -> None:
+    """Nearly all that came was decoded, by decoders in software, and none was asked for again and again."""
+    seen = seat.videos()
+    assert len(seen) == CAMERAS
+    for one in seen.values():
+        assert one["framesReceived"] > 50
+        assert one["framesDecoded"] >= DECODED_RATIO * one["framesReceived"] - UNDER_WAY, one
+        assert one["keyFramesDecoded"] >= 1
+        assert one["pliCount"] <= 10, one
+        assert one["decoderImplementation"] in ("libvpx", "dav1d"), one
+
+
+@contextmanager
+def watching(lab: Lab, directory: Path, codec: str, layers: Sequence[Layer]) -> Iterator[Seat]:
+    """Chromium in a conference of three, of whom two have cameras."""
+    mix = Mix(CAMERAS + 1, CAMERAS, video=Video(CAMERAS, tuple(layers), grid_height=layers[-1].height, codec=codec))
+    entry = lab.entry()
+    with connect(entry) as host, LocalGenerator(entry, host) as generator:
+        generator.offer(IntendedLoad(1, mix), 1.0, settle_seconds=2.0)
+        [(conference, sources)] = generator.conferences
+        assert isinstance(conference, Conference)
+        with seated(lab, directory, conference, sources, codec) as seat:
+            yield seat
 
 
 @contextmanager

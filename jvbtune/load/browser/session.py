@@ -8,9 +8,10 @@ from typing import Any
 
 from jvbtune.errors import LoadError
 from jvbtune.load.colibri import Answer, LocalTransport, Sources, medias
+from jvbtune.load.media.rtp import OPUS
 
 #: Parameters without which browsers take a payload type for another one.
-_PROFILES = {"VP9": "profile-id=0", "AV1": "level-idx=5;profile=0;tier=0"}
+_PROFILES = {"VP9": "profile-id=0", "AV1": "level-idx=5;profile=0;tier=0", "red": f"{OPUS}/{OPUS}"}
 
 
 def offer(answer: Answer, own: Sources, others: Mapping[str, Sources]) -> str:
@@ -80,7 +81,8 @@ def transport_of(sdp: str) -> LocalTransport:
     if missing:
         raise LoadError(
             f"the browser's answer has no {missing[0]}",
-            hint="Does it hide its addresses? Start Chromium with --disable-features=WebRtcHideLocalIpsWithMdns.",
+            hint="Does it hide its addresses? Start Chromium with --disable-features=WebRtcHideLocalIpsWithMdns and "
+            "--use-fake-ui-for-media-stream.",
         )
     values = {name: match.groups() for name, match in found.items() if match is not None}
     ip, port = values["candidate"]
