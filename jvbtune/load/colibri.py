@@ -123,8 +123,9 @@ class Answer:
     channels: tuple[str, ...] = ()  #: URLs of its bridge channel, as the bridge advertises them
 
 
-def endpoint_json(name: str, transport: LocalTransport, sources: Sources) -> dict[str, Any]:
-    """An endpoint to be created; the client's transport goes with it, so that one round trip is enough."""
+def endpoint_json(name: str, transport: LocalTransport | None, sources: Sources) -> dict[str, Any]:
+    """An endpoint to be created; the client's transport goes with it, so that one round trip is enough. A client that
+    needs the bridge's side first has none yet: then the bridge leads ICE, as with Jicofo."""
     return {
         "create": True,
         "id": name,
@@ -133,7 +134,7 @@ def endpoint_json(name: str, transport: LocalTransport, sources: Sources) -> dic
         "medias": medias(
             video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec, red=sources.red
         ),
-        "transport": _transport_json(name, transport),
+        "transport": _transport_json(name, transport) if transport is not None else {"ice-controlling": True},
         "sources": sources.to_json(name),
     }
 
@@ -190,8 +191,9 @@ class Conference:
         self._client, self.meeting_id = client, meeting_id
         self.created = False
 
-    def add(self, name: str, transport: LocalTransport, sources: Sources) -> Answer:
-        """Create one endpoint: a bridge takes one a request. Raises BridgeError, LoadError."""
+    def add(self, name: str, transport: LocalTransport | None, sources: Sources) -> Answer:
+        """Create one endpoint: a bridge takes one a request. Without its transport, that follows by ``complete``.
+        Raises BridgeError, LoadError."""
         endpoint = endpoint_json(name, transport, sources)
         if self.created:
             answer = self._client.request("PATCH", PATH + self.meeting_id, {"endpoints": [endpoint]})
@@ -205,6 +207,11 @@ class Conference:
             answer = self._client.request("POST", PATH, body)
             self.created = True
         return parse_answer(answer)
+
+    def complete(self, name: str, transport: LocalTransport) -> None:
+        """The transport of an endpoint that was created without one. Raises BridgeError."""
+        later = {"id": name, "transport": _transport_json(name, transport)}
+        self._client.request("PATCH", PATH + self.meeting_id, {"endpoints": [later]})
 
     def add_relay(self, name: str, transport: LocalTransport, endpoints: Mapping[str, Sources]) -> Answer:
         """Create the relay to the bridge ``name``, with the endpoints there; the conference has an endpoint already.

@@ -151,6 +151,11 @@ class WorkerGenerator:
         """How many endpoints are on the bridge now."""
         return sum(len(group.endpoints) for group in self._groups)
 
+    @property
+    def conferences(self) -> list[tuple[Signalling, dict[str, Sources]]]:
+        """Those that are on the bridge now, each with what its endpoints send."""
+        return [(one.conference, dict(zip(one.endpoints, one.sources, strict=True))) for one in self._groups]
+
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:

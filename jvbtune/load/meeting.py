@@ -267,7 +267,8 @@ class Meetings:
             plain = client.inbound.unprotect(data)
         except SrtpError:
             return
-        found = sent_ns(plain, stamp_in_payload(plain) or 0)
+        stamp = stamp_in_payload(plain)
+        found = sent_ns(plain, stamp) if stamp is not None else None
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
             self.delays_ns.append(arrival_ns - found[2])
 

@@ -54,7 +54,7 @@ class Video:
 
     def pps(self, layer: Layer) -> float:
         """Packets a second of that layer, key frames aside."""
-        return CODECS[self.codec].packets_per_second(layer.bitrate_kbps * 1000, self.frames_per_second)
+        return CODECS[self.codec].packets_per_second(layer.bitrate_kbps * 1000, self.frames_per_second, layer.height)
 
     def small_height(self, participants: int, stage_views: int) -> int:
         """The highest that so many participants ask for of a camera that is not on stage."""

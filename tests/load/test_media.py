@@ -161,7 +161,7 @@ def test_packets_a_second_are_those_of_a_cycle() -> None:
     before = source.packets
     for number in range(CYCLE_FRAMES):
         source.frame(number / 30)
-    assert (source.packets - before) / CYCLE_FRAMES * 30 == pytest.approx(packets_per_second(1_500_000, 30))
+    assert (source.packets - before) / CYCLE_FRAMES * 30 == pytest.approx(packets_per_second(1_500_000, 30, 720))
 
 
 def test_a_retransmission_is_the_packet_under_its_own_number() -> None:
@@ -231,14 +231,14 @@ def test_what_a_meeting_is_predicted_to_cause() -> None:
     def small(**more: Any) -> Mix:
         return Mix(5, 5, video=Video(5, VP8_LAYERS, **more), transport_cc=False, rtcp=False)
 
-    low = packets_per_second(200_000, 30)
+    low = packets_per_second(200_000, 30, 180)
     assert 30 <= low < 32
     assert small(grid_height=180).in_pps() == pytest.approx(5 * 50 + 5 * low)
     assert small(grid_height=180).out_pps() == pytest.approx(5 * 4 * 50 + 5 * 4 * low)
     assert small(grid_height=180, visible=2).out_pps() == pytest.approx(5 * 4 * 50 + 5 * 2 * low)
     nobody = small(grid_height=0)
     assert (nobody.in_pps(), nobody.out_pps()) == (250, 1000)
-    high = packets_per_second(1_500_000, 30)
+    high = packets_per_second(1_500_000, 30, 720)
     stage = small(stage_views=5)
     assert stage.out_pps() == pytest.approx(5 * 4 * 50 + 5 * (high + 3 * low))
 

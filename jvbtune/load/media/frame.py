@@ -1,6 +1,6 @@
 """Packets of one stream that are made at once: of each only what differs from the others is there until it is sent.
 
-A packet is RTP's fixed header, its front (the header extensions and the beginning of the payload), and zeros.
+A packet is RTP's fixed header, its front (the header extensions and the beginning of the payload), zeros, and its end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _EXTENDED = 0x90  #: RTP's version 2, with header extensions
 
 
 class Frame(NamedTuple):
-    """``marker``: whether the last packet has one; ``fronts`` and ``sizes``: of each packet, the latter in all."""
+    """``marker``: whether the last packet has one; ``fronts``, ``ends`` and, in all, ``sizes``: of each packet."""
 
     payload_type: int
     marker: bool
@@ -23,17 +23,19 @@ class Frame(NamedTuple):
     timestamp: int
     ssrc: int
     fronts: list[bytes]
+    ends: list[bytes]
     sizes: Sequence[int]
 
     def packets(self) -> list[bytearray]:
         """As they are on the wire before SRTP, without what is filled in when they leave."""
         written = []
-        for at, (front, size) in enumerate(zip(self.fronts, self.sizes, strict=True)):
+        for at, (front, end, size) in enumerate(zip(self.fronts, self.ends, self.sizes, strict=True)):
             packet = bytearray(size)
             marker = self.marker and at == len(self.sizes) - 1
             kind, sequence = self.payload_type | marker << 7, self.sequence + at & 0xFFFF
             _FIXED.pack_into(packet, 0, _EXTENDED, kind, sequence, self.timestamp, self.ssrc)
             packet[FIXED_BYTES : FIXED_BYTES + len(front)] = front
+            packet[size - len(end) :] = end
             written.append(packet)
         return written
 
@@ -42,7 +44,11 @@ class Frame(NamedTuple):
         marker = self.marker and end == len(self.sizes)
         sequence = self.sequence + begin & 0xFFFF
         return self._replace(
-            marker=marker, sequence=sequence, fronts=self.fronts[begin:end], sizes=self.sizes[begin:end]
+            marker=marker,
+            sequence=sequence,
+            fronts=self.fronts[begin:end],
+            ends=self.ends[begin:end],
+            sizes=self.sizes[begin:end],
         )
 
 
@@ -50,4 +56,4 @@ def whole(packet: bytes | bytearray) -> Frame:
     """Of one packet that is written already, with header extensions."""
     _, kind, sequence, timestamp, ssrc = _FIXED.unpack_from(packet)
     front = bytes(packet[FIXED_BYTES:])
-    return Frame(kind & 0x7F, kind >= 0x80, sequence, timestamp, ssrc, [front], [len(packet)])
+    return Frame(kind & 0x7F, kind >= 0x80, sequence, timestamp, ssrc, [front], [b""], [len(packet)])

@@ -27,6 +27,8 @@ TRANSPORT_CC_AT, ABS_SEND_TIME_AT, LEVEL_AT = 17, 20, 20
 #: An RTP packet of WebRTC has at most 1200 bytes, its header included.
 MAX_PAYLOAD_BYTES = 1200 - HEADER_BYTES
 STAMP = struct.Struct("!Q")
+#: In a packet of video that has room for the time of sending, this is before it.
+STAMP_MARK = b"jvbt"
 _HEADER = struct.Struct("!BBHII")
 _EXTENSIONS = struct.Struct("!HH")
 _SEQUENCE = struct.Struct("!H")

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from jvbtune.load.media.frame import Frame
-from jvbtune.load.media.video import Sizes, VideoStream
+from jvbtune.load.media.video import Sizes, VideoStream, width_of
 
 #: Temporal layers of the pictures in turn; from 0 on after a key picture (vp9_globals.h, kTemporalStructureMode3).
 TEMPORAL = (0, 2, 1, 2)
@@ -40,8 +39,6 @@ class SvcStream(VideoStream):
     """One SSRC, with the spatial layers of these heights, lowest first. ``bits_per_second``: of all layers up to each
     height together, where it is the highest that is sent."""
 
-    least_bytes: ClassVar[int]  #: of a layer's frame
-
     __slots__ = ("_at", "_heights", "_layers", "_sizes", "_widths")
 
     def __init__(
@@ -57,11 +54,17 @@ class SvcStream(VideoStream):
         super().__init__(ssrc, rtx_ssrc)
         key_ratio = self._key_ratio(frames_per_second)
         self._heights = list(heights)
-        self._widths = [round(height * 16 / 9) for height in heights]
+        self._widths = [width_of(height) for height in heights]
         self._layers = len(self._heights)
         self._sizes = [
             [
-                Sizes(rate, frames_per_second, least_bytes=self.least_bytes, key_ratio=key_ratio, seed=seed + number)
+                Sizes(
+                    rate,
+                    frames_per_second,
+                    least_bytes=self._least_bytes(heights[number], frames_per_second),
+                    key_ratio=key_ratio,
+                    seed=seed + number,
+                )
                 for number, rate in enumerate(layer_rates(heights[:many], bits_per_second[many - 1]))
             ]
             for many in range(1, self._layers + 1)
@@ -100,6 +103,11 @@ class SvcStream(VideoStream):
     @abstractmethod
     def _key_ratio(frames_per_second: float) -> float:
         """Of a key frame to a mean frame."""
+
+    @staticmethod
+    @abstractmethod
+    def _least_bytes(height: int, frames_per_second: float) -> int:
+        """Of a layer's frame."""
 
     @abstractmethod
     def _set_up(self) -> None:

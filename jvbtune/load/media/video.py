@@ -5,6 +5,9 @@ Frame sizes follow the statistical model of RFC 8593 (section 5): the size relat
 order that the seed shuffles, so that each cycle of a layer has the same bytes and the same packets, whatever the seed.
 A key frame, on request only (WebRTC's encoder sends none for 100 s), is a multiple of the mean; the frames after it are
 smaller until the rate is kept.
+
+The content of each frame is a grey picture that decoders take, and filler that they skip. Packets with room in the
+filler have the time of sending there.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
-from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.frame import FIXED_BYTES, Frame
+from jvbtune.load.media.rtp import STAMP, STAMP_MARK
 
 CLOCK_RATE = 90_000
 CYCLE_FRAMES = 300
@@ -31,17 +35,20 @@ PAY_BACK_RATIO = 0.3  #: of a frame's size, after a key frame
 #: What a NACK can ask for: as much as libwebrtc keeps at least (rtp_packet_history.h, kMinPacketDuration).
 HISTORY_SECONDS = 1.0
 RTX_BYTES = 2  #: of RTX's original sequence number, for which each packet leaves room
+STAMP_PLACE = STAMP_MARK + bytes(STAMP.size)
+STAMP_BYTES = len(STAMP_PLACE)
 
 
 @cache
 def cycle_sizes(mean_bytes: int, least_bytes: int) -> tuple[int, ...]:
-    """The frame sizes of one cycle in ascending order; their sum is ``CYCLE_FRAMES`` times ``mean_bytes``."""
+    """The frame sizes of one cycle in descending order; their sum is ``CYCLE_FRAMES`` times ``mean_bytes``."""
     shares = [(index + 0.5) / CYCLE_FRAMES - 0.5 for index in range(CYCLE_FRAMES)]
     sizes = [
         max(least_bytes, round(mean_bytes * (1 - SIZE_SCALE * math.copysign(math.log(1 - 2 * abs(p)), p))))
         for p in shares
     ]
-    sizes[-1] += CYCLE_FRAMES * mean_bytes - sum(sizes)
+    missing = CYCLE_FRAMES * mean_bytes - sum(sizes)
+    sizes[-1 if sizes[-1] + missing >= least_bytes else 0] += missing
     return tuple(sizes)
 
 
@@ -59,6 +66,26 @@ def fragments(frame_bytes: int, most_bytes: int) -> tuple[int, ...]:
     count = -(-frame_bytes // most_bytes)
     small, larger = divmod(frame_bytes, count)
     return (small + 1,) * larger + (small,) * (count - larger)
+
+
+def shares(parts: Sequence[int], begin: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+    """What of a frame's begin and end is in each of its parts."""
+    found, at, filled = [], 0, sum(parts) - len(end)
+    for part in parts:
+        found.append((begin[at : at + part], end[max(0, at - filled) : max(0, at + part - filled)]))
+        at += part
+    return found
+
+
+def width_of(height: int) -> int:
+    """Cameras are of 16:9."""
+    return round(height * 16 / 9)
+
+
+def least_frame_bytes(repeated: int, key_frame: int, key_ratio: float) -> int:
+    """The least of a layer's frame, by the content of frames: a mean one is at least twice as large, and a key frame
+    ``key_ratio`` times the mean."""
+    return max(repeated, math.ceil(key_frame / (2 * key_ratio)))
 
 
 def packets_per_second(bits_per_second: float, frames_per_second: float, *, least_bytes: int, most_bytes: int) -> float:
@@ -99,10 +126,11 @@ class VideoStream(ABC):
 
     payload_type: ClassVar[int]
     rtx_type: ClassVar[int]
+    behind_stamp: ClassVar[int]  #: bytes at the end of each packet
 
     __slots__ = (
-        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets",
-        "rtx_ssrc", "sequence", "ssrc", "timestamp",
+        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets", "rtx_ssrc", "sequence",
+        "ssrc", "timestamp",
     )  # fmt: skip
 
     def __init__(self, ssrc: int, rtx_ssrc: int) -> None:
@@ -139,11 +167,11 @@ class VideoStream(ABC):
         self.key_frames += key
         return key
 
-    def _frame(self, fronts: list[bytes], sizes: Sequence[int], octets: int, marker: bool) -> Frame:
-        """The next packets: each begins so after the fixed header, and is filled up. ``octets``: of their payloads."""
+    def _frame(self, fronts: list[bytes], ends: list[bytes], sizes: Sequence[int], octets: int, marker: bool) -> Frame:
+        """The next packets: each begins so after the fixed header, and ends so. ``octets``: of their payloads."""
         count = len(sizes)
         first = (self.sequence + 1) & 0xFFFF
-        frame = Frame(self.payload_type, marker, first, self.timestamp, self.ssrc, fronts, sizes)
+        frame = Frame(self.payload_type, marker, first, self.timestamp, self.ssrc, fronts, ends, sizes)
         self.sequence = (first + count - 1) & 0xFFFF
         self.packets += count
         self.octets += octets
@@ -170,5 +198,25 @@ class VideoStream(ABC):
         payload = 4 + 4 * int.from_bytes(front[2:4], "big")
         front = front[:payload] + sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
         return Frame(
-            self.rtx_type, False, self._rtx_sequence, found.timestamp, self.rtx_ssrc, [front], [size + RTX_BYTES]
+            self.rtx_type,
+            False,
+            self._rtx_sequence,
+            found.timestamp,
+            self.rtx_ssrc,
+            [front],
+            found.ends,
+            [size + RTX_BYTES],
         )
+
+    def _end(self, room: int, end: bytes) -> bytes:
+        """Of a packet with so many bytes behind its front: a place for the stamp, if nothing else is there."""
+        after = self.behind_stamp - len(end)
+        if after < 0 or room < STAMP_BYTES + self.behind_stamp:
+            return end
+        return STAMP_PLACE + bytes(after) + end
+
+    def _ends(self, fronts: Sequence[bytes], sizes: Sequence[int], ends: Sequence[bytes]) -> list[bytes]:
+        return [
+            self._end(size - FIXED_BYTES - len(front), end)
+            for front, size, end in zip(fronts, sizes, ends, strict=True)
+        ]

@@ -1,44 +1,67 @@
-"""One simulcast layer of VP8 (RFC 7741): frames of a stated rate, packets that a bridge's parser takes for real ones.
+"""One simulcast layer of VP8 (RFC 7741): frames of a stated rate, which a decoder takes too.
 
 Jitsi's clients send two temporal layers with VP8 (lib-jitsi-meet, StandardVideoQualitySettings).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from jvbtune.load.media import video
 from jvbtune.load.media.frame import Frame
-from jvbtune.load.media.rtp import HEADER_BYTES, MAX_PAYLOAD_BYTES, PLAIN, RTX, STAMP, VP8
-from jvbtune.load.media.video import CYCLE_FRAMES, RTX_BYTES, Sizes, VideoStream, fragments, key_frame_ratio
+from jvbtune.load.media.picture import vp8 as picture
+from jvbtune.load.media.rtp import HEADER_BYTES, MAX_PAYLOAD_BYTES, PLAIN, RTX, VP8
+from jvbtune.load.media.video import (
+    CYCLE_FRAMES,
+    RTX_BYTES,
+    STAMP_PLACE,
+    Sizes,
+    VideoStream,
+    fragments,
+    key_frame_ratio,
+    least_frame_bytes,
+    shares,
+    width_of,
+)
 
-__all__ = ["CYCLE_FRAMES", "STAMP_IN_PAYLOAD", "Vp8Layer", "key_frame_ratio", "packets_per_second"]
+__all__ = ["BEHIND_STAMP", "CYCLE_FRAMES", "Vp8Layer", "key_frame_ratio", "packets_per_second"]
 
 DESCRIPTOR_BYTES = 6
-FRAME_TAG_BYTES = 10  #: of a key frame, with its size (RFC 6386, 9.1)
-#: Where the time of sending is in the RTP payload.
-STAMP_IN_PAYLOAD = DESCRIPTOR_BYTES + FRAME_TAG_BYTES
-MIN_FRAME_BYTES = FRAME_TAG_BYTES + STAMP.size
+#: What is behind the first partition is of no use to a decoder here.
+BEHIND_STAMP = 0
 MAX_FRAGMENT_BYTES = MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES - RTX_BYTES
 
 
-def packets_per_second(bits_per_second: float, frames_per_second: float) -> float:
+@cache
+def least_bytes(height: int, frames_per_second: float) -> int:
+    """Of a frame."""
+    size, ratio = (width_of(height), height), key_frame_ratio(frames_per_second)
+    return least_frame_bytes(len(picture.repeated(*size, kept=True)), len(picture.key_frame(*size)), ratio)
+
+
+def packets_per_second(bits_per_second: float, frames_per_second: float, height: int) -> float:
     """Of one layer, key frames aside: exact over a cycle."""
+    least = least_bytes(height, frames_per_second)
     return video.packets_per_second(
-        bits_per_second, frames_per_second, least_bytes=MIN_FRAME_BYTES, most_bytes=MAX_FRAGMENT_BYTES
+        bits_per_second, frames_per_second, least_bytes=least, most_bytes=MAX_FRAGMENT_BYTES
     )
 
 
-@lru_cache(maxsize=8192)  # a layer's frames have the sizes of its cycle
-def _sizes(frame_bytes: int) -> tuple[int, ...]:
-    """Of a frame's packets."""
-    return tuple(HEADER_BYTES + DESCRIPTOR_BYTES + part for part in fragments(frame_bytes, MAX_FRAGMENT_BYTES))
+@lru_cache(maxsize=8192)  # a layer's frames have the sizes of its cycle, and few contents
+def _plan(content: bytes, frame_bytes: int) -> tuple[list[bytes], list[int], list[bytes]]:
+    """Of a frame's packets: what of the content each has, the size, and how it ends."""
+    parts = fragments(frame_bytes, MAX_FRAGMENT_BYTES)
+    leads = [lead for lead, _ in shares(parts, content, b"")]
+    ends = [
+        STAMP_PLACE if part - len(lead) >= len(STAMP_PLACE) else b"" for part, lead in zip(parts, leads, strict=True)
+    ]
+    return leads, [HEADER_BYTES + DESCRIPTOR_BYTES + part for part in parts], ends
 
 
 class Vp8Layer(VideoStream):
     """One SSRC, of one height."""
 
-    payload_type, rtx_type = VP8, RTX
+    payload_type, rtx_type, behind_stamp = VP8, RTX, BEHIND_STAMP
 
     __slots__ = ("_height", "_index", "_picture", "_sizes", "_tl0", "_width")
 
@@ -46,11 +69,11 @@ class Vp8Layer(VideoStream):
         self, ssrc: int, rtx_ssrc: int, *, height: int, bits_per_second: float, frames_per_second: float, seed: int
     ) -> None:
         super().__init__(ssrc, rtx_ssrc)
-        self._height, self._width = height, round(height * 16 / 9)
+        self._height, self._width = height, width_of(height)
         self._sizes = Sizes(
             bits_per_second,
             frames_per_second,
-            least_bytes=MIN_FRAME_BYTES,
+            least_bytes=least_bytes(height, frames_per_second),
             key_ratio=key_frame_ratio(frames_per_second),
             seed=seed,
         )
@@ -69,20 +92,16 @@ class Vp8Layer(VideoStream):
         if base:
             self._tl0 = (self._tl0 + 1) & 0xFF
         frame_bytes = self._sizes.following(key)
-        sizes = _sizes(frame_bytes)
-        fronts = [PLAIN + self._descriptor(base, True) + self._frame_tag(key)]
-        if len(sizes) > 1:
-            fronts += [PLAIN + self._descriptor(base, False)] * (len(sizes) - 1)
-        return [self._frame(fronts, sizes, frame_bytes + DESCRIPTOR_BYTES * len(sizes), marker=True)]
+        size = self._width, self._height
+        content = picture.key_frame(*size) if key else picture.repeated(*size, kept=base)
+        leads, sizes, ends = _plan(content, frame_bytes)
+        later = PLAIN + self._descriptor(base, False)
+        fronts = [later + lead for lead in leads]
+        fronts[0] = PLAIN + self._descriptor(base, True) + leads[0]
+        return [self._frame(fronts, ends, sizes, frame_bytes + DESCRIPTOR_BYTES * len(sizes), marker=True)]
 
     def _descriptor(self, base: bool, start: bool) -> bytes:
         """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""
         first = 0x80 | (0 if base else 0x20) | (0x10 if start else 0)
         tid = 0x20 if base else 0x40  # Y: a switch up is possible at each base frame
         return bytes((first, 0xE0, 0x80 | self._picture >> 8, self._picture & 0xFF, self._tl0, tid))
-
-    def _frame_tag(self, key: bool) -> bytes:
-        """RFC 6386, 9.1: shown, version 0; of a key frame the start code, width and height."""
-        if not key:
-            return b"\x11\x00\x00"
-        return b"\x10\x00\x00\x9d\x01\x2a" + self._width.to_bytes(2, "little") + self._height.to_bytes(2, "little")

@@ -17,9 +17,9 @@ from typing import Any
 import pylibsrtp
 from pylibsrtp import Session
 
-from jvbtune.load.media.codecs import KIND_OF, STAMP_IN_PAYLOAD
+from jvbtune.load.media.codecs import BEHIND_STAMP, KIND_OF
 from jvbtune.load.media.frame import Frame
-from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, RED, TRANSPORT_CC_ID
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, OPUS, RED, STAMP_MARK, TRANSPORT_CC_ID
 from jvbtune.load.sending import Outbox, Port, Sends
 from jvbtune.native import load
 
@@ -31,6 +31,8 @@ _FRAME = struct.Struct("=QqIIHBBi")
 class _Rules(ctypes.Structure):
     _fields_ = (
         ("stamp", ctypes.c_int16 * _TYPES),
+        ("behind", ctypes.c_int16 * _TYPES),
+        ("mark", ctypes.c_uint8 * len(STAMP_MARK)),
         ("timed", ctypes.c_uint8 * _TYPES),
         ("transport_id", ctypes.c_uint8),
         ("time_id", ctypes.c_uint8),
@@ -48,11 +50,17 @@ class _Port(ctypes.Structure):
 
 @cache
 def _rules(abs_send_time: bool) -> _Rules:
-    stamp = [STAMP_IN_PAYLOAD.get(kind, _NOWHERE) for kind in range(_TYPES)]
-    stamp[RED] = _RED
+    stamp = [_NOWHERE] * _TYPES
+    stamp[OPUS], stamp[RED] = 0, _RED
+    behind = [BEHIND_STAMP.get(kind, _NOWHERE) for kind in range(_TYPES)]
     timed = [abs_send_time and KIND_OF.get(kind, "audio") != "audio" for kind in range(_TYPES)]
     return _Rules(
-        (ctypes.c_int16 * _TYPES)(*stamp), (ctypes.c_uint8 * _TYPES)(*timed), TRANSPORT_CC_ID, ABS_SEND_TIME_ID
+        (ctypes.c_int16 * _TYPES)(*stamp),
+        (ctypes.c_int16 * _TYPES)(*behind),
+        (ctypes.c_uint8 * len(STAMP_MARK))(*STAMP_MARK),
+        (ctypes.c_uint8 * _TYPES)(*timed),
+        TRANSPORT_CC_ID,
+        ABS_SEND_TIME_ID,
     )
 
 
@@ -62,7 +70,8 @@ def library() -> ctypes.CDLL | None:
     loaded = load(Path(__file__).with_name("send.c"))
     if loaded is not None:
         loaded.send_frames.argtypes = [
-            ctypes.c_char_p, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64,
+            ctypes.c_char_p, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p,
+            ctypes.c_void_p, ctypes.c_uint64,
             ctypes.c_void_p,
         ]  # fmt: skip
         loaded.send_frames.restype = ctypes.c_long
@@ -104,6 +113,7 @@ class CompiledOutbox:
         self.packets = 0
         self._frames: list[bytes] = []
         self._fronts: list[bytes] = []
+        self._ends: list[bytes] = []
         self._sizes: list[int] = []
         self._ports: list[Port] = []
 
@@ -112,21 +122,23 @@ class CompiledOutbox:
 
     def add(self, port: Port, frame: Frame, number: int) -> None:
         assert isinstance(port, CompiledPort)
-        kind, marker, sequence, timestamp, ssrc, fronts, sizes = frame
+        kind, marker, sequence, timestamp, ssrc, fronts, ends, sizes = frame
         many = len(sizes)
         self._frames.append(_FRAME.pack(port.address, number, timestamp, ssrc, sequence, kind, marker, many))
         self._fronts += fronts
+        self._ends += ends
         self._sizes += sizes
         self._ports.append(port)  # kept until its packets are sent
         self.packets += many
 
     def flush(self, wall_ns: int) -> list[int]:
         many = len(self._frames)
-        front_bytes, sizes = array("i", map(len, self._fronts)), array("i", self._sizes)
+        front_bytes, end_bytes = array("i", map(len, self._fronts)), array("i", map(len, self._ends))
+        sizes = array("i", self._sizes)
         taken = array("i", bytes(4 * many))
         failed = self._call(
             b"".join(self._frames), many, b"".join(self._fronts), front_bytes.buffer_info()[0],
-            sizes.buffer_info()[0], wall_ns, taken.buffer_info()[0],
+            b"".join(self._ends), end_bytes.buffer_info()[0], sizes.buffer_info()[0], wall_ns, taken.buffer_info()[0],
         )  # fmt: skip
         self._forget()
         if failed < -1:

@@ -17,10 +17,12 @@ enum {
     RED_STAMP = -2
 };
 
-/* By payload type: where in the payload the time of sending is (-1: nowhere; RED_STAMP: see red_stamp), and whether the
- * packet has abs-send-time. Then the ids of the extensions. */
+/* By payload type: where in the payload the time of sending is (-1: nowhere; RED_STAMP: see red_stamp), how many bytes
+ * are behind it where the mark is before it (-1: never), and whether the packet has abs-send-time. Then the ids of the
+ * extensions. */
 struct rules {
-    int16_t stamp[128];
+    int16_t stamp[128], behind[128];
+    uint8_t mark[4];
     uint8_t timed[128];
     uint8_t transport_id, time_id;
 };
@@ -82,6 +84,9 @@ static int fill_in(uint8_t *packet, int bytes, const struct rules *rules, uint64
             return 0;
         put(packet + at + stamp, wall_ns, 8);
     }
+    int place = bytes - rules->behind[type] - 8;
+    if (rules->behind[type] >= 0 && place - 4 >= at && memcmp(packet + place - 4, rules->mark, 4) == 0)
+        put(packet + place, wall_ns, 8);
     int one_byte = packet[12] == 0xBE;
     if (rules->timed[type]) {
         uint64_t second = wall_ns / 1000000000u, rest = wall_ns % 1000000000u;
@@ -115,10 +120,11 @@ static void flush(struct batch *batch)
     batch->count = 0;
 }
 
-/* fronts: of all packets, one after the other; front_bytes and sizes have a number for each packet; taken one for each
- * frame, 0 at first. Gives 0; -1: a packet has an impossible size; below that, -1 less srtp_protect's status. */
+/* fronts and ends: of all packets, one after the other; front_bytes, end_bytes and sizes have a number for each packet;
+ * taken one for each frame, 0 at first. Gives 0; -1: a packet has an impossible size; below that, -1 less srtp_protect's status. */
 long send_frames(const struct frame *frames, long count, const uint8_t *fronts, const int32_t *front_bytes,
-                 const int32_t *sizes, uint64_t wall_ns, int32_t *taken)
+                 const uint8_t *ends, const int32_t *end_bytes, const int32_t *sizes, uint64_t wall_ns,
+                 int32_t *taken)
 {
     struct batch batch;
     batch.count = 0;
@@ -128,8 +134,8 @@ long send_frames(const struct frame *frames, long count, const uint8_t *fronts, 
             flush(&batch);
         batch.port = frame->port;
         for (int32_t i = 0; i < frame->packets; i++) {
-            int front = *front_bytes++, bytes = *sizes++;
-            if (front < LEAST_FRONT || bytes < FIXED + front || bytes > ROOM - TRAILER)
+            int front = *front_bytes++, end = *end_bytes++, bytes = *sizes++;
+            if (front < LEAST_FRONT || bytes < FIXED + front + end || bytes > ROOM - TRAILER)
                 return -1;
             if (batch.count == MOST)
                 flush(&batch);
@@ -140,8 +146,10 @@ long send_frames(const struct frame *frames, long count, const uint8_t *fronts, 
             put(packet + 4, frame->timestamp, 4);
             put(packet + 8, frame->ssrc, 4);
             memcpy(packet + FIXED, fronts, (size_t)front);
-            memset(packet + FIXED + front, 0, (size_t)(bytes - FIXED - front));
+            memset(packet + FIXED + front, 0, (size_t)(bytes - FIXED - front - end));
+            memcpy(packet + bytes - end, ends, (size_t)end);
             fronts += front;
+            ends += end;
             if (!fill_in(packet, bytes, frame->port->rules, wall_ns, frame->number < 0 ? -1 : frame->number + i))
                 return -1;
             int status = frame->port->protect(frame->port->session, packet, &bytes);
