@@ -12,7 +12,7 @@ import psutil
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix
-from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.generator import WorkerGenerator
 
 ENDPOINTS = 2000
 PARTICIPANTS = 20
@@ -21,7 +21,7 @@ LIMIT_SECONDS, LIMIT_KB = 30.0, 100.0
 
 def main() -> int:
     mix = Mix(PARTICIPANTS, 1, stream_pps=1.0)
-    with Lab.up("bench") as lab, connect(lab.entry()) as host, LocalGenerator(lab.entry(), host) as generator:
+    with Lab.up("bench") as lab, connect(lab.entry()) as host, WorkerGenerator(lab.entry(), host) as generator:
         generator.offer(IntendedLoad(5, mix), 1.0)  # a bridge that has just been started is slow
         before = _resident(generator)
         conferences = ENDPOINTS // PARTICIPANTS
@@ -33,7 +33,7 @@ def main() -> int:
     return 0 if seconds <= LIMIT_SECONDS and each <= LIMIT_KB else 1
 
 
-def _resident(generator: LocalGenerator) -> int:
+def _resident(generator: WorkerGenerator) -> int:
     assert generator.worker_pid is not None
     return int(psutil.Process(generator.worker_pid).memory_info().rss)
 

@@ -17,7 +17,7 @@ from jvbtune.load import IntendedLoad, Mix
 from jvbtune.load.browser import PAGE
 from jvbtune.load.browser.session import offer, transport_of
 from jvbtune.load.colibri import Conference, Sources
-from jvbtune.load.generator import LocalGenerator
+from jvbtune.load.generator import WorkerGenerator
 from jvbtune.load.media.video import width_of
 from jvbtune.load.mix import Layer, Video
 from jvbtune.load.target import channel_target
@@ -113,7 +113,7 @@ def watching(lab: Lab, directory: Path, codec: str, layers: Sequence[Layer]) -> 
     """Chromium in a conference of three, of whom two have cameras."""
     mix = Mix(CAMERAS + 1, CAMERAS, video=Video(CAMERAS, tuple(layers), grid_height=layers[-1].height, codec=codec))
     entry = lab.entry()
-    with connect(entry) as host, LocalGenerator(entry, host) as generator:
+    with connect(entry) as host, WorkerGenerator(entry, host) as generator:
         generator.offer(IntendedLoad(1, mix), 1.0, settle_seconds=2.0)
         [(conference, sources)] = generator.conferences
         assert isinstance(conference, Conference)
