@@ -86,6 +86,7 @@ def far() -> Iterator[Far]:
         client.close()
 
 
+@pytest.mark.measured
 def test_it_sends_at_its_rate_numbers_each_packet_and_reports(far: Far) -> None:
     far.meetings.edge()
     begun = far.meetings._tick
