@@ -14,6 +14,7 @@ from jvbtune.cli.common import (
     DEFAULT_MIX,
     Number,
     PacketRate,
+    conference_options,
     find_hosts,
     hosts_options,
     json_option,
@@ -104,20 +105,7 @@ JOBS = (
     show_default=True,
     help="Most seconds of load after each restart.",
 )
-@click.option(
-    "--participants",
-    type=click.IntRange(2, 500),
-    default=5,
-    show_default=True,
-    help=f"Participants of a conference. {AUDIO_SHAPE}",
-)
-@click.option(
-    "--senders",
-    type=click.IntRange(1, 500),
-    default=3,
-    show_default=True,
-    help=f"How many of them send. {AUDIO_SHAPE}",
-)
+@conference_options
 @click.option(
     "--stream-pps",
     type=Number(1, 1000),

@@ -382,6 +382,25 @@ def read_mix(name: str) -> MixSection:
     return built.section
 
 
+def conference_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--participants`` and ``--senders`` of conferences of audio: part of the ``shape`` of ``mix_asked_for``."""
+    senders = click.option(
+        "--senders",
+        type=click.IntRange(1, 500),
+        default=3,
+        show_default=True,
+        help=f"How many of them send. {AUDIO_SHAPE}",
+    )
+    participants = click.option(
+        "--participants",
+        type=click.IntRange(2, 500),
+        default=5,
+        show_default=True,
+        help=f"Participants of a conference. {AUDIO_SHAPE}",
+    )
+    return participants(senders(command))
+
+
 def mix_asked_for(context: click.Context, name: str | None, shape: Mapping[str, Any]) -> MixSection:
     """The mix of ``--mix``; where options describe conferences instead, audio of that ``shape``, whose keys are the
     options' parameters; where none does, the default mix. Raises UsageError for both, and as ``read_mix``."""

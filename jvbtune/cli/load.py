@@ -14,6 +14,7 @@ from jvbtune.cli.common import (
     Number,
     PacketRate,
     captures_dir_option,
+    conference_options,
     find_host,
     host_option,
     inventory_option,
@@ -43,20 +44,7 @@ PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
     is_flag=True,
     help="Measure how much load this machine can make, without a bridge, and store it.",
 )
-@click.option(
-    "--participants",
-    type=click.IntRange(2, 500),
-    default=5,
-    show_default=True,
-    help=f"Participants of a conference. {AUDIO_SHAPE}",
-)
-@click.option(
-    "--senders",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help=f"How many of them send. {AUDIO_SHAPE}",
-)
+@conference_options
 @click.option(
     "--burst-packets",
     type=click.IntRange(1, 1000),
