@@ -69,7 +69,7 @@ def test_a_worker_from_memory_ends_when_its_controller_is_silent() -> None:
         worker.stdin.flush()
         begun = time.monotonic()
         assert worker.stderr.read() == b"nothing came from the controller for 0.8 s, so the load was stopped\n"
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 15
 
 
 def test_the_minder_hands_on_what_is_written_and_the_status() -> None:
@@ -81,7 +81,7 @@ def test_the_minder_hands_on_what_is_written_and_the_status() -> None:
         minded.stdin.write(b"hello\n")
         minded.stdin.flush()
         assert minded.stdout.read() == b"hello\n"
-        assert minded.wait(5) == 7
+        assert minded.wait(15) == 7
 
 
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM"])
@@ -97,8 +97,11 @@ def test_the_minder_ends_the_whole_group(how: str) -> None:
             minded.send_signal(signal.SIGTERM)
         else:
             minded.stdin.close()
-        assert minded.wait(3) == 1
-    assert not any(_runs(int(pid)) for pid in pids)
+        assert minded.wait(15) == 1
+    until = time.monotonic() + 5  # SIGKILL takes effect once the kernel runs the process again
+    while any(_runs(int(pid)) for pid in pids):
+        assert time.monotonic() < until, pids
+        time.sleep(0.01)
 
 
 def _runs(pid: int) -> bool:
