@@ -69,9 +69,9 @@ def _settings(result: RunResult) -> list[str]:
     """One line for the settings, one for the receive buffer."""
     lines = []
     if result.settings:
-        lines.append(
-            "  Settings         " + "; ".join(_setting(s.name, s.verdict, s.recommended) for s in result.settings)
-        )
+        first = any(remark.code == Code.SETTINGS_FIRST for remark in result.remarks)
+        of_each = "; ".join(_setting(s.name, s.verdict, s.recommended) for s in result.settings)
+        lines.append(f"  Settings         {of_each}" + (" first: the threshold holds only with it" if first else ""))
     if result.receive_buffer is not None:
         lines.append(f"  Receive buffer   {result.receive_buffer.sentence()}")
     return lines

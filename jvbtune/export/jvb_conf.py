@@ -15,6 +15,8 @@ from jvbtune.fit.thresholds import JICOFO_OVERLOADED_STRESS, Thresholds
 from jvbtune.result.model import RunResult, Traffic
 
 FILE_NAME = "jvbtune.conf"
+#: Remarks without which a threshold would be misused.
+IN_HEAD = (Code.SETTINGS_FIRST, Code.NOT_COMBINED, Code.AUDIO_ONLY, Code.POOLED)
 
 
 def thresholds(result: RunResult) -> Thresholds:
@@ -59,7 +61,7 @@ def why(result: RunResult) -> list[str]:
         f"{figures.max_packet_rate_pps:.0f} pps (95 % interval {low or 0:.0f} to {high or 0:.0f}, limited by "
         f"{figures.binding_limit}), is where half of them exceed it.",
         *_mix(result.traffic),
-        *(str(remark) for remark in result.remarks if remark.code in (Code.AUDIO_ONLY, Code.POOLED)),
+        *(str(remark) for remark in result.remarks if remark.code in IN_HEAD),
         f"Jicofo treats a bridge at stress {JICOFO_OVERLOADED_STRESS} as overloaded, which is "
         f"{found.overloaded_pps:.0f} pps. Do not lower the threshold for that again.",
     ]

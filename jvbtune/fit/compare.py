@@ -411,6 +411,15 @@ def _change(ratio: float | None) -> str:
     return f"{ratio:+.1%}" if ratio < 10 else f"× {ratio + 1:.0f}"
 
 
+def deployed_step(verdicts: Sequence[SettingVerdict]) -> str | None:
+    """The step that a host is in once it has what was found better, by the verdicts on it; the baseline if nothing was.
+    None: several settings were, and their combination is no step of the sweep."""
+    better = [verdict for verdict in verdicts if verdict.verdict is Verdict.BETTER]
+    if len(better) > 1:
+        return None
+    return next((c.step for verdict in better for c in verdict.comparisons if c.value == verdict.recommended), BASELINE)
+
+
 def broken_controls(verdicts: Sequence[SettingVerdict], controls: Collection[str]) -> list[Reason]:
     """Why a run with negative controls is not to be trusted: a setting that can have no effect shows one."""
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from jvbtune.fit.compare import SIGNIFICANT, compare_settings
+from jvbtune.fit.compare import SIGNIFICANT, compare_settings, deployed_step
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.recommend import recommend
 
@@ -36,11 +36,12 @@ def open_questions(
     interval that is wanted; None: any rate that can be recommended will do.
     """
     found: list[str] = []
-    for verdict in compare_settings(trials, level=early_level(looks)):
+    verdicts = compare_settings(trials, level=early_level(looks))
+    for verdict in verdicts:
         if verdict.verdict == "unresolved":
             more = "" if verdict.more_blocks is None else f", about {verdict.more_blocks} more blocks"
             found.append(f"{verdict.name}: unresolved{more}")
-    for host in recommend(trials, limits):
+    for host in recommend(trials, limits, reference=deployed_step(verdicts)):
         if host.max_packet_rate_pps is None or host.interval_pps is None:
             found.append(f"max packet rate: {host.reasons[0].text if host.reasons else 'none'}")
             continue

@@ -38,6 +38,8 @@ class Code(StrEnum):
     BUFFER_CLAMPED = "buffer_clamped"
     BUFFER_UNKNOWN = "buffer_unknown"
     AUDIO_ONLY = "audio_only"
+    SETTINGS_FIRST = "settings_first"
+    NOT_COMBINED = "not_combined"
     POOLED = "pooled"
 
 

@@ -37,12 +37,14 @@ def recommend(
     limits: Limits | None = None,
     *,
     steps: Sequence[str] | None = None,
+    reference: str | None = None,
     force: bool = False,
     history: pl.DataFrame | None = None,
 ) -> list[HostFit]:
     """One for each host, in the order of their names.
 
-    ``steps``: whose trials to use (None: ``baseline`` and those that are not told apart from it). ``force`` lifts the
+    ``steps``: whose trials to use (None: ``reference`` and those that are not told apart from it). ``reference``: the
+    step that hosts will be in (``fit.compare.deployed_step``; None: ``baseline``). ``force`` lifts the
     ban on extrapolating beyond 15 %, and says so. ``history``: what was carried in production (``fit.history``); what
     is exported then holds for its dearest plausible mix. Pure: the same rows give the same figures, in any order of
     rows.
@@ -51,7 +53,7 @@ def recommend(
     prepared = prepare(trials)
     hosts = prepared.frame.partition_by("host", as_dict=True, maintain_order=False)
     found = [
-        _one_host(str(key[0]), rows, prepared, limits, steps, force, of_host(history, str(key[0])))
+        _one_host(str(key[0]), rows, prepared, limits, steps, reference, force, of_host(history, str(key[0])))
         for key, rows in sorted(hosts.items(), key=lambda item: str(item[0][0]))
     ]
     return found or [none("host", limits, [Reason(Code.NO_TRIALS, "There are no trials")], missing=prepared.missing)]
@@ -63,6 +65,7 @@ def _one_host(
     prepared: Prepared,
     limits: Limits,
     steps: Sequence[str] | None,
+    reference: str | None,
     force: bool,
     history: pl.DataFrame | None,
 ) -> HostFit:
@@ -78,7 +81,7 @@ def _one_host(
     misused = _misused_step(usable)
     if misused is not None:
         return none(host, limits, [misused], remarks=notes, missing=missing)
-    chosen = _choose_steps(rows.filter(pl.col("valid")), usable, steps)
+    chosen = _choose_steps(rows.filter(pl.col("valid")), usable, steps, reference)
     usable = usable.filter(pl.col("step").is_in(chosen))
     scale = float(usable["bridge_pps"].max())  # type: ignore[arg-type]
     indexed = with_restarts(usable)
@@ -210,14 +213,16 @@ def with_restarts(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _choose_steps(valid: pl.DataFrame, usable: pl.DataFrame, steps: Sequence[str] | None) -> list[str]:
+def _choose_steps(
+    valid: pl.DataFrame, usable: pl.DataFrame, steps: Sequence[str] | None, reference: str | None
+) -> list[str]:
     """``valid`` has the bursts as well: a step that drops more of them is another host, whatever its CPU."""
     there = sorted(usable["step"].unique().to_list())
     if steps is not None:
         return [name for name in there if name in steps] or there
     from jvbtune.fit.effects import alike_steps
 
-    return alike_steps(valid, there)
+    return alike_steps(valid, there, reference if reference in there else None)
 
 
 def common_reasons(invalid: pl.DataFrame) -> list[str]:

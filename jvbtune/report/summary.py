@@ -57,6 +57,8 @@ class Summary:
 #: Remarks that the summary tells in its own words, or that say what it already says.
 _TOLD = {Code.DEPLOYED_ESTIMATE, Code.COSTS_UNKNOWN, Code.BUFFER_CLAMPED, Code.LIMIT_NOTE, Code.MISSING_COLUMN}
 _REMARKS = {
+    Code.SETTINGS_FIRST: "Settings first",
+    Code.NOT_COMBINED: "Settings",
     Code.AUDIO_ONLY: "Video",
     Code.EXTRAPOLATED: "Extrapolated",
     Code.PRODUCTION_MIX: "Production traffic",

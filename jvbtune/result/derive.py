@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from jvbtune.fit.buffers import (
     clamped,
     queued_seconds,
 )
-from jvbtune.fit.compare import broken_controls
+from jvbtune.fit.compare import BASELINE, SettingVerdict, Verdict, broken_controls, deployed_step
 from jvbtune.fit.host_fit import floored
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.fit.thresholds import thresholds
@@ -63,11 +63,12 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
     trials = with_drifting_blocks(run.trials())
     limits = limits or limits_of(run)
     status, search = Status(run.status()), read_search(run)
+    settings = tuple(compare_settings(trials, limits, level=verdict_level(run))) if trials.height else ()
+    step = deployed_step(settings)
     fitted: HostFit | None = None
     if trials.height:
-        (fitted,) = recommend(run.trials(), limits, force=force, history=history_of(run))
+        (fitted,) = recommend(run.trials(), limits, reference=step, force=force, history=history_of(run))
     choice = choose(fitted, search)
-    settings = tuple(compare_settings(trials, limits, level=verdict_level(run))) if trials.height else ()
     measured_with = _measured_with(run)
     asked = _asked(run, measured_with)
     reasons, recommendation = [*broken_controls(settings, _controls(run)), *choice.reasons], None
@@ -98,6 +99,7 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
         remarks=(
             # Trials are judged one by one, and fewer of them make the interval wider: what was measured holds.
             *(unfinished if recommendation is not None else ()),
+            *(_of_which_settings(settings, step) if recommendation is not None else ()),
             *_audio_only(run, search, recommendation),
             *_remarks(choice, fitted, trials, asked),
         ),
@@ -152,6 +154,26 @@ def _audio_only(run: Run, search: Search | None, recommendation: Recommendation 
             "times the CPU of a packet of audio",
             "If your meetings have video, measure with --mix meeting-5 or a mix like yours. Until then divide the load "
             "threshold by 1.7.",
+        )
+
+
+def _of_which_settings(settings: Sequence[SettingVerdict], step: str | None) -> Iterator[Reason]:
+    """What a host must have before the figures hold for it."""
+    if step == BASELINE:
+        return
+    better = [f"{one.name} = {one.recommended}" for one in settings if one.verdict is Verdict.BETTER]
+    if step is not None:
+        yield Reason(
+            Code.SETTINGS_FIRST,
+            f"The figures hold with {better[0]}, and not with the value found on arrival",
+            "Set it before the load threshold.",
+        )
+    else:
+        yield Reason(
+            Code.NOT_COMBINED,
+            f"Several settings were found better: {', '.join(better)}. The run did not measure them together, so the "
+            "figures are of the values found on arrival",
+            "Set them, and run again to see what the host sustains then.",
         )
 
 

@@ -1,6 +1,7 @@
 """Verdicts on settings, against a simulated truth."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jvbtune.fit import Limits, SettingVerdict, compare_settings
-from jvbtune.fit.compare import broken_controls, holm
+from jvbtune.fit import Limits, SettingVerdict, compare_settings, recommend
+from jvbtune.fit.compare import Verdict, broken_controls, deployed_step, holm
 from jvbtune.fit.effects import sign_flip_p
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 
@@ -43,17 +44,49 @@ def test_a_small_buffer_is_found_by_its_drops_and_the_controls_are_not() -> None
     assert found["controls"] <= 3
 
 
-def test_a_large_buffer_is_recommended_where_a_small_one_was_found() -> None:
-    trials = quick(2).with_columns(
+def small_buffer_found(seed: int, blocks: int = 3) -> pl.DataFrame:
+    """A Debian host: its small buffer is the baseline, which loses packets under steady loads too."""
+    trials = quick(seed, blocks).with_columns(
         step=pl.col("step").replace({"baseline": f"{RMEM}=10485760", f"{RMEM}=212992": "baseline"}),
         settings=pl.col("settings").replace({"{}": f'{{"{RMEM}": 10485760}}', f'{{"{RMEM}": 212992}}': "{}"}),
     )
+    trials = trials.filter(pl.col("step").is_in(["baseline", f"{RMEM}=10485760"]))
+    losing = (pl.col("step") == "baseline") & (pl.col("kind") == "steady") & (pl.col("bridge_pps") > 25_000)
+    return trials.with_columns(loss_ratio=pl.when(losing).then(1e-3).otherwise(pl.col("loss_ratio")))
+
+
+def test_a_large_buffer_is_recommended_where_a_small_one_was_found() -> None:
+    trials = small_buffer_found(2)
     verdict = by_name(trials)[RMEM]
     assert verdict.verdict == "better"
     assert verdict.recommended == 10_485_760
     assert verdict.effect is not None
     assert verdict.effect < -0.9
     assert verdict.values == (10_485_760,)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_packet_rate_is_that_of_a_host_with_what_was_found_better(seed: int) -> None:
+    """And not that of the value found on arrival, which nobody will have in force."""
+    trials = small_buffer_found(seed, blocks=4)
+    verdicts = compare_settings(trials)
+    better = deployed_step(verdicts)
+    assert better == f"{RMEM}=10485760"
+    (found,) = recommend(trials, reference=better)
+    assert better in found.steps
+    assert "baseline" not in found.steps
+    assert found.max_packet_rate_pps == pytest.approx(min(HOST.truth(Limits()).values()), rel=0.12)
+    (as_found,) = recommend(trials)
+    assert as_found.steps == ("baseline",)
+    assert (as_found.max_packet_rate_pps or 0) < 0.8 * found.max_packet_rate_pps
+
+
+def test_where_several_settings_are_better_their_combination_was_not_measured() -> None:
+    (one, *_) = compare_settings(small_buffer_found(2))
+    assert one.verdict is Verdict.BETTER
+    assert deployed_step([one, replace(one, verdict=Verdict.WORSE)]) == f"{RMEM}=10485760"
+    assert deployed_step([one, replace(one, name=WMEM)]) is None
+    assert deployed_step([replace(one, verdict=Verdict.UNRESOLVED)]) == "baseline"
 
 
 def test_what_a_change_of_cpu_means_for_the_packet_rate_at_the_limit() -> None:
