@@ -86,6 +86,7 @@ def read_vp8(payload: bytes) -> Vp8:
     assert payload[at] & 0x80, "15 bits"
     picture = int.from_bytes(payload[at : at + 2], "big") & 0x7FFF
     tl0, tid = payload[at + 2], payload[at + 3] >> 6
+    assert payload[at + 3] & 0x20, "Y: it refers to no frame but a base frame"
     data = payload[at + 4 :]
     start = bool(first & 0x10)
     key = start and not data[0] & 1

@@ -103,5 +103,7 @@ class Vp8Layer(VideoStream):
     def _descriptor(self, base: bool, start: bool) -> bytes:
         """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""
         first = 0x80 | (0 if base else 0x20) | (0x10 if start else 0)
-        tid = 0x20 if base else 0x40  # Y: a switch up is possible at each base frame
+        # Y: no frame refers to any but a base frame. Without it libwebrtc's receiver waits for an upper layer's frame
+        # before the first one, and shows none of that layer (rtp_vp8_ref_finder.cc).
+        tid = 0x20 if base else 0x60
         return bytes((first, 0xE0, 0x80 | self._picture >> 8, self._picture & 0xFF, self._tl0, tid))
