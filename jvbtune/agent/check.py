@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable
 
+from jvbtune.agent import sysctl as settings
 from jvbtune.agent.control import Bridge
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.refusals import checks
@@ -23,7 +25,16 @@ def look(agent: Any, arguments: messages.Look) -> messages.Looked:
         found[check.what] = _finding(check.what, check.ask, known)
     sockets: list[UdpSocket] = []
     found["media"] = _finding("media", lambda: _media(bridge, sockets), found["bridge"].state == "ok")
-    return messages.Looked(list(found.values()), sockets)
+    return messages.Looked(list(found.values()), sockets, _values(arguments.settings))
+
+
+def _values(names: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            if name in settings.SYSCTLS:
+                found[name] = settings.read(name)
+    return found
 
 
 def _finding(what: str, ask: Callable[[], str], known: bool) -> Finding:

@@ -57,14 +57,14 @@ def command(selection: Selection, experiment: Path | None, jobs: int, as_json: b
 
 def _check_one(entry: HostEntry, settings: list[str], needs: Needs, as_json: bool) -> int:
     from jvbtune.protocol.codec import to_json
-    from jvbtune.sweep.check import check, is_ready
+    from jvbtune.sweep.check import check
 
-    findings = check(entry, settings, needs=needs)
-    ready = is_ready(findings)
+    checked = check(entry, settings, needs=needs)
+    ready = checked.ready
     if as_json:
-        print_json({"schema_version": 1, "host": entry.name, "ready": ready, "findings": to_json(findings)})
+        print_json({"schema_version": 1, "host": entry.name, "ready": ready, "findings": to_json(checked.findings)})
     else:
-        print_findings(findings)
+        print_findings(checked.findings)
         put(f"{entry.name} is ready." if ready else f"{entry.name} is not ready: a sweep would be refused.")
     return 0 if ready else 1
 

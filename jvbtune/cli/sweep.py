@@ -250,9 +250,11 @@ def _dry_run(experiment: Experiment, entry: HostEntry, seed: int | None, as_json
 
     auto = experiment.load.auto
     chosen = seed if seed is not None else experiment.seed or 0
-    plan = make_plan(experiment, example_rates(experiment), chosen)
+    checked = check(entry, list(experiment.touched_settings()), needs=experiment.needs())
+    findings = list(checked.findings)
+    as_found = experiment.as_found(checked.values)
+    plan = make_plan(experiment, example_rates(experiment), chosen, as_found)
     planned = planned_time(experiment, plan)
-    findings = check(entry, list(experiment.touched_settings()), needs=experiment.needs())
     if auto is None:
         try:
             refuse_planned(entry, plan)
@@ -270,10 +272,13 @@ def _dry_run(experiment: Experiment, entry: HostEntry, seed: int | None, as_json
                 "estimated_blocks": planned.blocks,
                 "earliest_seconds": planned.earliest_seconds,
                 "packet_rates_found_on_host": auto is not None,
+                "as_found": list(as_found),
                 **plan.to_json(),
             }
         )
         return 0 if ready else 1
+    for name in as_found:
+        put(f"{name} is what the host has already: the baseline stands for it.")
     _print_plan(plan, experiment, auto is not None)
     put("The host:" if ready else "The host is not ready, so a sweep would be refused:")
     print_findings(findings)
@@ -305,7 +310,7 @@ def _print_plan(plan: Plan, experiment: Experiment, found_on_host: bool) -> None
         put(f"         pps: {loads}")
     changed = ", ".join(experiment.touched_settings()) or "nothing"
     put(f"Changes, and puts back: {changed}.")
-    put(time_text(experiment))
+    put(time_text(experiment, plan))
     _warn_of_audio(experiment, put)
 
 
@@ -315,11 +320,12 @@ def _warn_of_audio(experiment: Experiment, tell: Callable[[str], None]) -> None:
         tell(AUDIO_ONLY)
 
 
-def time_text(experiment: Experiment) -> str:
-    """How long a sweep takes, and when it may end earlier: what a user plans an evening by."""
+def time_text(experiment: Experiment, plan: Plan | None = None) -> str:
+    """How long a sweep takes, and when it may end earlier: what a user plans an evening by. ``plan``: None: before the
+    host is known."""
     from jvbtune.sweep.plan import make_plan, planned_time
 
-    planned = planned_time(experiment, make_plan(experiment, example_rates(experiment), 0))
+    planned = planned_time(experiment, plan or make_plan(experiment, example_rates(experiment), 0))
     text = f"Takes about {human_seconds(planned.seconds)} and {counted(planned.restarts, 'restart')} of the bridge"
     if planned.blocks < experiment.blocks:
         text += f": the budget has room for {planned.blocks} of {experiment.blocks} blocks"

@@ -11,7 +11,7 @@ from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.inventory import HostEntry
 from jvbtune.protocol.codec import to_json
-from jvbtune.sweep.check import check, is_ready
+from jvbtune.sweep.check import check
 from jvbtune.sweep.experiment import Needs
 
 
@@ -25,13 +25,13 @@ class Check:
 
     def __call__(self, tell: Tell) -> Message:
         tell("phase", phase="looking")
-        findings = check(self.entry, list(self.settings), needs=self.needs)
-        problems = [finding for finding in findings if finding.state == "problem"]
+        checked = check(self.entry, list(self.settings), needs=self.needs)
+        problems = [finding for finding in checked.findings if finding.state == "problem"]
         return {
-            "exit_code": 0 if is_ready(findings) else 1,
+            "exit_code": 0 if checked.ready else 1,
             "reason": "; ".join(finding.text for finding in problems) or "ready",
             "advice": next((finding.hint for finding in problems if finding.hint), None),
-            "data": {"ready": is_ready(findings), "findings": to_json(findings)},
+            "data": {"ready": checked.ready, "findings": to_json(checked.findings)},
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Dict, List, Literal, Optional
 
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
 from jvbtune.protocol.messages import Operation
@@ -33,8 +33,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Looked:
-    findings: list[Finding]
-    sockets: list[UdpSocket]
+    """``values``: of the settings, as the host has them; those that cannot be read are missing."""
+
+    findings: List[Finding]
+    sockets: List[UdpSocket]
+    values: Dict[str, str]
 
 
 LOOK = Operation("check.look", Look, Looked)

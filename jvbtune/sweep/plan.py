@@ -75,6 +75,10 @@ class Plan:
                 yield step, trial
 
     @property
+    def blocks(self) -> int:
+        return 1 + max(step.block for step in self.steps)
+
+    @property
     def restarts(self) -> int:
         return sum(step.restart for step in self.steps)
 
@@ -91,20 +95,26 @@ def make_plan(
 ) -> Plan:
     """The plan for an experiment at the given packet rates. The same arguments give the same plan.
 
-    The steps ``as_found`` are left out: the baseline stands for them, in profiles too (``Experiment.as_found``).
+    The steps ``as_found`` are left out: the baseline stands for them, in profiles too (``Experiment.as_found``). The
+    time that they leave goes into further blocks, unless ``[stop]`` decides on these: a figure is as certain as its
+    restarts are many.
     """
     order = random.Random(seed)
     rates = tuple(sorted(packet_rates_pps))
     touched = experiment.touched_settings()
     restart = not touched or any(CATALOGUE[name].needs_restart for name in touched)
     steps: list[Step] = []
-    for block in range(experiment.blocks):
-        in_block = [(name, values) for name, values in experiment.combinations() if name not in as_found]
+    combinations = experiment.combinations()
+    wanted = [(name, values) for name, values in combinations if name not in as_found]
+    blocks = experiment.blocks if experiment.stop else experiment.blocks * len(combinations) // len(wanted)
+    for block in range(blocks):
+        in_block = list(wanted)
         order.shuffle(in_block)
         for name, values in in_block:
             trials = _trials(experiment, rates, f"b{block}-{name}")
             order.shuffle(trials)
-            trials += _profiled(experiment, rates, {name, *(as_found if name == BASELINE else ())}, name, block)
+            stands_for = {name, *(as_found if name == BASELINE else ())}
+            trials += _profiled(experiment, rates, stands_for, name, block, blocks)
             steps.append(Step(block, name, values, restart, tuple(trials)))
     return Plan(seed, rates, tuple(steps))
 
@@ -135,11 +145,11 @@ def _levels_of_other_mixes(count: int) -> list[int]:
 
 
 def _profiled(
-    experiment: Experiment, rates: Sequence[float], stands_for: set[str], step_name: str, block: int
+    experiment: Experiment, rates: Sequence[float], stands_for: set[str], step_name: str, block: int, blocks: int
 ) -> list[Trial]:
-    """Behind the measured trials of a step, so that no profiler was in the JVM of one; in the last blocks."""
+    """Behind the measured trials of a step, so that no profiler was in the JVM of one; in the last of the blocks."""
     section = experiment.profile
-    if section is None or block < experiment.blocks - section.blocks:
+    if section is None or block < blocks - section.blocks:
         return []
     if section.steps and not stands_for & set(section.steps):
         return []
@@ -202,12 +212,11 @@ class PlannedTime:
 def planned_time(experiment: Experiment, plan: Plan) -> PlannedTime:
     """The time of a plan under the experiment's ``[stop]``. Raises nothing: a budget always has room for one block."""
     estimated = estimate_trials(plan, experiment)
-    each = [0.0] * experiment.blocks
-    restarts = [0] * experiment.blocks
+    each, restarts = [0.0] * plan.blocks, [0] * plan.blocks
     for step in plan.steps:
         each[step.block] += sum(estimated[trial.id] for trial in step.trials)
         restarts[step.block] += step.restart
-    stop, blocks = experiment.stop, experiment.blocks
+    stop, blocks = experiment.stop, plan.blocks
     if stop is not None and stop.budget_minutes is not None:
         while blocks > 1 and sum(each[:blocks]) > stop.budget_minutes * 60:
             blocks -= 1

@@ -298,7 +298,7 @@ def open_session(
         stack.callback(agent.close)
         observe("connected", {"host": entry.name, "capabilities": to_json(agent.capabilities)})
         settings = list(experiment.touched_settings())
-        findings = check.look(entry, agent, settings)
+        findings = check.look(entry, agent, settings).findings
         findings += check.look_for(experiment.needs(), entry, host, agent)
         observe("checked", {"findings": to_json(findings)})
         check.refuse_problems(entry, findings)

@@ -62,6 +62,27 @@ def test_a_dry_run_exits_as_the_check_does(ready: bool, lab: Lab, tmp_path: Path
     assert ("so a sweep would be refused" in done.stdout) != ready
 
 
+def test_a_dry_run_leaves_out_what_the_host_has_already(lab: Lab, tmp_path: Path) -> None:
+    has = Path("/proc/sys/net/core/rmem_max").read_text().strip()
+    experiment = tmp_path / "two.toml"
+    values = sorted({int(has), 300_000, 10_485_760})
+    old = "values = [212992, 10485760]"
+    text = QUICK.read_text().partition("[profile]")[0]
+    assert old in text
+    experiment.write_text(text.replace(old, f"values = {values}"))
+    argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, str(experiment), "--dry-run"]
+    argv += ["--inventory", str(lab.inventory)]
+    done = subprocess.run([*argv, "--json"], capture_output=True, text=True, timeout=60, check=True)
+    plan = json.loads(done.stdout)
+    assert plan["as_found"] == [f"net.core.rmem_max={has}"]
+    assert {step["name"] for step in plan["steps"]} == {
+        "baseline",
+        *(f"net.core.rmem_max={value}" for value in values if value != int(has)),
+    }
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert f"net.core.rmem_max={has} is what the host has already" in done.stdout
+
+
 def test_a_channel_where_no_load_may_go_is_found_before_the_drain(lab: Lab) -> None:
     """A bridge's channel is behind its proxy, mostly: a sweep with video would fail after the drain."""
     entry = lab.entry()

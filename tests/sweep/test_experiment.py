@@ -110,6 +110,20 @@ def test_what_the_host_has_already_is_not_measured_twice(text: str, found: dict[
     assert {step.name for step in plan.steps} == expected - left_out
 
 
+@pytest.mark.parametrize(("stop", "blocks"), [("", 6), ("[stop]\nmin_blocks = 2\n", 3)])
+def test_the_time_of_what_is_not_measured_twice_goes_into_further_blocks(stop: str, blocks: int) -> None:
+    text = TEXT + f'[profile]\nsteps = ["net.core.rmem_max=212992"]\n{stop}'
+    experiment = _experiment(text)
+    found = {"net.core.rmem_max": "212992", "net.ipv4.udp_rmem_min": "8192"}
+    as_found = experiment.as_found(found)
+    assert len(as_found) == 2
+    plan = make_plan(experiment, (1000, 2000), 1, as_found)
+    of_each = Counter(step.name for step in plan.steps)
+    assert (plan.blocks, set(of_each.values())) == (blocks, {blocks})
+    assert {step.id for step, trial in plan.trials() if trial.kind == "profiled"} == {f"b{blocks - 1}-{BASELINE}"}
+    assert planned_time(experiment, plan).blocks == blocks
+
+
 def test_a_setting_that_needs_another_is_as_found_with_both_only() -> None:
     text = TEXT + 'together_with = { "net.core.rmem_default" = 300000 }\n'
     found = {"net.ipv4.udp_rmem_min": "8192", "net.core.rmem_default": "212992"}
