@@ -1,7 +1,7 @@
 """What a packet costs a real bridge, by what it carries. Needs root, and $JVBTUNE_JVB_HOME.
 
-    bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 3 minutes
-    bench_mixes.py show FILE                                  the table
+    bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 10 minutes
+    bench_mixes.py show FILE                                  the tables
 
 A block has each mix once, in a random order, each on a bridge that was just restarted, at the same packet rate: the
 conferences follow from a look at what one of them causes. The window begins when the JVM's compilers are quiet. CPU is
@@ -10,10 +10,11 @@ included, by its own queue counters.
 
     audio          five microphones of Opus
     vp8            five cameras in one layer of 360 lines that all others ask for, one microphone, no RTCP of clients
-    vp8-feedback   the same with transport-cc both ways, sender and receiver reports
+    vp8-pairs      two such participants
+    vp8-feedback   as vp8, with transport-cc both ways, sender and receiver reports
     nack           the same, and one video packet in a hundred is asked for again
-    meeting-5      the shipped mix: simulcast, stages that follow the speaker, everything
-    town-hall-60   the shipped mix: a conference of 60, half of it behind a relay
+    simulcast      as vp8-feedback, in three layers, of which each receiver has one large and the others small
+    meeting-5, meeting-20, town-hall-60    the shipped mixes; the last one has half of its participants behind a relay
     pairs          two participants, two microphones: as many packets in as out
     wide           ten participants, two microphones: nine packets out for each in
     relay-out      pairs, and each packet goes to a relay too
@@ -21,6 +22,10 @@ included, by its own queue counters.
 
 With audio, pairs, wide, relay-out and relay-in there is a second table: what a packet costs by its direction, and an
 endpoint beside its packets. Least squares over all restarts, which have the same packet rate; 95 % intervals of these.
+
+The third table is a proof: the same costs, and what a packet of video and of RTCP costs more, are fitted to the simple
+mixes, and predict the CPU of the shipped mixes, of which the fit saw nothing. Which costs are told apart is chosen by
+leaving out one simple mix at a time.
 """
 
 from __future__ import annotations
@@ -31,11 +36,14 @@ import os
 import random
 import statistics
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 from scipy.stats import t as student
 
@@ -45,21 +53,28 @@ from jvbtune.bridge.counts import bridge_counts
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import Generator, IntendedLoad, Mix, Offered, open_generator
-from jvbtune.load.mix import Layer, Remote, Video
+from jvbtune.load.mix import VP8_LAYERS, Layer, Remote, Video
 from jvbtune.load.mixfile import load_mix
+
+Floats = npt.NDArray[np.float64]
 
 PACKET_RATE_PPS, PILOT_PPS = 8_000.0, 2_500.0
 LOOK_SECONDS, WINDOW_SECONDS = 4.0, 8.0
 QUIET_RATIO, MOST_LOOKS = 0.05, 12  #: compilers, of the window's CPU seconds
 MOST_LOSS_RATIO = 0.001
 VP8 = Mix(5, 1, video=Video(5, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
+VP8_PAIRS = Mix(2, 1, video=Video(2, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
 FEEDBACK = replace(VP8, transport_cc=True, rtcp=True)
+SIMULCAST = replace(FEEDBACK, video=Video(5, VP8_LAYERS, stage_views=5))
 MIXES = {
     "audio": Mix(5, 5),
     "vp8": VP8,
+    "vp8-pairs": VP8_PAIRS,
     "vp8-feedback": FEEDBACK,
     "nack": replace(FEEDBACK, nack_ratio=0.01),
+    "simulcast": SIMULCAST,
     "meeting-5": load_mix("meeting-5").mix(),
+    "meeting-20": load_mix("meeting-20").mix(),
     "town-hall-60": load_mix("town-hall-60").mix(),
     "pairs": Mix(2, 2),
     "wide": Mix(10, 2),
@@ -74,6 +89,27 @@ DIRECTIONS = {
     "relay_out_pps": "packet to a relay",
     "endpoints": "endpoint, each second",
 }
+HELD_OUT = ("meeting-5", "meeting-20", "town-hall-60")
+#: What a packet costs beside what one of its direction does.
+MORE = {
+    "video_in_pps": "video packet in, more",
+    "video_out_pps": "video packet out, more",
+    "video_pps": "video packet, more",
+    "rtcp_pps": "RTCP packet, more",
+}
+WAYS = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps")
+#: Which costs are told apart, from few to many.
+MODELS = (
+    WAYS,
+    (*WAYS, "endpoints"),
+    (*WAYS, "video_pps"),
+    (*WAYS, "video_pps", "endpoints"),
+    (*WAYS, "video_pps", "rtcp_pps"),
+    (*WAYS, "video_in_pps", "video_out_pps"),
+    (*WAYS, "video_pps", "rtcp_pps", "endpoints"),
+    (*WAYS, "video_in_pps", "video_out_pps", "rtcp_pps"),
+    (*WAYS, "video_in_pps", "video_out_pps", "rtcp_pps", "endpoints"),
+)
 
 
 def cpu_seconds(pid: int) -> tuple[float, float]:
@@ -107,7 +143,7 @@ def measure(mix: Mix, name: str) -> dict[str, Any]:
         with connect(entry) as host, open_generator(entry, host) as generator:
             client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
             load = IntendedLoad.for_packet_rate(PILOT_PPS, mix)
-            pilot = warm(generator, load, pid)
+            pilot = generator.offer(load, LOOK_SECONDS, settle_seconds=4.0)
             each = pilot.offered_pps / load.conferences if mix.meeting else mix.packet_rate_pps()
             load = IntendedLoad(max(1, round(PACKET_RATE_PPS / each)), mix)
             warm(generator, load, pid)
@@ -125,6 +161,7 @@ def measure(mix: Mix, name: str) -> dict[str, Any]:
             "mix": name,
             "conferences": load.conferences,
             "endpoints": offered.endpoints,
+            "duration_seconds": offered.duration_seconds,
             "in_pps": counts.in_pps,
             "out_pps": counts.out_pps,
             "relay_in_pps": counts.relay_in_pps,
@@ -172,6 +209,7 @@ def show(path: Path) -> None:
         )
 
     print_directions([row for row in rows if row["mix"] in BY_DIRECTION])
+    print_prediction([by_kind(row) for row in rows])
 
 
 def print_directions(rows: list[dict[str, Any]]) -> None:
@@ -187,6 +225,59 @@ def print_directions(rows: list[dict[str, Any]]) -> None:
     print("\n| cost of a | µs of CPU (95 % interval) |\n| --- | --- |")
     for name, cost, off in zip(DIRECTIONS.values(), costs, half, strict=True):
         print(f"| {name} | {cost:.1f} ({cost - off:.1f} to {cost + off:.1f}) |")
+
+
+def by_kind(row: dict[str, Any]) -> dict[str, Any]:
+    """With packets per second of video and RTCP, which the generator counted; those of a relay are among them."""
+    kinds, seconds = row["kinds"], row["duration_seconds"]
+    of = {
+        kind: (kinds.get(kind, {}).get("sent", 0), kinds.get(kind, {}).get("expected", 0)) for kind in ("video", "rtcp")
+    }
+    video_in, video_out = (count / seconds for count in of["video"])
+    more = {"video_in_pps": video_in, "video_out_pps": video_out, "video_pps": video_in + video_out}
+    return row | more | {"rtcp_pps": sum(of["rtcp"]) / seconds}
+
+
+def fitted(rows: list[dict[str, Any]], names: Sequence[str]) -> Floats:
+    """(names,) µs of CPU each, by least squares; each mix has the same weight."""
+    count = Counter(row["mix"] for row in rows)
+    weights = np.array([count[row["mix"]] ** -0.5 for row in rows])
+    design = np.array([[row[name] for name in names] for row in rows])
+    spent = np.array([row["cpu_cores"] * 1e6 for row in rows])
+    return np.asarray(np.linalg.lstsq(design * weights[:, None], spent * weights, rcond=None)[0])
+
+
+def predicted(rows: list[dict[str, Any]], names: Sequence[str], costs: Floats) -> float:
+    """CPU, in cores: the mean over these restarts."""
+    return float(np.mean(np.array([[row[name] for name in names] for row in rows]) @ costs)) / 1e6
+
+
+def left_out_error(rows: list[dict[str, Any]], names: Sequence[str]) -> float:
+    """Root mean square of the relative errors, of each mix by the others."""
+    errors = []
+    for mix in sorted({row["mix"] for row in rows}):
+        of_mix = [row for row in rows if row["mix"] == mix]
+        costs = fitted([row for row in rows if row["mix"] != mix], names)
+        errors.append(predicted(of_mix, names, costs) / statistics.mean(row["cpu_cores"] for row in of_mix) - 1)
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def print_prediction(rows: list[dict[str, Any]]) -> None:
+    """Where each simple mix was measured, and a shipped one."""
+    simple = [row for row in rows if row["mix"] not in HELD_OUT]
+    held_out = [name for name in HELD_OUT if any(row["mix"] == name for row in rows)]
+    if {row["mix"] for row in simple} != set(MIXES) - set(HELD_OUT) or not held_out:
+        return
+    errors = {names: left_out_error(simple, names) for names in MODELS}
+    names = min(errors, key=errors.__getitem__)
+    costs = fitted(simple, names)
+    told = ", ".join(f"{ {**DIRECTIONS, **MORE}[name] } {cost:.1f}" for name, cost in zip(names, costs, strict=True))
+    print(f"\nµs of CPU, fitted to the simple mixes (each left out in turn: off by {errors[names]:.1%}): {told}\n")
+    print("| predicted | CPU measured, % of a core | predicted | off by |\n| --- | --- | --- | --- |")
+    for name in held_out:
+        of_mix = [row for row in rows if row["mix"] == name]
+        measured, expected = statistics.mean(row["cpu_cores"] for row in of_mix), predicted(of_mix, names, costs)
+        print(f"| {name} | {measured:.1%} | {expected:.1%} | {expected / measured - 1:+.1%} |")
 
 
 def interval(values: list[float]) -> tuple[float, float]:
