@@ -5,8 +5,9 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 LAB_HOME := jvbtune/lab/bridge/target/home/jitsi-videobridge.jar
+GRID := .cache/selenium-grid/.complete
 
-.PHONY: demo monitoring-demo dashboard-pictures test faults interrupts lab-faults fuzz check lint format reference docs sbom bench clean system browser monitoring telegraf cloud-init profiler
+.PHONY: demo monitoring-demo dashboard-pictures test faults interrupts lab-faults fuzz check lint format reference docs sbom bench clean system browser grid monitoring telegraf cloud-init profiler
 
 # Tests that `make check` leaves out: they need root, a JDK, perf or a browser, or take long. `make test` runs all.
 HEAVY := lab or kernel or root or jvm or perf or browser or real_bridge or slow
@@ -24,7 +25,7 @@ dashboard-pictures: $(STAMP) monitoring
 
 # Three at a time, since most wait for something, then alone what holds load or takes times; of these a failed one is run once more, and it is said, since
 # other work of the machine may have spoilt the measurement. Status 5: PYTEST_ARGS chose none of these.
-test: $(STAMP) system browser profiler monitoring cloud-init $(LAB_HOME)
+test: $(STAMP) system browser grid profiler monitoring cloud-init $(LAB_HOME)
 	@failed=0; \
 	$(PYTHON) -m pytest -n 3 --dist loadscope --no-loadscope-reorder -m "not measured" $(PYTEST_ARGS) || failed=$$?; \
 	$(PYTHON) -m pytest -m measured --reruns 1 -rR $(PYTEST_ARGS) || [ $$? -eq 5 ] || failed=1; \
@@ -93,7 +94,16 @@ system:
 	@tools/system-packages openjdk-17-jdk-headless maven openssh-server sudo debootstrap shellcheck tshark
 
 browser:
-	@tools/system-packages chromium
+	@tools/system-packages chromium chromium-driver
+
+# A Selenium Grid for the tests of browsers as a generator.
+grid: $(GRID)
+
+$(GRID): tools/selenium-grid/pom.xml
+	@echo "Fetching Selenium Grid (Maven)…" >&2
+	@rm -rf $(dir $@)
+	@mvn -B -q -f $< dependency:copy-dependencies -DoutputDirectory=$(abspath $(dir $@))
+	@touch $@
 
 # Servers that tests start as processes of their own; policy-rc.d keeps apt from starting them.
 monitoring:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,10 @@ from jvbtune.cli.common import (
 from jvbtune.text import counted
 
 if TYPE_CHECKING:
+    from jvbtune.hosts.base import Host
+    from jvbtune.inventory import HostEntry
     from jvbtune.load import Generator, IntendedLoad, Mix
+    from jvbtune.settings.tuning import Tuning
 
 #: A look at what a meeting causes: bandwidth estimates need seconds to rise.
 PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
@@ -44,6 +49,12 @@ PILOT_SECONDS, PILOT_SETTLE_SECONDS = 3.0, 10.0
     is_flag=True,
     help="Measure how much load this machine can make, without a bridge, and store it.",
 )
+@click.option(
+    "--compare",
+    type=click.Choice(["browser"]),
+    help="Hold one conference with jvbtune's clients, then the same with browsers, and compare their packets.",
+)
+@click.option("--grid", metavar="URL", help="Selenium Grid that has the browsers. Default: Chromium of this machine.")
 @conference_options
 @click.option(
     "--burst-packets",
@@ -64,6 +75,8 @@ def command(
     packet_rate: float | None,
     duration: float | None,
     calibrate: bool,
+    compare: str | None,
+    grid: str | None,
     participants: int,
     senders: int,
     burst_packets: int,
@@ -88,11 +101,16 @@ def command(
     on schedule, against a process of its own, and stores it. From then on load, sweep and capacity refuse higher packet
     rates of the same mix. --host is then optional: it says which cores the generator uses.
 
+    With --compare browser, the load is one conference, first of jvbtune's clients and then of Chromium. The table has
+    the packets that either sends and receives, by kind of stream. Exit code 1 means that a kind differs by more than
+    10 %, or that the browsers lacked CPU. The mix needs cameras of VP8. It takes the extra `jvbtune[browser]`.
+
     \b
     Examples:
       jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 30
       jvbtune load --host jvb-eu-1 --packet-rate 20000 --duration 60 --mix webinar
       jvbtune load --calibrate
+      jvbtune load --host jvb-eu-1 --compare browser --mix one-to-one --duration 30
     """
     shape = {"participants": participants, "senders": senders, "burst_packets": burst_packets}
     mix = mix_asked_for(context, mix_name, shape).mix(burst_packets)
@@ -101,6 +119,10 @@ def command(
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"--calibrate cannot be combined with --{name.replace('_', '-')}")
         return _calibrate(host_name, inventory, mix, as_json)
+    if compare is not None:
+        return _compare(context, host_name, inventory, mix, duration, grid, as_json)
+    if grid is not None:
+        raise click.UsageError("--grid goes with --compare browser")
     if host_name is None or packet_rate is None or duration is None:
         options = {"--host": host_name, "--packet-rate": packet_rate, "--duration": duration}
         raise click.UsageError(f"Missing option '{next(name for name, value in options.items() if value is None)}'.")
@@ -109,54 +131,42 @@ def command(
     from jvbtune.capture.pyspy import MIN_SECONDS, GeneratorProfile
     from jvbtune.capture.store import captures_directory
     from jvbtune.errors import BridgeError, LoadError
-    from jvbtune.hosts import connect
-    from jvbtune.hosts.agent_client import AgentClient
-    from jvbtune.interrupts import handled
-    from jvbtune.inventory import bridge_arguments
-    from jvbtune.load import IntendedLoad, open_generator, refuse_without_relays
+    from jvbtune.load import IntendedLoad
     from jvbtune.load.calibration import refuse_above
-    from jvbtune.settings.tuning import Tuning
     from jvbtune.sweep.check import look_at_generator
 
     if profile and duration < MIN_SECONDS:
         raise click.BadParameter(f"a profile needs at least {MIN_SECONDS:g} s", param_hint="--duration")
     entry = find_host(host_name, inventory)
-    if profile and (entry.generator.hosts or entry.generator.command):
+    if profile and entry.generator.elsewhere is not None:
         raise click.BadParameter(f"the load on {entry.name} is not made by this machine", param_hint="--profile")
     load = IntendedLoad.for_packet_rate(packet_rate, mix)
     refuse_above(entry, load)
     if (fault := look_at_generator(entry)).state == "problem":
         raise LoadError(fault.text, hint=fault.hint)
-    with handled(say), connect(entry) as host, AgentClient(host) as agent:
+    with _drained(entry, relays=mix.relayed is not None) as (host, _, generator):
         client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
-        if mix.relayed is not None:
-            refuse_without_relays(entry.name, client.request("GET", "/colibri/stats"))
-        tuning = Tuning(
-            agent, owner=owner(), run_id="load", lease_seconds=30, bridge=bridge_arguments(entry), settings=[]
-        )
-        with tuning, open_generator(entry, host, leased=True) as generator:
-            tuning.watch(generator.keep_alive, generator.abort)
-            if mix.meeting:
-                load = _corrected(generator, load, packet_rate)
-            about = "about " if mix.meeting else ""
-            conferences = counted(load.conferences, "conference")
-            say(f"{conferences} of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for {duration:g} s")
-            profiled: list[GeneratorProfile] = []
+        if mix.meeting:
+            load = _corrected(generator, load, packet_rate)
+        about = "about " if mix.meeting else ""
+        conferences = counted(load.conferences, "conference")
+        say(f"{conferences} of {mix.participants}: {about}{load.packet_rate_pps:.0f} pps for {duration:g} s")
+        profiled: list[GeneratorProfile] = []
 
-            def edge() -> Any:
-                counters = client.queue_stats()
-                pid = generator.worker_pid
-                if profile and not profiled and pid is not None:
-                    profiled.append(GeneratorProfile(pid, seconds=duration, count=client.queue_stats))
-                    profiled[0].start()
-                return counters
+        def edge() -> Any:
+            counters = client.queue_stats()
+            pid = generator.worker_pid
+            if profile and not profiled and pid is not None:
+                profiled.append(GeneratorProfile(pid, seconds=duration, count=client.queue_stats))
+                profiled[0].start()
+            return counters
 
-            offered = generator.offer(load, duration, settle_seconds=2.0, edge=edge)
-            for one in profiled:
-                one.finish()
-                directory = captures_directory(captures_dir)
-                path = one.store(directory, host=entry.name, intended_pps=load.packet_rate_pps)
-                say(f"the generator's profile: {path}")
+        offered = generator.offer(load, duration, settle_seconds=2.0, edge=edge)
+        for one in profiled:
+            one.finish()
+            directory = captures_directory(captures_dir)
+            path = one.store(directory, host=entry.name, intended_pps=load.packet_rate_pps)
+            say(f"the generator's profile: {path}")
     before, after = offered.extra.pop("edges")
     try:
         counts = bridge_counts(before, after, offered.duration_seconds, offered.relayed_in)
@@ -199,6 +209,78 @@ def command(
     for reason in offered.generator_limited_because:
         say(f"the generator was the limit: {reason}")
     return 1 if offered.generator_limited else 0
+
+
+def _compare(
+    context: click.Context,
+    host_name: str | None,
+    inventory: tuple[Path, ...],
+    mix: Mix,
+    duration: float | None,
+    grid: str | None,
+    as_json: bool,
+) -> int:
+    """One conference of clients, and one of browsers."""
+    from jvbtune.load.browser.compare import compare, refuse
+    from jvbtune.load.browser.conference import SETTLE_SECONDS
+
+    for name in ("packet_rate", "burst_packets", "profile"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--compare cannot be combined with --{name.replace('_', '-')}")
+    if host_name is None or duration is None:
+        raise click.UsageError(f"Missing option '{'--host' if host_name is None else '--duration'}'.")
+    refuse(mix)
+    entry = find_host(host_name, inventory)
+    say(f"one conference of {mix}, of jvbtune's clients and then of browsers: {2 * (SETTLE_SECONDS + duration):.0f} s")
+    with _drained(entry) as (host, tuning, generator):
+        found = compare(entry, host, generator, mix, duration, grid, tuning.check)
+    if as_json:
+        streams = [asdict(one) | {"apart": one.apart, "differs": one.differs} for one in found.streams]
+        print_json(
+            {
+                "schema_version": 1,
+                "host": host_name,
+                **asdict(found),
+                "streams": streams,
+                "lacks_cpu": found.lacks_cpu,
+                "alike": found.alike,
+            }
+        )
+        return int(not found.alike)
+    put(f"{'packets per second':<24}{'browser':>9}{'jvbtune':>9}")
+    for one in found.streams:
+        apart = f"{one.apart:+7.1%}" if one.apart is not None else ""
+        differs = "differs" if one.differs else ""
+        put(f"{one.stream:<24}{one.browser_pps:9.1f}{one.client_pps:9.1f}  {apart:<9}{differs}".rstrip())
+    rate = f"{found.frames_per_second:.1f} of {found.wanted_frames_per_second:g} frames per second"
+    if found.lacks_cpu:
+        say(f"The browsers encoded {rate}: they lack CPU, so this compares nothing. Use --grid, or smaller layers.")
+    else:
+        put(f"The browsers encoded {rate}.")
+    return int(not found.alike)
+
+
+@contextmanager
+def _drained(entry: HostEntry, *, relays: bool = False) -> Iterator[tuple[Host, Tuning, Generator]]:
+    """The host with its bridge drained, and what makes load on it; undone at the end, or by a guard on the host."""
+    from jvbtune.bridge.client import BridgeClient
+    from jvbtune.hosts import connect
+    from jvbtune.hosts.agent_client import AgentClient
+    from jvbtune.interrupts import handled
+    from jvbtune.inventory import bridge_arguments
+    from jvbtune.load import open_generator, refuse_without_relays
+    from jvbtune.settings.tuning import Tuning
+
+    with handled(say), connect(entry) as host, AgentClient(host) as agent:
+        if relays:
+            client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+            refuse_without_relays(entry.name, client.request("GET", "/colibri/stats"))
+        tuning = Tuning(
+            agent, owner=owner(), run_id="load", lease_seconds=30, bridge=bridge_arguments(entry), settings=[]
+        )
+        with tuning, open_generator(entry, host, leased=True) as generator:
+            tuning.watch(generator.keep_alive, generator.abort)
+            yield host, tuning, generator
 
 
 def _calibrate(

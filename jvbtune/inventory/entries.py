@@ -49,7 +49,7 @@ class BridgeEntry:
 
 @dataclass(frozen=True)
 class GeneratorEntry:
-    """Where the load comes from: this machine, other hosts, or a command of the user's.
+    """Where the load comes from: this machine, other hosts, a command of the user's, or browsers.
 
     The first four are of the machine that makes the load: this one, or the host itself if ``hosts`` of another entry
     names it.
@@ -61,6 +61,14 @@ class GeneratorEntry:
     python: str | None = None
     hosts: tuple[str, ...] = ()  #: names of the machines that make the load instead of this one
     command: tuple[str, ...] = ()  #: the program that makes the load instead of jvbtune's own generator
+    grid: str | None = None  #: URL of the Selenium Grid whose browsers make the load
+
+    @property
+    def elsewhere(self) -> str | None:
+        """What makes the load instead of this machine's workers, in words; None: nothing does."""
+        if self.hosts:
+            return ", ".join(self.hosts)
+        return self.command[0] if self.command else self.grid
 
 
 @dataclass(frozen=True)

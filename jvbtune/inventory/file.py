@@ -103,11 +103,17 @@ class _Generator(_Strict):
     python: str | None = None
     hosts: tuple[str, ...] | None = None
     command: Argv | None = None
+    grid: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
+
+    @property
+    def has_origin(self) -> bool:
+        return any(one is not None for one in (self.hosts, self.command, self.grid))
 
     @model_validator(mode="after")
     def _one_origin(self) -> _Generator:
-        if self.hosts and self.command is not None:
-            raise ValueError("give hosts or command, not both")
+        given = [name for name in ("hosts", "command", "grid") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"give {' or '.join(given)}, not both")
         if self.hosts and len(set(self.hosts)) < len(self.hosts):
             raise ValueError("hosts has a host twice")
         return self

@@ -78,5 +78,6 @@ KEYS: dict[str, dict[str, str]] = {
         "table of each, hold there. See [Several machines](../load.md#several-machines).",
         "command": "Program that makes the load instead of jvbtune's own generator, as a list of arguments. No shell "
         "reads it. See [Another generator](../load.md#another-generator).",
+        "grid": "URL of a Selenium Grid whose browsers make the load instead. See [Browsers](../load.md#browsers).",
     },
 }

@@ -286,7 +286,7 @@ def _entry(name: str, host: _Host, layers: Sequence[_Host | _Source], base: Path
         pid_file=pick("bridge", "pid_file"),
         match=pick("bridge", "match"),
     )
-    origin = next((o.generator for o in layers if (o.generator.hosts, o.generator.command) != (None, None)), None)
+    origin = next((one.generator for one in layers if one.generator.has_origin), None)
     generator = GeneratorEntry(
         netns=pick("generator", "netns"),
         cpus=pick("generator", "cpus"),
@@ -294,6 +294,7 @@ def _entry(name: str, host: _Host, layers: Sequence[_Host | _Source], base: Path
         python=pick("generator", "python"),
         hosts=(origin.hosts or ()) if origin is not None else (),
         command=(origin.command or ()) if origin is not None else (),
+        grid=origin.grid if origin is not None else None,
     )
     ssh_config = next((one.ssh_config for one in layers if one.ssh_config is not None), None)
     if ssh_config is not None:

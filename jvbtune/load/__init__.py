@@ -40,4 +40,8 @@ def open_generator(entry: HostEntry, host: Host, **options: Any) -> Generator:
 
     if entry.generator.command:
         return CommandGenerator(entry, host, **options)
+    if entry.generator.grid is not None:
+        from jvbtune.load.browser.generator import BrowserGenerator
+
+        return BrowserGenerator(entry, host, **options)
     return WorkerGenerator(entry, host, refuse=partial(refuse_above, entry), **options)

@@ -121,8 +121,7 @@ def calibrate(entry: HostEntry | None, mix: Mix, observe: Callable[[Trial], None
             "chooses layers of VP8 only",
             hint='Calibrate a mix with codec = "vp8", as meeting-5: jvbtune load --calibrate --mix meeting-5',
         )
-    if entry is not None and (entry.generator.hosts or entry.generator.command):
-        maker = ", ".join(entry.generator.hosts) or entry.generator.command[0]
+    if entry is not None and (maker := entry.generator.elsewhere) is not None:
         raise UsageError(
             f"the load on {entry.name} is made by {maker}, and jvbtune can only calibrate this machine",
             hint="Without --host, jvbtune measures this machine on all of its cores.",
@@ -331,7 +330,7 @@ def _limit(found: dict[str, Any]) -> Limit:
 def limit_for(entry: HostEntry, mix: Mix) -> Limit | None:
     """The limit of the generator for this mix, on this machine, as this version measured it; None: not calibrated, or
     the sink was slower than the generator, or something other than this machine makes the load."""
-    if entry.generator.hosts or entry.generator.command:
+    if entry.generator.elsewhere is not None:
         return None
     wanted = machine(), cores_of(entry), key_of(mix), __version__
     return next((one for one in stored() if one.key == wanted and one.limited_by == "generator"), None)

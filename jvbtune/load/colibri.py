@@ -105,7 +105,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class LocalTransport:
-    """An endpoint's own side."""
+    """An endpoint's own side. ``ip`` is empty: it is not known yet."""
 
     ufrag: str
     password: str
@@ -178,7 +178,9 @@ def _transport_json(name: str, transport: LocalTransport) -> dict[str, Any]:
                     "type": "host",
                     "network": "0",
                 }
-            ],
+            ]
+            if transport.ip
+            else [],
             "fingerprints": [{"fingerprint": transport.fingerprint, "hash": "sha-256", "setup": "active"}],
         },
     }
@@ -211,6 +213,11 @@ class Conference:
     def complete(self, name: str, transport: LocalTransport) -> None:
         """The transport of an endpoint that was created without one. Raises BridgeError."""
         later = {"id": name, "transport": _transport_json(name, transport)}
+        self._client.request("PATCH", PATH + self.meeting_id, {"endpoints": [later]})
+
+    def update(self, name: str, sources: Sources) -> None:
+        """What an endpoint sends, once that is known. Raises BridgeError."""
+        later = {"id": name, "sources": sources.to_json(name)}
         self._client.request("PATCH", PATH + self.meeting_id, {"endpoints": [later]})
 
     def add_relay(self, name: str, transport: LocalTransport, endpoints: Mapping[str, Sources]) -> Answer:

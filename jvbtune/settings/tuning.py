@@ -135,6 +135,11 @@ class Tuning:
         if self._on_lost is not None:
             self._on_lost(self._error())
 
+    def check(self) -> None:
+        """Raises TuningError if the host is no longer this controller's."""
+        if self.lost is not None:
+            raise self._error()
+
     def _error(self) -> TuningError:
         name = self._agent.host.name
         if self._agent.alive:

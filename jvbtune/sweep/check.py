@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
+import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
@@ -24,10 +28,12 @@ from jvbtune.protocol.agent import BRIDGE_CONFIG, ReadConfig, UdpSocket
 from jvbtune.protocol.check import Finding
 from jvbtune.protocol.codec import to_json
 from jvbtune.sweep.experiment import Needs
+from jvbtune.text import clean
 from jvbtune.units import size_text
 
 #: A refused or unroutable datagram is reported by the kernel at once, or within a round trip.
 ANSWER_SECONDS = 0.5
+GRID_SECONDS = 10.0
 NOTHING = Needs()
 NO_CHANNEL = (
     "the mix has video, which needs the bridge channel, and jvb.conf does not name it "
@@ -35,22 +41,32 @@ NO_CHANNEL = (
 )
 
 
-def check(
-    entry: HostEntry, settings: Sequence[str] = (), *, restarts: bool = True, needs: Needs = NOTHING
-) -> list[Finding]:
+@dataclass(frozen=True)
+class Checked:
+    findings: list[Finding]
+    values: dict[str, str]  #: of the settings, as the host has them; those that cannot be read are missing
+
+    @property
+    def ready(self) -> bool:
+        """Whether a sweep would begin."""
+        return is_ready(self.findings)
+
+
+def check(entry: HostEntry, settings: Sequence[str] = (), *, restarts: bool = True, needs: Needs = NOTHING) -> Checked:
     """Connect, and look. Nothing is changed. A host that cannot be reached is a finding as well."""
     try:
         with connect(entry) as host, AgentClient(host) as agent:
-            found = [*_reached(agent), *look(entry, agent, settings, restarts=restarts)]
-            return found + look_for(needs, entry, host, agent)
+            looked = look(entry, agent, settings, restarts=restarts)
+            return Checked([*_reached(agent), *looked.findings, *look_for(needs, entry, host, agent)], looked.values)
     except JvbtuneError as error:
-        return [Finding("ssh", "problem", error.message, error.hint)]
+        return Checked([Finding("ssh", "problem", error.message, error.hint)], {})
 
 
-def look(entry: HostEntry, agent: AgentClient, settings: Sequence[str] = (), *, restarts: bool = True) -> list[Finding]:
+def look(entry: HostEntry, agent: AgentClient, settings: Sequence[str] = (), *, restarts: bool = True) -> Checked:
     """What the agent sees, and what this machine must have to make load."""
     looked = agent.call(messages.LOOK, messages.Look(bridge_arguments(entry), list(settings), restarts))
-    return [*looked.findings, _buffer(entry, agent, looked.sockets), _media_address(entry), look_at_generator(entry)]
+    here = [_buffer(entry, agent, looked.sockets), _media_address(entry), look_at_generator(entry)]
+    return Checked([*looked.findings, *here], looked.values)
 
 
 def look_for(needs: Needs, entry: HostEntry, host: Host, agent: AgentClient) -> list[Finding]:
@@ -135,8 +151,7 @@ def _media_address(entry: HostEntry) -> Finding:
         address, port = media_target(entry)
     except LoadError as error:
         return Finding("address", "problem", error.message, error.hint, "load")
-    if entry.generator.hosts or entry.generator.command:
-        maker = ", ".join(entry.generator.hosts) or entry.generator.command[0]
+    if (maker := entry.generator.elsewhere) is not None:
         return Finding("address", "ok", f"load goes to {address}:{port}, from {maker}")
     if entry.generator.netns is not None:
         return Finding("address", "ok", f"load goes to {address}:{port}, from the namespace {entry.generator.netns}")
@@ -175,9 +190,29 @@ def look_at_generator(entry: HostEntry) -> Finding:
             hint = "Correct generator.command in jvbtune.toml."
             return Finding("generator", "problem", f"there is no command {given.command[0]}", hint, "load")
         return Finding("generator", "ok", f"{given.command[0]} makes the load; its limit is not known")
+    if given.grid is not None:
+        return _look_at_grid(given.grid)
     cores = len(given.cpus or os.sched_getaffinity(0))
     if entry.ssh is None:
         return Finding(
             "generator", "unknown", f"the generator shares {cores} cores with the bridge: figures are the lab's only"
         )
     return Finding("generator", "ok", f"the generator has {cores} cores of this machine")
+
+
+def _look_at_grid(grid: str) -> Finding:
+    """By its own status, https://www.selenium.dev/documentation/grid/advanced_features/endpoints/."""
+    hint = "Correct generator.grid in jvbtune.toml, or start the Grid."
+    try:
+        with urllib.request.urlopen(f"{grid.rstrip('/')}/status", timeout=GRID_SECONDS) as answer:
+            value = json.load(answer)["value"]
+        slots = [slot for node in value.get("nodes", ()) for slot in node["slots"]]
+        fit = sum(slot["stereotype"].get("browserName") == "chrome" for slot in slots)
+        ready = bool(value["ready"])
+    except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
+        return Finding(
+            "generator", "problem", f"{clean(grid)} does not answer as a Selenium Grid: {error}", hint, "load"
+        )
+    if not ready or not fit:
+        return Finding("generator", "problem", f"the Selenium Grid {clean(grid)} has no free Chromium", hint, "load")
+    return Finding("generator", "ok", f"the Selenium Grid {clean(grid)} makes the load, with {fit} browsers at most")

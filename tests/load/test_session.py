@@ -7,8 +7,9 @@ from playwright.sync_api import Browser
 
 from jvbtune.errors import LoadError
 from jvbtune.load.browser import PAGE
-from jvbtune.load.browser.session import offer, transport_of
+from jvbtune.load.browser.session import Sent, offer, transport_of
 from jvbtune.load.colibri import Answer, Sources, endpoint_json
+from jvbtune.load.mix import VP8_LAYERS
 from jvbtune.protocol.worker import Remote
 
 FINGERPRINT = ":".join(["AB"] * 32)
@@ -51,12 +52,29 @@ def test_the_transport_is_read_from_the_answer() -> None:
     assert (transport.ip, transport.port) == ("192.0.2.2", 4000)
 
 
-def test_an_answer_without_an_address_says_what_hides_it() -> None:
+def test_a_browser_that_hides_its_address_is_found_by_its_checks() -> None:
     hidden = ANSWERED.replace("udp 2113937151 192.0.2.2", "udp 2113937151 0b1d9f2c.local")
-    with pytest.raises(LoadError, match="no candidate") as raised:
-        transport_of(hidden)
-    assert raised.value.hint is not None
-    assert "WebRtcHideLocalIpsWithMdns" in raised.value.hint
+    transport = transport_of(hidden)
+    assert (transport.ufrag, transport.ip) == ("u+/x", "")
+    sent = endpoint_json("e", transport, Sources(clients=True))["transport"]["transport"]
+    assert (sent["candidates"], sent["ufrag"]) == ([], "u+/x")
+    with pytest.raises(LoadError, match="no fingerprint"):
+        transport_of(hidden.replace("fingerprint", "finger"))
+
+
+def test_what_a_browser_sends_has_a_section_that_the_bridge_takes_it_in() -> None:
+    video = Sent("video", "me-v0", VP8_LAYERS, 30.0)
+    sends = [Sent("audio", "me-a0"), video]
+    first = sections(offer(ANSWER, Sources(clients=True), {}, sends))
+    later = sections(offer(ANSWER, Sources(clients=True), OTHERS, sends, 2))
+    assert [section[0].split()[0] for section in later] == ["m=audio", "m=video", "m=audio", "m=audio", "m=video"]
+    assert later[:2] == first
+    assert all("a=recvonly" in section for section in first)
+    assert {"a=rid:0 recv", "a=rid:2 recv", "a=simulcast:recv 0;1;2"} <= set(first[1])
+    assert not any(line.startswith("a=ssrc") for section in first for line in section)
+    told = video.to_json(1)
+    assert (told["mid"], told["width"], told["height"]) == ("1", 1280, 720)
+    assert told["layers"][0] == {"height": 180, "bitsPerSecond": 200_000}
 
 
 def test_an_endpoint_without_a_transport_leaves_ice_to_the_bridge() -> None:

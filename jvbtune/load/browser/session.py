@@ -3,28 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jvbtune.errors import LoadError
 from jvbtune.load.colibri import Answer, LocalTransport, Sources, medias
 from jvbtune.load.media.rtp import OPUS
+from jvbtune.load.media.video import width_of
+from jvbtune.load.mix import Layer
 
 #: Parameters without which browsers take a payload type for another one.
 _PROFILES = {"VP9": "profile-id=0", "AV1": "level-idx=5;profile=0;tier=0", "red": f"{OPUS}/{OPUS}"}
+#: Browsers want them for simulcast, and leave them out of packets as soon as a receiver report came.
+_OF_SIMULCAST = {13: "urn:ietf:params:rtp-hdrext:sdes:mid", 14: "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"}
 
 
-def offer(answer: Answer, own: Sources, others: Mapping[str, Sources]) -> str:
-    """The bridge's offer to an endpoint with its ``own`` codecs: what the ``others`` send, each source in a section."""
+@dataclass(frozen=True)
+class Sent:
+    """What a browser sends."""
+
+    kind: str  #: "audio" | "video"
+    name: str
+    layers: tuple[Layer, ...] = ()  #: of video, lowest first
+    frames_per_second: float = 0.0
+
+    def to_json(self, mid: int) -> dict[str, Any]:
+        """For ``answer`` of the page; ``mid``: its section, which is its place among all that the browser sends."""
+        layers = [{"height": one.height, "bitsPerSecond": round(one.bitrate_kbps * 1000)} for one in self.layers]
+        size = {"width": width_of(self.layers[-1].height), "height": self.layers[-1].height} if self.layers else {}
+        camera = {"layers": layers, "framesPerSecond": self.frames_per_second, **size} if layers else {}
+        return {"mid": str(mid), "kind": self.kind, "name": self.name, **camera}
+
+
+def offer(
+    answer: Answer, own: Sources, others: Mapping[str, Sources], sends: Sequence[Sent] = (), version: int = 1
+) -> str:
+    """The bridge's offer to an endpoint with its ``own`` codecs: a section for each thing that it ``sends``, and then
+    one for each source of the ``others``. A later ``version`` has the sections of the one before, and may add some."""
     offered = {
         media["type"]: media
         for media in medias(video=own.clients, transport_cc=own.transport_cc, codec=own.codec, red=own.red)
     }
     sources = [(media, name, ssrcs) for media in offered for name, ssrcs in _sent(media, others)]
-    mids = " ".join(str(mid) for mid in range(len(sources)))
-    lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", f"a=group:BUNDLE {mids}", "a=extmap-allow-mixed"]
-    for mid, (media, name, ssrcs) in enumerate(sources):
-        lines += _section(mid, offered[media], answer, name, ssrcs)
+    mids = " ".join(map(str, range(len(sends) + len(sources))))
+    lines = ["v=0", f"o=- 1 {version} IN IP4 0.0.0.0", "s=-", "t=0 0", f"a=group:BUNDLE {mids}", "a=extmap-allow-mixed"]
+    for mid, sent in enumerate(sends):
+        lines += [*_section(mid, offered[sent.kind], answer, "recvonly"), *_layers(sent)]
+    for mid, (media, name, ssrcs) in enumerate(sources, start=len(sends)):
+        lines += [*_section(mid, offered[media], answer, "sendonly"), *_streams(name, ssrcs)]
     return "".join(f"{line}\r\n" for line in lines)
 
 
@@ -38,10 +65,10 @@ def _sent(media: str, others: Mapping[str, Sources]) -> Iterator[tuple[str, tupl
             yield f"{name}-v0", sources.layers[0]
 
 
-def _section(mid: int, media: dict[str, Any], answer: Answer, name: str, ssrcs: tuple[int, ...]) -> Iterator[str]:
+def _section(mid: int, media: dict[str, Any], answer: Answer, direction: str) -> Iterator[str]:
     payload_types = media["payload-types"]
     yield f"m={media['type']} 9 UDP/TLS/RTP/SAVPF {' '.join(one['id'] for one in payload_types)}"
-    yield from ("c=IN IP4 0.0.0.0", f"a=mid:{mid}", "a=rtcp-mux", "a=sendonly")
+    yield from ("c=IN IP4 0.0.0.0", f"a=mid:{mid}", "a=rtcp-mux", f"a={direction}")
     yield f"a=ice-ufrag:{answer.remote.ufrag}"
     yield f"a=ice-pwd:{answer.remote.password}"
     yield f"a=fingerprint:sha-256 {answer.remote.fingerprint}"
@@ -59,6 +86,18 @@ def _section(mid: int, media: dict[str, Any], answer: Answer, name: str, ssrcs: 
             yield f"a=fmtp:{one['id']} {';'.join(parameters)}"
         for feedback in one["rtcp-fbs"]:
             yield f"a=rtcp-fb:{one['id']} {feedback['type']} {feedback.get('subtype', '')}".rstrip()
+
+
+def _layers(sent: Sent) -> Iterator[str]:
+    """The simulcast that the bridge takes (RFC 8853): the browser makes the SSRCs, and tells them in its statistics."""
+    names = [str(number) for number in range(len(sent.layers))]
+    if len(names) > 1:
+        yield from (f"a=extmap:{number} {uri}" for number, uri in _OF_SIMULCAST.items())
+        yield from (f"a=rid:{name} recv" for name in names)
+        yield f"a=simulcast:recv {';'.join(names)}"
+
+
+def _streams(name: str, ssrcs: tuple[int, ...]) -> Iterator[str]:
     yield f"a=msid:{name} {name}"
     if len(ssrcs) > 1:
         yield f"a=ssrc-group:FID {' '.join(map(str, ssrcs))}"
@@ -67,7 +106,8 @@ def _section(mid: int, media: dict[str, Any], answer: Answer, name: str, ssrcs: 
 
 
 def transport_of(sdp: str) -> LocalTransport:
-    """The browser's side, from its answer. Raises LoadError."""
+    """The browser's side, from its answer. A browser that hides its addresses, as without a right to a microphone, is
+    found by the checks that it sends. Raises LoadError."""
     found = {
         name: re.search(rf"^a={pattern}\s*$", sdp, re.MULTILINE)
         for name, pattern in {
@@ -77,13 +117,9 @@ def transport_of(sdp: str) -> LocalTransport:
             "candidate": r"candidate:\S+ 1 udp \d+ ([\d.:a-fA-F]+) (\d+) typ host.*",
         }.items()
     }
-    missing = [name for name, match in found.items() if match is None]
-    if missing:
-        raise LoadError(
-            f"the browser's answer has no {missing[0]}",
-            hint="Does it hide its addresses? Start Chromium with --disable-features=WebRtcHideLocalIpsWithMdns and "
-            "--use-fake-ui-for-media-stream.",
-        )
     values = {name: match.groups() for name, match in found.items() if match is not None}
-    ip, port = values["candidate"]
+    missing = [name for name in ("ufrag", "password", "fingerprint") if name not in values]
+    if missing:
+        raise LoadError(f"the browser's answer has no {missing[0]}")
+    ip, port = values.get("candidate", ("", "0"))
     return LocalTransport(values["ufrag"][0], values["password"][0], ip, int(port), values["fingerprint"][0])

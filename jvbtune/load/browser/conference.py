@@ -1,0 +1,153 @@
+"""One conference of browsers, in the shape of a mix."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from jvbtune.bridge.client import BridgeClient
+from jvbtune.errors import JvbtuneError, LoadError
+from jvbtune.inventory import HostEntry
+from jvbtune.load.browser.driver import open_browser
+from jvbtune.load.browser.seat import Seat
+from jvbtune.load.colibri import Conference, Sources
+from jvbtune.load.mix import Mix, Video
+
+#: Bandwidth estimates need so long to rise to what these cameras send, in browsers and in the bridge.
+SETTLE_SECONDS = 20.0
+#: Each browser hears from here so often.
+BEAT_SECONDS = 1.0
+Counts = dict[str, float]
+
+
+def refuse_for_browsers(mix: Mix) -> None:
+    """Raises LoadError for a mix that browsers cannot hold here."""
+    if mix.video is None or mix.video.codec != "vp8" or mix.video.desktop:
+        raise LoadError("browsers need a mix with cameras of VP8", hint="Choose one: --mix one-to-one")
+    if mix.remote is not None:
+        raise LoadError("browsers are not behind a relay", hint="Choose a mix without one: --mix one-to-one")
+    if mix.burst_packets > 1:
+        raise LoadError("browsers send no bursts", hint="Leave out [load.burst] of the experiment.")
+    if mix.dtx or mix.nack_ratio:
+        raise LoadError("browsers decide themselves on DTX and on what they ask for again")
+
+
+class BrowserConference:
+    """Raises LoadError where a browser does not start, or does not join."""
+
+    def __init__(self, entry: HostEntry, client: BridgeClient, meeting_id: str, mix: Mix, grid: str | None) -> None:
+        """``grid``: URL of a Selenium Grid; None: Chromium of this machine."""
+        refuse_for_browsers(mix)
+        assert mix.video is not None
+        self.mix, self._video = mix, mix.video
+        self.seats: list[Seat] = []
+        self._lost: JvbtuneError | None = None
+        self._closed = threading.Event()
+        conference = Conference(client, meeting_id)
+        negotiated = Sources(clients=True, transport_cc=mix.transport_cc, codec=mix.video.codec, red=mix.red)
+        with ExitStack() as stack:
+            stack.callback(conference.expire)
+            beat = threading.Thread(target=self._beat, name="browsers-alive", daemon=True)
+            beat.start()
+            stack.callback(beat.join)
+            stack.callback(self._closed.set)
+            for number in range(mix.participants):
+                driver = stack.enter_context(open_browser(grid, entry.generator.netns if grid is None else None))
+                self.seats.append(
+                    Seat(
+                        driver,
+                        entry,
+                        conference,
+                        negotiated,
+                        {one.name: one.sources for one in self.seats},
+                        audio=number < mix.senders,
+                        video=mix.video if number < mix.video.senders else None,
+                    )
+                )
+            for number, seat in enumerate(self.seats):
+                others = {one.name: one.sources for one in self.seats if one is not seat}
+                seat.hear(others)
+                seat.say(_wanted(mix.video, number, [f"{name}-v0" for name, one in others.items() if one.layers]))
+            self._undo = stack.pop_all()
+
+    def close(self) -> None:
+        """Expire it, and end its browsers."""
+        self._closed.set()
+        self._undo.close()
+
+    def check(self) -> None:
+        """Raises LoadError if one of the browsers is gone."""
+        if self._lost is not None:
+            raise self._lost
+
+    def _beat(self) -> None:
+        while not self._closed.wait(BEAT_SECONDS) and self._lost is None:
+            for seat in list(self.seats):
+                try:
+                    seat.check()
+                except JvbtuneError as error:
+                    self._lost = error
+
+    def counts(self) -> Counts:
+        """Since they joined, of all participants together: packets ``sent`` and ``received`` by kind of stream, what
+        was ``lost`` on the way to them, all packets of their ``transports``, and ``frames`` encoded of the highest
+        layer.
+
+        RTCP is what a transport has beside media: STUN's checks, of which there is one in some seconds, are in it.
+        """
+        counts = nothing(self.mix)
+        for name in ("lost", "transports", "frames"):
+            counts[name] = 0
+        for seat in self.seats:
+            for one in seat.stats():
+                self._add(counts, one)
+        return dict(counts)
+
+    def _add(self, counts: Counter[str], one: Mapping[str, Any]) -> None:
+        """One of the objects of https://www.w3.org/TR/webrtc-stats/."""
+        if one["type"] == "outbound-rtp":
+            again = one.get("retransmittedPacketsSent", 0)
+            layer = self._video.layers[int(one.get("rid") or 0)]
+            counts[f"sent {one['kind']}" + (f" {layer.height}" if one["kind"] == "video" else "")] += (
+                one["packetsSent"] - again
+            )
+            counts["sent retransmitted"] += again
+            counts["sent RTCP"] -= one["packetsSent"]
+            if one["kind"] == "video" and layer == self._video.layers[-1]:
+                counts["frames"] += one.get("framesEncoded", 0)
+        elif one["type"] == "inbound-rtp":
+            again = one.get("retransmittedPacketsReceived", 0)
+            counts[f"received {one['kind']}"] += one["packetsReceived"] - again
+            counts["received retransmitted"] += again
+            counts["received RTCP"] -= one["packetsReceived"]
+            counts["lost"] += one.get("packetsLost", 0)
+        elif one["type"] == "transport":
+            counts["sent RTCP"] += one["packetsSent"]
+            counts["received RTCP"] += one["packetsReceived"]
+            counts["transports"] += one["packetsSent"] + one["packetsReceived"]
+
+
+def nothing(mix: Mix) -> Counter[str]:
+    """The kinds of streams, in the order in which people read them."""
+    assert mix.video is not None
+    sent = ("audio", *(f"video {layer.height}" for layer in mix.video.layers), "retransmitted", "RTCP")
+    received = ("audio", "video", "retransmitted", "RTCP")
+    return Counter({**{f"sent {name}": 0 for name in sent}, **{f"received {name}": 0 for name in received}})
+
+
+def _wanted(video: Video, number: int, cameras: Sequence[str]) -> Mapping[str, Any]:
+    """``ReceiverVideoConstraints`` as a client of that number sends them."""
+    stage = cameras[:1] if number < video.stage_views and video.stage_height > 0 else []
+    small = video.thumbnail_height if number < video.stage_views else video.grid_height
+    heights = {name: video.stage_height if name in stage else small for name in cameras}
+    return {
+        "colibriClass": "ReceiverVideoConstraints",
+        "lastN": video.visible,
+        "onStageSources": stage,
+        "selectedSources": [],
+        "constraints": {name: {"maxHeight": height} for name, height in heights.items() if height > 0},
+        "defaultConstraints": {"maxHeight": 0},
+    }

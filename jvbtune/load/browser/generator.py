@@ -1,0 +1,182 @@
+"""A generator of browsers: real participants on a Selenium Grid, for what no synthetic client can show."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+from jvbtune.bridge.client import BridgeClient
+from jvbtune.errors import JvbtuneError, LoadError
+from jvbtune.hosts.base import Host
+from jvbtune.interrupts import pause, results
+from jvbtune.inventory import HostEntry
+from jvbtune.load.base import Edge, IntendedLoad, Offered
+from jvbtune.load.browser.conference import SETTLE_SECONDS, BrowserConference, Counts, refuse_for_browsers
+from jvbtune.load.generator import DEFAULT_MAX_PPS
+from jvbtune.load.process import DEFAULT_LEASE_SECONDS
+
+R = TypeVar("R")
+#: Conferences that are set up, or looked at, at the same time.
+PARALLEL = 8
+#: Of the frames that a camera makes: a Grid whose browsers encode fewer is what a trial measured.
+LEAST_FRAMES = 0.8
+CHECK_SECONDS = 0.5
+
+
+class BrowserGenerator:
+    """See ``load.base.Generator``. Browsers cannot be paused, so its counts are as exact as the moments at which their
+    statistics are asked for, some hundredths of a second; and it has no delays."""
+
+    worker_pid: int | None = None
+
+    def __init__(self, entry: HostEntry, host: Host, *, max_pps: float = DEFAULT_MAX_PPS, leased: bool = False) -> None:
+        """``leased``: somebody else calls ``keep_alive``, as long as the host is theirs; else it needs no lease."""
+        assert entry.generator.grid is not None
+        self._entry, self._grid, self._max_pps = entry, entry.generator.grid, max_pps
+        self._client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        self.prefix = f"jvbtune-{secrets.token_hex(4)}"
+        self._numbers = itertools.count()
+        self._conferences: list[BrowserConference] = []
+        self._aborted: JvbtuneError | None = None
+        self._leased, self._lease_ends = leased, time.monotonic() + DEFAULT_LEASE_SECONDS
+        self._changing = threading.Lock()
+
+    @property
+    def endpoints(self) -> int:
+        return sum(len(one.seats) for one in self._conferences)
+
+    def keep_alive(self, seconds: float) -> None:
+        self._lease_ends = time.monotonic() + seconds
+
+    def abort(self, error: JvbtuneError) -> None:
+        """Its browsers end, here or at the next look."""
+        self._aborted = self._aborted or error
+        self._end(len(self._conferences))
+
+    def offer(
+        self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
+    ) -> Offered:
+        if load.packet_rate_pps > self._max_pps:
+            raise LoadError(
+                f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that this run allows"
+            )
+        refuse_for_browsers(load.mix)
+        begun = time.monotonic()
+        different = any(one.mix != load.mix for one in self._conferences)
+        self._end(len(self._conferences) - (0 if different else load.conferences))
+        new = self._begin(load)
+        set_up_seconds = time.monotonic() - begun
+        self._hold(max(settle_seconds, SETTLE_SECONDS if new else 0.0))
+        edges = [edge()] if edge is not None else []
+        started_unix, started = time.time(), time.monotonic()
+        before = self._counts()
+        self._hold(duration_seconds)
+        seconds = time.monotonic() - started
+        after = self._counts()
+        edges += [edge()] if edge is not None else []
+        counts = {name: after[name] - before[name] for name in after}
+        return self._offered(load, counts, seconds, started_unix, {"edges": edges, "set_up_seconds": set_up_seconds})
+
+    def _offered(
+        self, load: IntendedLoad, counts: Counts, seconds: float, started_unix: float, extra: dict[str, object]
+    ) -> Offered:
+        video = load.mix.video
+        assert video is not None
+        sent, received = (
+            round(sum(n for name, n in counts.items() if name.startswith(way) and "RTCP" not in name))
+            for way in ("sent ", "received ")
+        )
+        lost = max(0, round(counts["lost"]))
+        frames = counts["frames"] / seconds / (video.senders * load.conferences)
+        because = []
+        if frames < LEAST_FRAMES * video.frames_per_second:
+            because.append(f"its browsers encoded {frames:.1f} of {video.frames_per_second:g} frames per second")
+        return Offered(
+            intended_pps=load.packet_rate_pps,
+            offered_pps=(counts["transports"] + lost) / seconds,
+            sent_packets=sent,
+            expected_packets=received + lost,
+            received_packets=received,
+            loss_ratio=lost / (received + lost) if received + lost else 0.0,
+            reordered_packets=0,
+            delay_ms={},
+            delayed_50ms_ratio=None,
+            duration_seconds=seconds,
+            lateness_p99_ms=0.0,
+            cpu_ratio=0.0,
+            endpoints=self.endpoints,
+            generator_limited=bool(because),
+            generator_limited_because=tuple(because),
+            started_unix=started_unix,
+            extra={**extra, "kinds": {}, "meetings": {"relayed_in": 0}, "browsers": counts},
+        )
+
+    def stop(self) -> None:
+        self._end(len(self._conferences))
+
+    def close(self) -> None:
+        with contextlib.suppress(JvbtuneError):
+            self.stop()
+
+    def __enter__(self) -> BrowserGenerator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- conferences --------------------------------------------------------------------------------------------
+
+    def _begin(self, load: IntendedLoad) -> int:
+        """Set up what is missing; how many those are."""
+        missing = range(load.conferences - len(self._conferences))
+
+        def begin(_: int) -> None:
+            self._check()
+            meeting = f"{self.prefix}-{next(self._numbers)}"
+            conference = BrowserConference(self._entry, self._client, meeting, load.mix, self._grid)
+            with self._changing:
+                self._conferences.append(conference)
+
+        self._each(begin, missing)
+        return len(missing)
+
+    def _end(self, count: int) -> None:
+        with self._changing:
+            kept = max(0, len(self._conferences) - count)
+            self._conferences, going = self._conferences[:kept], self._conferences[kept:]
+        self._each(BrowserConference.close, going)
+
+    def _each(self, do: Callable[..., R], these: Sequence[object]) -> list[R]:
+        """At once, as many as ``PARALLEL``. Raises the first error, once all are done."""
+        if not these:
+            return []
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return results([pool.submit(do, one) for one in these])
+
+    def _counts(self) -> Counts:
+        found = self._each(BrowserConference.counts, self._conferences)
+        return {name: sum(one[name] for one in found) for name in found[0]}
+
+    def _hold(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            self._check()
+            pause(min(left, CHECK_SECONDS))
+        self._check()
+
+    def _check(self) -> None:
+        if self._aborted is None and self._leased and time.monotonic() > self._lease_ends:
+            self.abort(LoadError("the host's lease ended, so the load was stopped"))
+        if self._aborted is not None:
+            raise self._aborted
+        for one in self._conferences:
+            one.check()

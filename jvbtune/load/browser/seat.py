@@ -1,0 +1,118 @@
+"""A browser in a conference on a bridge: it joins by COLIBRI, sends and receives, and tells what it saw."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jvbtune.errors import LoadError
+from jvbtune.interrupts import pause
+from jvbtune.inventory import HostEntry
+from jvbtune.load.browser import PAGE
+from jvbtune.load.browser.driver import first_line
+from jvbtune.load.browser.session import Sent, offer, transport_of
+from jvbtune.load.colibri import Conference, Sources
+from jvbtune.load.mix import Video
+from jvbtune.load.target import channel_target
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
+T = TypeVar("T")
+Stats = dict[str, Any]
+#: ICE and DTLS; and until all encoders have sent something.
+CONNECT_SECONDS, ENCODE_SECONDS = 25.0, 30.0
+LOOK_SECONDS = 0.2
+
+
+class Seat:
+    """One participant. Raises LoadError, with the step that failed."""
+
+    def __init__(
+        self,
+        driver: WebDriver,
+        entry: HostEntry,
+        conference: Conference,
+        negotiated: Sources,
+        others: Mapping[str, Sources],
+        *,
+        audio: bool = False,
+        video: Video | None = None,
+    ) -> None:
+        """``negotiated``: its codecs. ``others``: what the rest of the conference sends. ``video``: of its camera."""
+        self._driver, self._lock = driver, threading.Lock()
+        self.name = secrets.token_hex(4)
+        self._sends = [Sent("audio", f"{self.name}-a0")] if audio else []
+        if video is not None:
+            self._sends.append(Sent("video", f"{self.name}-v0", video.layers, video.frames_per_second))
+        self.sources = replace(negotiated, audio=None, layers=())  #: with the SSRCs that the browser chose
+        self._negotiated, self._version = self.sources, 0
+        self._answer = conference.add(self.name, None, self.sources)
+        channel = channel_target(entry, self._answer.channels)
+        driver.get("data:text/html;base64," + base64.b64encode(PAGE.read_bytes()).decode())
+        conference.complete(self.name, transport_of(self.hear(others)))
+        self._wait("ICE", lambda: self._ask("state") == "connected", CONNECT_SECONDS)
+        self._ask("listen", channel.url)
+        if self._sends:
+            self.sources = self._wait("encoder", self._chosen, ENCODE_SECONDS)
+            conference.update(self.name, self.sources)
+
+    def hear(self, others: Mapping[str, Sources]) -> str:
+        """All that the rest of the conference sends now; the browser's answer. Whoever was heard before comes first."""
+        self._version += 1
+        sdp = offer(self._answer, self._negotiated, others, self._sends, self._version)
+        sends = [sent.to_json(mid) for mid, sent in enumerate(self._sends)] if self._version == 1 else []
+        answered: str = self._ask("answer", sdp, sends)
+        return answered
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Over the bridge channel."""
+        self._ask("say", message)
+
+    def stats(self) -> list[Stats]:
+        """All of ``getStats()``, as https://www.w3.org/TR/webrtc-stats/ has them."""
+        found: list[Stats] = self._ask("stats")
+        return found
+
+    def check(self) -> None:
+        """Keeps it alive: a page that is not called for 5 s ends its part. Raises LoadError if it is not connected."""
+        if (state := self._ask("state")) != "connected":
+            raise LoadError(f"the browser: its connection is {state}")
+
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        """What a function of the page answers, once its promise is kept. Any thread."""
+        from selenium.common.exceptions import WebDriverException
+        from urllib3.exceptions import HTTPError
+
+        script = "jvbtune.call(arguments[0], arguments[1], arguments[2])"
+        try:
+            with self._lock:
+                answer = self._driver.execute_async_script(script, name, list(arguments))
+        except (WebDriverException, HTTPError) as error:
+            raise LoadError(f"the browser: {name}: {first_line(error)}") from error
+        if "error" in answer:
+            raise LoadError(f"the browser: {name}: {answer['error']}")
+        return answer.get("value")
+
+    def _wait(self, step: str, look: Callable[[], T | None], seconds: float) -> T:
+        ends = time.monotonic() + seconds
+        while not (found := look()):
+            if time.monotonic() > ends:
+                raise LoadError(f"the browser: {step}: not done within {seconds:g} s")
+            pause(LOOK_SECONDS)
+        return found
+
+    def _chosen(self) -> Sources | None:
+        """The SSRCs, by the encoders' statistics; None while one of them has sent nothing."""
+        out = [one for one in self.stats() if one["type"] == "outbound-rtp" and one.get("packetsSent")]
+        audio = [int(one["ssrc"]) for one in out if one["kind"] == "audio"]
+        layers = sorted((one for one in out if one["kind"] == "video"), key=lambda one: str(one.get("rid", "")))
+        if len(audio) + len(layers) < sum(max(1, len(sent.layers)) for sent in self._sends):
+            return None
+        ssrcs = tuple((int(one["ssrc"]), int(one["rtxSsrc"])) for one in layers)
+        return replace(self._negotiated, audio=audio[0] if audio else None, layers=ssrcs)
