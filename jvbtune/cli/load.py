@@ -115,7 +115,7 @@ def command(
     shape = {"participants": participants, "senders": senders, "burst_packets": burst_packets}
     mix = mix_asked_for(context, mix_name, shape).mix(burst_packets)
     if calibrate:
-        for name in ("packet_rate", "duration", "burst_packets", "profile"):
+        for name in ("packet_rate", "duration", "burst_packets", "profile", "compare"):
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"--calibrate cannot be combined with --{name.replace('_', '-')}")
         return _calibrate(host_name, inventory, mix, as_json)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,23 +41,13 @@ SEARCH = (
 )
 
 
-@pytest.fixture(params=["hosts", "command"])
-def path(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Path]:
-    """An inventory with each of them."""
-    if request.param == "hosts":
-        with load_hosts(lab, tmp_path / "load-hosts") as hosts:
-            yield inventory(lab, tmp_path / "jvbtune.toml", hosts)
-        return
-    command = [sys.executable, "-m", "tests.load.command_tool", lab.network.generator_netns]
-    (tmp_path / "jvbtune.toml").write_text(lab.inventory.read_text() + f"command = {json.dumps(command)}\n")
-    yield tmp_path / "jvbtune.toml"
-
-
-def test_a_sweep_and_a_search(lab: Lab, path: Path, tmp_path: Path) -> None:
+def test_a_sweep_whose_load_comes_from_other_hosts(lab: Lab, tmp_path: Path) -> None:
     experiment = tmp_path / "others.toml"
     experiment.write_text(EXPERIMENT)
-    where = ("--host", lab.name, "--inventory", str(path), "--runs-dir", str(tmp_path / "runs"))
-    done = jvbtune("sweep", *where, str(experiment), "--json")
+    with load_hosts(lab, tmp_path / "load-hosts") as hosts:
+        path = inventory(lab, tmp_path / "jvbtune.toml", hosts)
+        where = ("--host", lab.name, "--inventory", str(path), "--runs-dir", str(tmp_path / "runs"))
+        done = jvbtune("sweep", *where, str(experiment), "--json")
     assert done.returncode in (0, 5), done.stderr
     rows = open_run("latest", tmp_path / "runs").trials()
     assert rows.height >= 2
@@ -66,9 +55,19 @@ def test_a_sweep_and_a_search(lab: Lab, path: Path, tmp_path: Path) -> None:
     assert rows["bridge_pps"].to_list() == pytest.approx(rows["offered_pps"].to_list(), rel=0.05)
     assert rows["loss_ratio"].max() == 0
     assert not rows["generator_limited"].any()
+
+
+def test_a_search_whose_load_a_command_makes(lab: Lab, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.load.command_tool", lab.network.generator_netns]
+    path = tmp_path / "jvbtune.toml"
+    path.write_text(lab.inventory.read_text() + f"command = {json.dumps(command)}\n")
+    where = ("--host", lab.name, "--inventory", str(path), "--runs-dir", str(tmp_path / "runs"))
     done = jvbtune("capacity", *where, *SEARCH, "--json")
     assert done.returncode in (0, 5), done.stderr
-    assert open_run("latest", tmp_path / "runs").trials().height > 0
+    rows = open_run("latest", tmp_path / "runs").trials()
+    assert rows.height > 0
+    assert rows["bridge_pps"].to_list() == pytest.approx(rows["offered_pps"].to_list(), rel=0.05)
+    assert not rows["generator_limited"].any()
 
 
 def test_a_lost_worker_makes_the_trial_invalid_and_the_sweep_can_go_on(lab: Lab, tmp_path: Path) -> None:

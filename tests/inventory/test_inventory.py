@@ -128,6 +128,8 @@ def test_hosts_that_make_load_are_entries_of_the_inventory(tmp_path: Path) -> No
     [
         ('[hosts.a.generator]\nhosts = ["lod-1"]\n[hosts.load-1]', r"jvbtune.toml:2: .*'lod-1'.*did you mean load-1\?"),
         ('[hosts.a.generator]\nhosts = ["b"]\ncommand = ["c"]\n[hosts.b]', "give hosts or command, not both"),
+        ('[hosts.a.generator]\ncommand = ["c"]\ngrid = "http://grid"', "give command or grid, not both"),
+        ('[hosts.a.generator]\ngrid = "grid:4444"', "generator.grid"),
         ('[hosts.a.generator]\nhosts = ["b", "b"]\n[hosts.b]', "hosts has a host twice"),
         ("[hosts.a.generator]\ncommand = []", "command"),
     ],

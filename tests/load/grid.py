@@ -24,7 +24,9 @@ def selenium_grid(lab: Lab, directory: Path) -> Iterator[str]:
     """Its URL. Its driver leads Chromium by a pipe: a port would be one of the namespace."""
     chromium = directory / "chromium"
     netns = f"/run/netns/{lab.network.generator_netns}"
-    chromium.write_text(f'#!/bin/sh\nexec nsenter --net={netns} -- {CHROMIUM} --no-sandbox --remote-debugging-pipe "$@"\n')
+    chromium.write_text(
+        f'#!/bin/sh\nexec nsenter --net={netns} -- {CHROMIUM} --no-sandbox --remote-debugging-pipe "$@"\n'
+    )
     chromium.chmod(0o755)
     stereotype = {
         "browserName": "chrome",

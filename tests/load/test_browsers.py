@@ -1,0 +1,97 @@
+"""What browsers are asked for, and what is said of them: without a browser."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from jvbtune.cli.load import command
+from jvbtune.errors import LoadError
+from jvbtune.load.browser.compare import Compared, Comparison, refuse
+from jvbtune.load.browser.conference import refuse_for_browsers
+from jvbtune.load.browser.driver import open_browser
+from jvbtune.load.mix import Mix, Remote
+from jvbtune.load.mixfile import load_mix
+
+MIX = load_mix("one-to-one").mix()
+assert MIX.video is not None
+
+
+@pytest.mark.parametrize(
+    ("browser", "client", "apart", "differs"),
+    [
+        (100.0, 100.0, 0.0, False),
+        (100.0, 109.0, 0.09, False),
+        (100.0, 89.0, -0.11, True),
+        (0.5, 3.0, 5.0, False),
+        (0.0, 0.0, None, False),
+        (0.0, 9.0, None, True),
+    ],
+)
+def test_a_difference_is_one_of_more_than_ten_per_cent_and_of_more_than_a_few_packets(
+    browser: float, client: float, apart: float | None, differs: bool
+) -> None:
+    one = Compared("sent audio", browser, client)
+    assert (one.apart, one.differs) == (None if apart is None else pytest.approx(apart), differs)
+    assert Comparison((one,), 29.0, 30.0, 10.0).alike == (not differs)
+
+
+def test_browsers_that_lack_cpu_compare_nothing() -> None:
+    same = (Compared("sent audio", 100.0, 100.0),)
+    assert Comparison(same, 24.0, 30.0, 10.0).alike
+    assert not Comparison(same, 23.0, 30.0, 10.0).alike
+
+
+@pytest.mark.parametrize(
+    ("mix", "said"),
+    [
+        (Mix(5, 5), "cameras of VP8"),
+        (replace(MIX, video=replace(MIX.video, codec="vp9")), "cameras of VP8"),
+        (replace(MIX, video=replace(MIX.video, desktop=True)), "cameras of VP8"),
+        (replace(MIX, remote=Remote(2)), "not behind a relay"),
+        (replace(MIX, burst_packets=8), "no bursts"),
+        (replace(MIX, dtx=True), "DTX"),
+    ],
+)
+def test_what_browsers_cannot_do_is_refused(mix: Mix, said: str) -> None:
+    with pytest.raises(LoadError, match=said):
+        refuse_for_browsers(mix)
+
+
+def test_a_comparison_is_of_a_small_conference() -> None:
+    refuse(MIX)
+    with pytest.raises(LoadError, match="at most 10 browsers"):
+        refuse(load_mix("meeting-20").mix())
+
+
+def test_without_selenium_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "selenium", None)
+    with pytest.raises(LoadError, match="Selenium") as raised, open_browser():
+        pass
+    assert "jvbtune[browser]" in (raised.value.hint or "")
+
+
+def test_without_chromium_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(LoadError, match="no chromium") as raised, open_browser():
+        pass
+    assert "apt install chromium" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--grid", "http://grid:4444"), "--compare browser"),
+        (("--compare", "browser", "--packet-rate", "900", "--duration", "9"), "--packet-rate"),
+        (("--compare", "browser", "--profile", "--duration", "9"), "--profile"),
+        (("--compare", "browser", "--calibrate"), "--compare"),
+        (("--compare", "browser"), "--duration"),
+    ],
+)
+def test_options_that_do_not_go_together(options: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(command, ["--host", "nowhere", *options], standalone_mode=True)
+    assert done.exit_code == 2
+    assert said in done.output
