@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jvbtune.errors import JvbtuneError
+from jvbtune.errors import JvbtuneError, LoadError
 from jvbtune.load.mix import Mix
 
 __all__ = ["Edge", "Generator", "IntendedLoad", "Mix", "Offered"]
@@ -24,6 +24,11 @@ class IntendedLoad:
     @property
     def packet_rate_pps(self) -> float:
         return self.conferences * (self.seen_pps or self.mix.packet_rate_pps())
+
+    def refuse_above(self, max_pps: float) -> None:
+        """Raises LoadError for more than a run allows."""
+        if self.packet_rate_pps > max_pps:
+            raise LoadError(f"{self.packet_rate_pps:.0f} pps is more than the {max_pps:.0f} pps that this run allows")
 
     @classmethod
     def for_packet_rate(cls, packet_rate_pps: float, mix: Mix, at_most_pps: float = math.inf) -> IntendedLoad:

@@ -154,10 +154,7 @@ class CommandGenerator:
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:
         """The edges of the window are as exact as the command stops: it is asked before and after, and goes on."""
-        if load.packet_rate_pps > self._max_pps:
-            raise LoadError(
-                f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that this run allows"
-            )
+        load.refuse_above(self._max_pps)
         begun = time.monotonic()
         asked = messages.Offer(
             load.conferences, load.packet_rate_pps, asdict(load.mix), settle_seconds, duration_seconds

@@ -159,10 +159,7 @@ class WorkerGenerator:
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:
-        if load.packet_rate_pps > self._max_pps:
-            raise LoadError(
-                f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that this run allows"
-            )
+        load.refuse_above(self._max_pps)
         if self._refuse is not None:
             self._refuse(load)
         if self._mix is not None and _endpoints_of(load.mix) != _endpoints_of(self._mix):

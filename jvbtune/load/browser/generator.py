@@ -63,10 +63,7 @@ class BrowserGenerator:
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:
-        if load.packet_rate_pps > self._max_pps:
-            raise LoadError(
-                f"{load.packet_rate_pps:.0f} pps is more than the {self._max_pps:.0f} pps that this run allows"
-            )
+        load.refuse_above(self._max_pps)
         refuse_for_browsers(load.mix)
         begun = time.monotonic()
         different = any(one.mix != load.mix for one in self._conferences)
