@@ -25,7 +25,7 @@ from jvbtune.load.participants import Behind, hear_nothing, participants, peer, 
 from jvbtune.load.places import Place, open_places
 from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 from jvbtune.load.shares import Share, shares_of
-from jvbtune.load.target import channel_target, media_target
+from jvbtune.load.target import channel_target, media_target, refuse_elsewhere
 from jvbtune.load.windows import Windows, merge_windows
 from jvbtune.load.workers import Worker
 from jvbtune.protocol import worker as messages
@@ -325,13 +325,7 @@ class WorkerGenerator:
 
     def _allowed(self, answer: Answer, worker: Worker, clients: bool) -> messages.Remote:
         """The bridge's end, if the inventory allows load where it takes media. Raises LoadError."""
-        if worker.remote not in answer.candidates:
-            offered = ", ".join(f"{ip}:{port}" for ip, port in answer.candidates) or "nothing"
-            raise LoadError(
-                f"{self._entry.name}: the bridge offers {offered} for media, load may go to "
-                f"{worker.remote[0]}:{worker.remote[1]} only",
-                hint="Set bridge.media_address and bridge.media_port in jvbtune.toml.",
-            )
+        refuse_elsewhere(self._entry.name, worker.remote, answer.candidates)
         if not clients or self._sink is not None:
             return answer.remote
         return replace(answer.remote, channel=channel_target(self._entry, answer.channels))

@@ -33,6 +33,16 @@ def media_target(entry: HostEntry) -> tuple[str, int]:
     return bridge.media_address, bridge.media_port or DEFAULT_MEDIA_PORT
 
 
+def refuse_elsewhere(name: str, target: tuple[str, int], candidates: Sequence[tuple[str, int]]) -> None:
+    """Raises LoadError where a bridge takes no media at the address that the inventory allows."""
+    if target not in candidates:
+        offered = ", ".join(f"{ip}:{port}" for ip, port in candidates) or "nothing"
+        raise LoadError(
+            f"{name}: the bridge offers {offered} for media, load may go to {target[0]}:{target[1]} only",
+            hint="Set bridge.media_address and bridge.media_port in jvbtune.toml.",
+        )
+
+
 def refuse_without_relays(name: str, stats: Mapping[str, object]) -> None:
     """Raises LoadError where a bridge's ``/colibri/stats`` tell that it takes no relays: only one that does gives its
     id (VideobridgeStatisticsShim.kt)."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from jvbtune.cli.load import command
 from jvbtune.errors import LoadError
+from jvbtune.inventory import BridgeEntry, HostEntry
 from jvbtune.load.browser.compare import Compared, Comparison, refuse
 from jvbtune.load.browser.conference import refuse_for_browsers
 from jvbtune.load.browser.driver import open_browser
+from jvbtune.load.browser.seat import Seat
+from jvbtune.load.colibri import Answer, Conference, LocalTransport, Sources
 from jvbtune.load.mix import Mix, Remote
 from jvbtune.load.mixfile import load_mix
+from jvbtune.protocol.worker import Remote as BridgeSide
 
 MIX = load_mix("one-to-one").mix()
 assert MIX.video is not None
@@ -79,6 +84,52 @@ def test_without_chromium_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(LoadError, match="no chromium") as raised, open_browser():
         pass
     assert "apt install chromium" in (raised.value.hint or "")
+
+
+class Driver:
+    """Keeps what it is asked; its page answers nothing that could be used."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def get(self, url: str) -> None:
+        assert url.startswith("data:text/html;base64,")
+
+    def execute_async_script(self, script: str, name: str, given: list[Any]) -> dict[str, Any]:
+        self.asked.append((name, *given))
+        return {"error": "Error: no network"}
+
+
+class OfBridge(Conference):
+    """A bridge that takes media at these addresses."""
+
+    def __init__(self, *candidates: tuple[str, int]) -> None:
+        self.candidates = candidates
+
+    def add(self, name: str, transport: LocalTransport | None, sources: Sources) -> Answer:
+        assert transport is None
+        return Answer(BridgeSide("u", "p" * 22, "AB"), self.candidates, ("ws://192.0.2.1:8080/colibri-ws/x",))
+
+
+def join(driver: Driver, conference: Conference) -> None:
+    bridge = BridgeEntry(media_address="192.0.2.1", media_port=10000, allowed_media_addresses=("192.0.2.1",))
+    entry = HostEntry("jvb-1", "jvb-1", bridge=bridge)
+    Seat(cast(Any, driver), entry, conference, Sources(clients=True), {}, audio=True)
+
+
+def test_a_browser_learns_of_no_address_where_no_load_may_go() -> None:
+    driver = Driver()
+    with pytest.raises(
+        LoadError, match=r"offers 203\.0\.113\.9:10000 for media, load may go to 192\.0\.2\.1:10000 only"
+    ):
+        join(driver, OfBridge(("203.0.113.9", 10000)))
+    assert not driver.asked
+    with pytest.raises(LoadError, match="answer: Error: no network"):
+        join(driver, OfBridge(("203.0.113.9", 10000), ("192.0.2.1", 10000)))
+    ((name, sdp, sends),) = driver.asked
+    assert (name, [one["kind"] for one in sends]) == ("answer", ["audio"])
+    assert "192.0.2.1 10000" in sdp
+    assert "203.0.113.9" not in sdp
 
 
 @pytest.mark.parametrize(

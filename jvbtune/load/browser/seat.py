@@ -18,7 +18,7 @@ from jvbtune.load.browser.driver import first_line
 from jvbtune.load.browser.session import Sent, offer, transport_of
 from jvbtune.load.colibri import Conference, Sources
 from jvbtune.load.mix import Video
-from jvbtune.load.target import channel_target
+from jvbtune.load.target import channel_target, media_target, refuse_elsewhere
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -52,8 +52,10 @@ class Seat:
             self._sends.append(Sent("video", f"{self.name}-v0", video.layers, video.frames_per_second))
         self.sources = replace(negotiated, audio=None, layers=())  #: with the SSRCs that the browser chose
         self._negotiated, self._version = self.sources, 0
-        self._answer = conference.add(self.name, None, self.sources)
-        channel = channel_target(entry, self._answer.channels)
+        answer, target = conference.add(self.name, None, self.sources), media_target(entry)
+        refuse_elsewhere(entry.name, target, answer.candidates)
+        self._answer = replace(answer, candidates=(target,))  # of no other does the browser learn
+        channel = channel_target(entry, answer.channels)
         driver.get("data:text/html;base64," + base64.b64encode(PAGE.read_bytes()).decode())
         conference.complete(self.name, transport_of(self.hear(others)))
         self._wait("ICE", lambda: self._ask("state") == "connected", CONNECT_SECONDS)
