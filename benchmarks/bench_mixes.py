@@ -3,10 +3,10 @@
     bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 10 minutes
     bench_mixes.py show FILE                                  the tables
 
-A block has each mix once, in a random order, each on a bridge that was just restarted, at the same packet rate: the
-conferences follow from a look at what one of them causes. The window begins when the JVM's compilers are quiet. CPU is
-the bridge's process without these compilers, of one pinned core; a packet is one that the bridge received or sent, RTCP
-included, by its own queue counters.
+A block has each mix once, in a random order, each on a bridge that was just restarted, at one packet rate, which is
+another one in the next block: the conferences follow from a look at what one of them causes, and there is at least one.
+The window begins when the JVM's compilers are quiet. CPU is the bridge's process without these compilers, of one pinned
+core; a packet is one that the bridge received or sent, RTCP included, by its own queue counters.
 
     audio          five microphones of Opus
     vp8            five cameras in one layer of 360 lines that all others ask for, one microphone, no RTCP of clients
@@ -21,7 +21,8 @@ included, by its own queue counters.
     relay-in       two participants, one microphone here and three behind a relay
 
 With audio, pairs, wide, relay-out and relay-in there is a second table: what a packet costs by its direction, and an
-endpoint beside its packets. Least squares over all restarts, which have the same packet rate; 95 % intervals of these.
+endpoint beside its packets, with 95 % intervals over restarts. Least squares; what grows with the root of the packet
+rate, and what a bridge uses at rest, are told apart from them (docs/method.md: a real bridge is concave).
 
 The third table is a proof: the same costs, and what a packet of video and of RTCP costs more, are fitted to the simple
 mixes, and predict the CPU of the shipped mixes, of which the fit saw nothing. Which costs are told apart is chosen by
@@ -58,7 +59,7 @@ from jvbtune.load.mixfile import load_mix
 
 Floats = npt.NDArray[np.float64]
 
-PACKET_RATE_PPS, PILOT_PPS = 8_000.0, 2_500.0
+PACKET_RATES_PPS, PILOT_PPS = (8_000.0, 16_000.0, 24_000.0), 2_500.0
 LOOK_SECONDS, WINDOW_SECONDS = 4.0, 8.0
 QUIET_RATIO, MOST_LOOKS = 0.05, 12  #: compilers, of the window's CPU seconds
 MOST_LOSS_RATIO = 0.001
@@ -97,7 +98,10 @@ MORE = {
     "video_pps": "video packet, more",
     "rtcp_pps": "RTCP packet, more",
 }
-WAYS = ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps")
+#: Of any load: at rest, and by the root of the packet rate.
+CURVE = ("one", "root_pps")
+WAYS = (*CURVE, "in_pps", "out_pps", "relay_in_pps", "relay_out_pps")
+NAMES = {"one": "at rest, each second", "root_pps": "root of the packet rate", **DIRECTIONS, **MORE}
 #: Which costs are told apart, from few to many.
 MODELS = (
     WAYS,
@@ -134,7 +138,7 @@ def warm(generator: Generator, load: IntendedLoad, pid: int) -> Offered:
     return offered
 
 
-def measure(mix: Mix, name: str) -> dict[str, Any]:
+def measure(mix: Mix, name: str, packet_rate_pps: float) -> dict[str, Any]:
     """One restart: a new lab with a real bridge."""
     with Lab.up("bench-mixes", bridge_home=Path(os.environ["JVBTUNE_JVB_HOME"])) as lab:
         entry = lab.entry()
@@ -145,7 +149,7 @@ def measure(mix: Mix, name: str) -> dict[str, Any]:
             load = IntendedLoad.for_packet_rate(PILOT_PPS, mix)
             pilot = generator.offer(load, LOOK_SECONDS, settle_seconds=4.0)
             each = pilot.offered_pps / load.conferences if mix.meeting else mix.packet_rate_pps()
-            load = IntendedLoad(max(1, round(PACKET_RATE_PPS / each)), mix)
+            load = IntendedLoad(max(1, round(packet_rate_pps / each)), mix)
             warm(generator, load, pid)
             used: list[float] = []
 
@@ -159,6 +163,7 @@ def measure(mix: Mix, name: str) -> dict[str, Any]:
         spent = used[1] - used[0]
         return {
             "mix": name,
+            "asked_pps": packet_rate_pps,
             "conferences": load.conferences,
             "endpoints": offered.endpoints,
             "duration_seconds": offered.duration_seconds,
@@ -179,9 +184,10 @@ def measure(mix: Mix, name: str) -> dict[str, Any]:
 
 
 def run(path: Path, blocks: int, names: list[str]) -> None:
-    for _ in range(blocks):
+    for block in range(blocks):
+        rate = PACKET_RATES_PPS[block % len(PACKET_RATES_PPS)]
         for name in random.sample(names, len(names)):
-            row = measure(MIXES[name], name)
+            row = measure(MIXES[name], name, rate)
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             packets = sum(row[f"{way}_pps"] for way in ("in", "out", "relay_in", "relay_out"))
@@ -192,42 +198,53 @@ def show(path: Path) -> None:
     found = [json.loads(line) for line in path.read_text().splitlines()]
     rows = [row for row in found if not row["generator_limited"] and row["loss_ratio"] < MOST_LOSS_RATIO]
     print(f"{len(found)} restarts measured, {len(found) - len(rows)} of them not used: loss, or a late generator\n")
-    print("| load | restarts | in pps | out pps | CPU, % of a core | µs per packet (95 % interval) | against audio |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    audio = [row["us_per_packet"] for row in rows if row["mix"] == "audio"]
+    rows = [with_kinds(row) for row in rows]
+    print_costs(rows)
+    print_directions([row for row in rows if row["mix"] in BY_DIRECTION])
+    print_prediction(rows)
+
+
+def print_costs(rows: list[dict[str, Any]]) -> None:
+    """µs of CPU a packet at each packet rate, and against audio: by each block's own."""
+    rates = "".join(f" at {rate:.0f} pps |" for rate in PACKET_RATES_PPS)
+    print(
+        f"| load | in : out |{rates} against audio (95 % interval) |\n| --- | --- |{' --- |' * len(PACKET_RATES_PPS)} --- |"
+    )
+    audio = {rate: mean_cost(rows, "audio", rate) for rate in PACKET_RATES_PPS}
     for name in MIXES:
         of_mix = [row for row in rows if row["mix"] == name]
         if not of_mix:
             continue
-        costs = [row["us_per_packet"] for row in of_mix]
-        low, high = interval(costs)
-        means = {key: statistics.mean(row[key] for row in of_mix) for key in ("in_pps", "out_pps", "cpu_cores")}
-        ratio = f"{statistics.mean(costs) / statistics.mean(audio):.2f}" if audio else ""
-        print(
-            f"| {name} | {len(of_mix)} | {means['in_pps']:.0f} | {means['out_pps']:.0f} | {means['cpu_cores']:.0%} | "
-            f"{statistics.mean(costs):.1f} ({low:.1f} to {high:.1f}) | {ratio} |"
-        )
+        costs = {rate: mean_cost(rows, name, rate) for rate in PACKET_RATES_PPS}
+        cells = "".join(f" {cost:.1f} |" if (cost := costs[rate]) is not None else " |" for rate in PACKET_RATES_PPS)
+        each = [row["us_per_packet"] / of for row in of_mix if (of := audio[row["asked_pps"]]) is not None]
+        low, high = interval(each)
+        share = statistics.mean(row["out_pps"] / row["in_pps"] for row in of_mix)
+        print(f"| {name} | 1 : {share:.1f} |{cells} {statistics.mean(each):.2f} ({low:.2f} to {high:.2f}) |")
 
-    print_directions([row for row in rows if row["mix"] in BY_DIRECTION])
-    print_prediction([by_kind(row) for row in rows])
+
+def mean_cost(rows: list[dict[str, Any]], mix: str, asked_pps: float) -> float | None:
+    found = [row["us_per_packet"] for row in rows if (row["mix"], row["asked_pps"]) == (mix, asked_pps)]
+    return statistics.mean(found) if found else None
 
 
 def print_directions(rows: list[dict[str, Any]]) -> None:
     """Where there are enough restarts of each of these mixes."""
-    free = len(rows) - len(DIRECTIONS)
+    names = (*CURVE, *DIRECTIONS)
+    free = len(rows) - len(names)
     if {row["mix"] for row in rows} != set(BY_DIRECTION) or free < 1:
         return
-    design = np.array([[row[name] for name in DIRECTIONS] for row in rows])
+    design = np.array([[row[name] for name in names] for row in rows])
     spent = np.array([row["cpu_cores"] * 1e6 for row in rows])
     costs, _, _, _ = np.linalg.lstsq(design, spent, rcond=None)
     variance = float(np.sum((spent - design @ costs) ** 2)) / free
     half = student.ppf(0.975, free) * np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
     print("\n| cost of a | µs of CPU (95 % interval) |\n| --- | --- |")
-    for name, cost, off in zip(DIRECTIONS.values(), costs, half, strict=True):
-        print(f"| {name} | {cost:.1f} ({cost - off:.1f} to {cost + off:.1f}) |")
+    for name, cost, off in zip(names, costs, half, strict=True):
+        print(f"| {NAMES[name]} | {cost:.1f} ({cost - off:.1f} to {cost + off:.1f}) |")
 
 
-def by_kind(row: dict[str, Any]) -> dict[str, Any]:
+def with_kinds(row: dict[str, Any]) -> dict[str, Any]:
     """With packets per second of video and RTCP, which the generator counted; those of a relay are among them."""
     kinds, seconds = row["kinds"], row["duration_seconds"]
     of = {
@@ -235,7 +252,8 @@ def by_kind(row: dict[str, Any]) -> dict[str, Any]:
     }
     video_in, video_out = (count / seconds for count in of["video"])
     more = {"video_in_pps": video_in, "video_out_pps": video_out, "video_pps": video_in + video_out}
-    return row | more | {"rtcp_pps": sum(of["rtcp"]) / seconds}
+    total = sum(row[way] for way in ("in_pps", "out_pps", "relay_in_pps", "relay_out_pps"))
+    return row | more | {"rtcp_pps": sum(of["rtcp"]) / seconds, "one": 1.0, "root_pps": total**0.5}
 
 
 def fitted(rows: list[dict[str, Any]], names: Sequence[str]) -> Floats:
@@ -271,9 +289,9 @@ def print_prediction(rows: list[dict[str, Any]]) -> None:
     errors = {names: left_out_error(simple, names) for names in MODELS}
     names = min(errors, key=errors.__getitem__)
     costs = fitted(simple, names)
-    told = ", ".join(f"{ {**DIRECTIONS, **MORE}[name] } {cost:.1f}" for name, cost in zip(names, costs, strict=True))
+    told = ", ".join(f"{NAMES[name]} {cost:.1f}" for name, cost in zip(names, costs, strict=True))
     print(f"\nµs of CPU, fitted to the simple mixes (each left out in turn: off by {errors[names]:.1%}): {told}\n")
-    print("| predicted | CPU measured, % of a core | predicted | off by |\n| --- | --- | --- | --- |")
+    print("| load | CPU measured, % of a core | predicted | off by |\n| --- | --- | --- | --- |")
     for name in held_out:
         of_mix = [row for row in rows if row["mix"] == name]
         measured, expected = statistics.mean(row["cpu_cores"] for row in of_mix), predicted(of_mix, names, costs)
