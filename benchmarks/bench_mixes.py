@@ -207,9 +207,8 @@ def show(path: Path) -> None:
 def print_costs(rows: list[dict[str, Any]]) -> None:
     """µs of CPU a packet at each packet rate, and against audio: by each block's own."""
     rates = "".join(f" at {rate:.0f} pps |" for rate in PACKET_RATES_PPS)
-    print(
-        f"| load | in : out |{rates} against audio (95 % interval) |\n| --- | --- |{' --- |' * len(PACKET_RATES_PPS)} --- |"
-    )
+    print(f"| load | in : out |{rates} against audio (95 % interval) |")
+    print("| --- " * (3 + len(PACKET_RATES_PPS)) + "|")
     audio = {rate: mean_cost(rows, "audio", rate) for rate in PACKET_RATES_PPS}
     for name in MIXES:
         of_mix = [row for row in rows if row["mix"] == name]
