@@ -63,6 +63,8 @@ PACKET_RATES_PPS, PILOT_PPS = (8_000.0, 16_000.0, 24_000.0), 2_500.0
 LOOK_SECONDS, WINDOW_SECONDS = 4.0, 8.0
 QUIET_RATIO, MOST_LOOKS = 0.05, 12  #: compilers, of the window's CPU seconds
 MOST_LOSS_RATIO = 0.001
+#: A mix is left out in turn if another one has at least this much of whatever it has.
+SHARED = 0.2
 VP8 = Mix(5, 1, video=Video(5, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
 VP8_PAIRS = Mix(2, 1, video=Video(2, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
 FEEDBACK = replace(VP8, transport_cc=True, rtcp=True)
@@ -217,9 +219,10 @@ def print_costs(rows: list[dict[str, Any]]) -> None:
         costs = {rate: mean_cost(rows, name, rate) for rate in PACKET_RATES_PPS}
         cells = "".join(f" {cost:.1f} |" if (cost := costs[rate]) is not None else " |" for rate in PACKET_RATES_PPS)
         each = [row["us_per_packet"] / of for row in of_mix if (of := audio[row["asked_pps"]]) is not None]
-        low, high = interval(each)
+        low, high = interval(each) if each else (float("nan"), float("nan"))
+        against = f"{statistics.mean(each):.2f} ({low:.2f} to {high:.2f})" if each else ""
         share = statistics.mean(row["out_pps"] / row["in_pps"] for row in of_mix)
-        print(f"| {name} | 1 : {share:.1f} |{cells} {statistics.mean(each):.2f} ({low:.2f} to {high:.2f}) |")
+        print(f"| {name} | 1 : {share:.1f} |{cells} {against} |")
 
 
 def mean_cost(rows: list[dict[str, Any]], mix: str, asked_pps: float) -> float | None:
@@ -274,7 +277,10 @@ def left_out_error(rows: list[dict[str, Any]], names: Sequence[str]) -> float:
     errors = []
     for mix in sorted({row["mix"] for row in rows}):
         of_mix = [row for row in rows if row["mix"] == mix]
-        costs = fitted([row for row in rows if row["mix"] != mix], names)
+        others = [row for row in rows if row["mix"] != mix]
+        if any(max(row[name] for row in others) < SHARED * max(row[name] for row in of_mix) for name in names):
+            continue  # nothing else tells of what only this one has
+        costs = fitted(others, names)
         errors.append(predicted(of_mix, names, costs) / statistics.mean(row["cpu_cores"] for row in of_mix) - 1)
     return float(np.sqrt(np.mean(np.square(errors))))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jvbtune.agent.settings import RMEM_MAX
+from jvbtune.fit.compare import SettingVerdict
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import Compilation, Interval, RunResult, Status
 from jvbtune.text import counted
@@ -70,11 +72,19 @@ def _settings(result: RunResult) -> list[str]:
     lines = []
     if result.settings:
         first = any(remark.code == Code.SETTINGS_FIRST for remark in result.remarks)
-        of_each = "; ".join(_setting(s.name, s.verdict, s.recommended) for s in result.settings)
-        lines.append(f"  Settings         {of_each}" + (" first: the threshold holds only with it" if first else ""))
+        of_each = "; ".join(_setting(s.name, s.verdict, _at_least(result, s)) for s in result.settings)
+        lines.append(f"  Settings         {of_each}" + (" first: the threshold needs it" if first else ""))
     if result.receive_buffer is not None:
         lines.append(f"  Receive buffer   {result.receive_buffer.sentence()}")
     return lines
+
+
+def _at_least(result: RunResult, setting: SettingVerdict) -> Any:
+    """The value that is exported: of the receive buffer the larger of what was found better and what is advised."""
+    advice = result.receive_buffer
+    if setting.name == RMEM_MAX and advice is not None and isinstance(setting.recommended, int):
+        return max(setting.recommended, advice.rmem_max_bytes)
+    return setting.recommended
 
 
 def _setting(name: str, verdict: str, recommended: Any) -> str:

@@ -18,7 +18,7 @@ import scipy
 from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export.jvb_conf import thresholds
 from jvbtune.export.terraform import MACHINE_TYPE
-from jvbtune.fit.compare import SettingVerdict, Verdict
+from jvbtune.fit.compare import SettingVerdict, Verdict, deployed
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import RunResult
 from jvbtune.store import Damaged, Run, newest_of_hosts
@@ -107,6 +107,8 @@ def pool(results: Sequence[RunResult]) -> RunResult:
     assert weakest.recommendation is not None
     hosts = ", ".join(sorted(result.host for result in results))
     known = next((str(result.labels[MACHINE_TYPE]) for result in results if result.labels.get(MACHINE_TYPE)), None)
+    settings = _settings(results)
+    _refuse_without_settings(results, settings)
     buffers = [result.receive_buffer for result in results if result.receive_buffer is not None]
     return replace(
         weakest,
@@ -117,7 +119,7 @@ def pool(results: Sequence[RunResult]) -> RunResult:
             weakest.recommendation, max_packet_rate_pps=pooled.max_packet_rate_pps, interval_pps=pooled.interval_pps
         ),
         remarks=(*weakest.remarks, *_remarks(results, weakest, pooled)),
-        settings=_settings(results),
+        settings=settings,
         receive_buffer=max(buffers, key=lambda one: one.rmem_max_bytes, default=None),
         measured_with=_common(results),
     )
@@ -213,6 +215,20 @@ def _settings(results: Sequence[RunResult]) -> tuple[SettingVerdict, ...]:
             reason = f"the hosts disagree on {name}: " + "; ".join(f"{one.host}: {one.verdict}" for one in verdicts)
             pooled.append(replace(verdicts[0], verdict=Verdict.UNRESOLVED, recommended=None, reason=reason))
     return tuple(pooled)
+
+
+def _refuse_without_settings(results: Sequence[RunResult], settings: Sequence[SettingVerdict]) -> None:
+    """Raises NoRecommendation where a host's figures need what is not exported, because the hosts disagree on it."""
+    exported = deployed(settings).values
+    for result in results:
+        first = any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks)
+        needed = deployed(result.settings).values if first else {}
+        if not needed.items() <= exported.items():
+            values = ", ".join(f"{name} = {value}" for name, value in sorted(needed.items()))
+            raise NoRecommendation(
+                f"the figures of {result.host} hold with {values}, and the hosts disagree on that",
+                hint="Export each host by itself, or set it on all hosts and measure again.",
+            )
 
 
 def _common(results: Sequence[RunResult]) -> dict[str, int | str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
-from jvbtune.fit.compare import SettingVerdict, Verdict
+from jvbtune.fit.compare import SettingVerdict, Verdict, deployed
 from jvbtune.result.model import RunResult
 from jvbtune.settings.catalogue import CATALOGUE, DEFAULT_ICE4J_BUFFER_BYTES
 
@@ -42,6 +42,9 @@ def lines_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHIN
         for verdict in result.settings
         if verdict.verdict == Verdict.BETTER and verdict.recommended is not None
     }
+    for name, value in deployed(result.settings).values.items():  # what was set together with it is needed too
+        if name not in better or better[name].value != _text_or_number(value):
+            better[name] = Line(name, _text_or_number(value), "part of what was found better")
     buffer = _buffer(result, better.get(RMEM_MAX))
     found = {line.name: line for line in (*(pinned if pin else ()), *better.values(), *buffer)}
     return [_kept(_canonical(line), in_force) for _, line in sorted(found.items())]

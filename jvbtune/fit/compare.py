@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -117,6 +117,9 @@ class SettingVerdict:
     reason: str = ""
     more_blocks: int | None = None
     comparisons: tuple[Comparison, ...] = ()
+    step_values: Mapping[str, int | float | str] = field(
+        default_factory=dict
+    )  #: of the step that was found better, all
 
     @property
     def differing(self) -> tuple[Comparison, ...]:
@@ -129,6 +132,7 @@ class _Swept:
     setting: str
     value: Any
     step: str
+    values: Mapping[str, Any]  #: of the step, this setting's among them
 
 
 @dataclass(frozen=True)
@@ -246,10 +250,12 @@ def _one_host(host: str, rows: pl.DataFrame, reference: str, level: float, cpu_r
         if one.metric == Metric.CPU_PER_PACKET and rates is not None:
             one = replace(one, max_packet_rate_effect=_rate_change(rates.contrast(item.step, reference)))
         by_setting[item.setting].append(one)
-    return [
+    verdicts = [
         _verdict(host, name, tuple(item.value for item in swept if item.setting == name), comparisons)
         for name, comparisons in by_setting.items()
     ]
+    values = {(item.setting, item.value): item.values for item in swept}
+    return [replace(one, step_values=dict(values.get((one.name, one.recommended), {}))) for one in verdicts]
 
 
 def _swept(rows: pl.DataFrame, reference: str) -> list[_Swept]:
@@ -268,7 +274,8 @@ def _swept(rows: pl.DataFrame, reference: str) -> list[_Swept]:
         name = str(step).split("=")[0]
         if name not in values and values:
             name = next(iter(values))
-        found.append(_Swept(name, values.get(name, str(step).partition("=")[2] or step), str(step)))
+        value = values.get(name, str(step).partition("=")[2] or step)
+        found.append(_Swept(name, value, str(step), {**values, name: value}))
     return found
 
 
@@ -411,13 +418,26 @@ def _change(ratio: float | None) -> str:
     return f"{ratio:+.1%}" if ratio < 10 else f"× {ratio + 1:.0f}"
 
 
-def deployed_step(verdicts: Sequence[SettingVerdict]) -> str | None:
-    """The step that a host is in once it has what was found better, by the verdicts on it; the baseline if nothing was.
-    None: several settings were, and their combination is no step of the sweep."""
+@dataclass(frozen=True)
+class Deployed:
+    """The step that a host is in once it has what was found better, with its values. ``step`` None: several settings
+    were, and no step of the sweep has all of them."""
+
+    step: str | None
+    values: Mapping[str, int | float | str]
+
+
+def deployed(verdicts: Sequence[SettingVerdict]) -> Deployed:
+    """By the verdicts on one host; the baseline if nothing was found better."""
     better = [verdict for verdict in verdicts if verdict.verdict is Verdict.BETTER]
-    if len(better) > 1:
-        return None
-    return next((c.step for verdict in better for c in verdict.comparisons if c.value == verdict.recommended), BASELINE)
+    if not better:
+        return Deployed(BASELINE, {})
+    names = {verdict.name for verdict in better}
+    for verdict in better:
+        step = next((c.step for c in verdict.comparisons if c.value == verdict.recommended), None)
+        if step is not None and names <= verdict.step_values.keys():
+            return Deployed(step, verdict.step_values)
+    return Deployed(None, {verdict.name: verdict.recommended for verdict in better if verdict.recommended is not None})
 
 
 def broken_controls(verdicts: Sequence[SettingVerdict], controls: Collection[str]) -> list[Reason]:

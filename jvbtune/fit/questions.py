@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from jvbtune.fit.compare import SIGNIFICANT, compare_settings, deployed_step
+from jvbtune.fit.compare import SIGNIFICANT, compare_settings, deployed
 from jvbtune.fit.limits import Limits
 from jvbtune.fit.recommend import recommend
 
@@ -41,7 +41,7 @@ def open_questions(
         if verdict.verdict == "unresolved":
             more = "" if verdict.more_blocks is None else f", about {verdict.more_blocks} more blocks"
             found.append(f"{verdict.name}: unresolved{more}")
-    for host in recommend(trials, limits, reference=deployed_step(verdicts)):
+    for host in recommend(trials, limits, reference=deployed(verdicts).step):
         if host.max_packet_rate_pps is None or host.interval_pps is None:
             found.append(f"max packet rate: {host.reasons[0].text if host.reasons else 'none'}")
             continue

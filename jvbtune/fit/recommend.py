@@ -44,7 +44,7 @@ def recommend(
     """One for each host, in the order of their names.
 
     ``steps``: whose trials to use (None: ``reference`` and those that are not told apart from it). ``reference``: the
-    step that hosts will be in (``fit.compare.deployed_step``; None: ``baseline``). ``force`` lifts the
+    step that hosts will be in (``fit.compare.deployed``; None: ``baseline``). ``force`` lifts the
     ban on extrapolating beyond 15 %, and says so. ``history``: what was carried in production (``fit.history``); what
     is exported then holds for its dearest plausible mix. Pure: the same rows give the same figures, in any order of
     rows.

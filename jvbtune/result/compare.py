@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import combinations
 
+from jvbtune.fit.compare import deployed
+from jvbtune.fit.reasons import Code
 from jvbtune.result.estimates import overlap
 from jvbtune.result.model import Provenance, Recommendation, RunResult
 
@@ -76,12 +78,22 @@ def _pair(a: RunResult, b: RunResult) -> Pair:
     return Pair(a.id, b.id, verdict, other.max_packet_rate_pps / one.max_packet_rate_pps, _besides(a, b))
 
 
+def _needed(result: RunResult) -> str:
+    """What a host must have for the figures to hold."""
+    if not any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks):
+        return "as found"
+    return ", ".join(f"{name} = {value}" for name, value in sorted(deployed(result.settings).values.items()))
+
+
 def _besides(a: RunResult, b: RunResult) -> tuple[str, ...]:
     """What makes a comparison one of more than the hosts: traffic, limits, machine, versions."""
     found = []
     mixes = [_side(result).traffic_mix for result in (a, b)]
     if mixes[0] != mixes[1]:
         found.append(f"traffic mix: {mixes[0] or 'unknown'} / {mixes[1] or 'unknown'}")
+    needed = [_needed(result) for result in (a, b)]
+    if needed[0] != needed[1]:
+        found.append(f"settings: {needed[0]} / {needed[1]}")
     if a.limits != b.limits:
         found.append("limits")
     for field in fields(Provenance):

@@ -6,14 +6,14 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from jvbtune.agent.settings import ICE4J_BUFFER
+from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
 from jvbtune.capacity.result import Search
 from jvbtune.capacity.stored import read_search
 from jvbtune.capture.store import capture_documents
@@ -27,7 +27,7 @@ from jvbtune.fit.buffers import (
     clamped,
     queued_seconds,
 )
-from jvbtune.fit.compare import BASELINE, SettingVerdict, Verdict, broken_controls, deployed_step
+from jvbtune.fit.compare import BASELINE, Deployed, broken_controls, deployed
 from jvbtune.fit.host_fit import floored
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.fit.thresholds import thresholds
@@ -64,10 +64,10 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
     limits = limits or limits_of(run)
     status, search = Status(run.status()), read_search(run)
     settings = tuple(compare_settings(trials, limits, level=verdict_level(run))) if trials.height else ()
-    step = deployed_step(settings)
+    with_better = deployed(settings)
     fitted: HostFit | None = None
     if trials.height:
-        (fitted,) = recommend(run.trials(), limits, reference=step, force=force, history=history_of(run))
+        (fitted,) = recommend(run.trials(), limits, reference=with_better.step, force=force, history=history_of(run))
     choice = choose(fitted, search)
     measured_with = _measured_with(run)
     asked = _asked(run, measured_with)
@@ -83,7 +83,7 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
     unfinished = [_unfinished(run, status)] if status in (Status.FAILED, Status.INTERRUPTED) else []
     if recommendation is None:
         reasons[:0] = unfinished
-    deployed = None if recommendation is None or fitted is None else _as_deployed(fitted, recommendation)
+    as_deployed = None if recommendation is None or fitted is None else _as_deployed(fitted, recommendation)
     return RunResult(
         schema_version=SCHEMA_VERSION,
         id=run.id,
@@ -99,19 +99,19 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
         remarks=(
             # Trials are judged one by one, and fewer of them make the interval wider: what was measured holds.
             *(unfinished if recommendation is not None else ()),
-            *(_of_which_settings(settings, step) if recommendation is not None else ()),
+            *(_of_which_settings(with_better, recommendation) if recommendation is not None else ()),
             *_audio_only(run, search, recommendation),
             *_remarks(choice, fitted, trials, asked),
         ),
         estimates=choice.estimates,
         search=search,
-        thresholds=None if deployed is None else thresholds(deployed),
+        thresholds=None if as_deployed is None else thresholds(as_deployed),
         limit_fits=() if fitted is None else limit_fits(fitted),
         traffic=None if fitted is None else _traffic(fitted, trials),
         settings=settings,
         receive_buffer=None
-        if deployed is None
-        else _buffer(run, deployed, trials, asked.asked_bytes or DEFAULT_ASKED_BYTES),
+        if as_deployed is None
+        else _buffer(run, as_deployed, trials, asked.asked_bytes or DEFAULT_ASKED_BYTES),
         measured_with=measured_with,
         provenance=provenance_of(run),
         captures=tuple(_captures(run.path)),
@@ -157,22 +157,24 @@ def _audio_only(run: Run, search: Search | None, recommendation: Recommendation 
         )
 
 
-def _of_which_settings(settings: Sequence[SettingVerdict], step: str | None) -> Iterator[Reason]:
+def _of_which_settings(with_better: Deployed, recommendation: Recommendation) -> Iterator[Reason]:
     """What a host must have before the figures hold for it."""
-    if step == BASELINE:
+    if with_better.step == BASELINE:
         return
-    better = [f"{one.name} = {one.recommended}" for one in settings if one.verdict is Verdict.BETTER]
-    if step is not None:
+    more = {RMEM_MAX: " or more", ICE4J_BUFFER: " or more"}  # a larger buffer holds what a smaller one does
+    values = " and ".join(f"{name} = {value}{more.get(name, '')}" for name, value in sorted(with_better.values.items()))
+    if with_better.step in recommendation.steps:
+        also = BASELINE in recommendation.steps  # by no steady metric were the two told apart
         yield Reason(
             Code.SETTINGS_FIRST,
-            f"The figures hold with {better[0]}, and not with the value found on arrival",
-            "Set it before the load threshold.",
+            f"The figures hold with {values}" + ("" if also else ", and not with the values found on arrival"),
+            "Set that before the load threshold.",
         )
     else:
         yield Reason(
             Code.NOT_COMBINED,
-            f"Several settings were found better: {', '.join(better)}. The run did not measure them together, so the "
-            "figures are of the values found on arrival",
+            f"Found better: {values}. The run has no figures of a host with all of that, so they are of the values "
+            "found on arrival",
             "Set them, and run again to see what the host sustains then.",
         )
 

@@ -33,7 +33,7 @@ from jvbtune.units import size_text
 
 #: A refused or unroutable datagram is reported by the kernel at once, or within a round trip.
 ANSWER_SECONDS = 0.5
-GRID_SECONDS = 10.0
+GRID_SECONDS, GRID_BYTES = 10.0, 1 << 20
 NOTHING = Needs()
 NO_CHANNEL = (
     "the mix has video, which needs the bridge channel, and jvb.conf does not name it "
@@ -205,13 +205,17 @@ def _look_at_grid(grid: str) -> Finding:
     hint = "Correct generator.grid in jvbtune.toml, or start the Grid."
     try:
         with urllib.request.urlopen(f"{grid.rstrip('/')}/status", timeout=GRID_SECONDS) as answer:
-            value = json.load(answer)["value"]
+            value = json.loads(answer.read(GRID_BYTES))["value"]
         slots = [slot for node in value.get("nodes", ()) for slot in node["slots"]]
         fit = sum(slot["stereotype"].get("browserName") == "chrome" for slot in slots)
         ready = bool(value["ready"])
-    except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException) as error:
         return Finding(
-            "generator", "problem", f"{clean(grid)} does not answer as a Selenium Grid: {error}", hint, "load"
+            "generator",
+            "problem",
+            f"{clean(grid)} does not answer as a Selenium Grid: {clean(str(error))}",
+            hint,
+            "load",
         )
     if not ready or not fit:
         return Finding("generator", "problem", f"the Selenium Grid {clean(grid)} has no free Chromium", hint, "load")

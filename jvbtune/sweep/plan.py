@@ -106,7 +106,9 @@ def make_plan(
     steps: list[Step] = []
     combinations = experiment.combinations()
     wanted = [(name, values) for name, values in combinations if name not in as_found]
-    blocks = experiment.blocks if experiment.stop else experiment.blocks * len(combinations) // len(wanted)
+    blocks = experiment.blocks
+    if experiment.stop is None and len(wanted) > 1:
+        blocks = blocks * len(combinations) // len(wanted)
     for block in range(blocks):
         in_block = list(wanted)
         order.shuffle(in_block)

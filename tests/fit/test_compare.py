@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jvbtune.fit import Limits, SettingVerdict, compare_settings, recommend
-from jvbtune.fit.compare import Verdict, broken_controls, deployed_step, holm
+from jvbtune.fit.compare import Deployed, Verdict, broken_controls, deployed, holm
 from jvbtune.fit.effects import sign_flip_p
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 
@@ -70,7 +70,7 @@ def test_the_packet_rate_is_that_of_a_host_with_what_was_found_better(seed: int)
     """And not that of the value found on arrival, which nobody will have in force."""
     trials = small_buffer_found(seed, blocks=4)
     verdicts = compare_settings(trials)
-    better = deployed_step(verdicts)
+    better = deployed(verdicts).step
     assert better == f"{RMEM}=10485760"
     (found,) = recommend(trials, reference=better)
     assert better in found.steps
@@ -84,9 +84,14 @@ def test_the_packet_rate_is_that_of_a_host_with_what_was_found_better(seed: int)
 def test_where_several_settings_are_better_their_combination_was_not_measured() -> None:
     (one, *_) = compare_settings(small_buffer_found(2))
     assert one.verdict is Verdict.BETTER
-    assert deployed_step([one, replace(one, verdict=Verdict.WORSE)]) == f"{RMEM}=10485760"
-    assert deployed_step([one, replace(one, name=WMEM)]) is None
-    assert deployed_step([replace(one, verdict=Verdict.UNRESOLVED)]) == "baseline"
+    assert one.step_values == {RMEM: 10_485_760}
+    assert deployed([one, replace(one, verdict=Verdict.WORSE)]) == Deployed(f"{RMEM}=10485760", one.step_values)
+    other = replace(one, name=WMEM, step_values={WMEM: 10_485_760})
+    assert deployed([one, other]) == Deployed(None, {RMEM: 10_485_760, WMEM: 10_485_760})
+    assert deployed([replace(one, verdict=Verdict.UNRESOLVED)]) == Deployed("baseline", {})
+    both = {WMEM: 10_485_760, RMEM: 33_554_432}
+    together = replace(other, step_values=both)
+    assert deployed([one, together]).values == both, "the step with all of them was measured"
 
 
 def test_what_a_change_of_cpu_means_for_the_packet_rate_at_the_limit() -> None:

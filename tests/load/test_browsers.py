@@ -15,7 +15,7 @@ from jvbtune.inventory import BridgeEntry, HostEntry
 from jvbtune.load.browser.compare import Compared, Comparison, refuse
 from jvbtune.load.browser.conference import refuse_for_browsers
 from jvbtune.load.browser.driver import open_browser
-from jvbtune.load.browser.seat import Seat
+from jvbtune.load.browser.seat import Seat, signal
 from jvbtune.load.colibri import Answer, Conference, LocalTransport, Sources
 from jvbtune.load.mix import Mix, Remote
 from jvbtune.load.mixfile import load_mix
@@ -114,7 +114,10 @@ class OfBridge(Conference):
 def join(driver: Driver, conference: Conference) -> None:
     bridge = BridgeEntry(media_address="192.0.2.1", media_port=10000, allowed_media_addresses=("192.0.2.1",))
     entry = HostEntry("jvb-1", "jvb-1", bridge=bridge)
-    Seat(cast(Any, driver), entry, conference, Sources(clients=True), {}, audio=True)
+    own = Sources(clients=True)
+    signalled = signal(entry, conference, own)
+    assert signalled.flags == ("--host-resolver-rules=MAP 192.0.2.1 192.0.2.1",)
+    Seat(cast(Any, driver), conference, signalled, own, {}, lambda: None, audio=True)
 
 
 def test_a_browser_learns_of_no_address_where_no_load_may_go() -> None:

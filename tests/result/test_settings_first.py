@@ -41,7 +41,7 @@ def test_a_small_buffer_that_was_found_is_not_what_the_figures_are_of(tmp_path: 
     assert found.recommendation.max_packet_rate_pps == pytest.approx(truth, rel=0.12)
     (first,) = [remark for remark in found.remarks if remark.code is Code.SETTINGS_FIRST]
     assert str(first).startswith(FIRST)
-    assert f"  Settings         set {RMEM_MAX} = {BETTER} first: the threshold holds only with it" in summary(found)
+    assert f"  Settings         set {RMEM_MAX} = {BETTER} first: the threshold needs it" in summary(found)
     assert any(FIRST in line for line in details(found))
     assert any("Settings first" in str(caveat) for caveat in summary_of_report(found).caveats)
     measured = replace(found, source=Source.SWEEP)

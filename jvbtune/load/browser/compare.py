@@ -13,7 +13,14 @@ from jvbtune.hosts.base import Host
 from jvbtune.interrupts import pause
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad
-from jvbtune.load.browser.conference import SETTLE_SECONDS, BrowserConference, Counts, nothing, refuse_for_browsers
+from jvbtune.load.browser.conference import (
+    SETTLE_SECONDS,
+    BrowserConference,
+    Counts,
+    frames_wanted,
+    nothing,
+    refuse_for_browsers,
+)
 from jvbtune.load.colibri import Sources
 from jvbtune.load.generator import WorkerGenerator
 from jvbtune.load.mix import Mix
@@ -51,7 +58,7 @@ class Compared:
 @dataclass(frozen=True)
 class Comparison:
     streams: tuple[Compared, ...]
-    frames_per_second: float  #: that a browser encoded, of its highest layer
+    frames_per_second: float  #: that the browsers encoded, of their highest layers, where somebody wants these
     wanted_frames_per_second: float
     seconds: float
 
@@ -84,27 +91,27 @@ def compare(
     check: Callable[[], None],
 ) -> Comparison:
     """Hold one conference of ``mix`` for so long with the generator's clients, and then with browsers: of a Selenium
-    ``grid``, or of this machine. ``check`` is called once a second, and raises if the load must end. Raises LoadError
+    ``grid``, or of this machine. ``check`` raises if the load must end. Raises LoadError
     where a browser does not start or does not join."""
     refuse(mix)
-    assert mix.video is not None
     if not isinstance(generator, WorkerGenerator):
         raise LoadError("browsers are compared with jvbtune's own clients, and another generator makes this load")
     offered = generator.offer(IntendedLoad(1, mix), seconds, settle_seconds=SETTLE_SECONDS, edge=generator.streams)
+    if offered.generator_limited:
+        raise LoadError(f"jvbtune's own clients were the limit: {'; '.join(offered.generator_limited_because)}")
     sources = [one for _, members in generator.conferences for one in members.values()]
     before, after = (_summed(streams, sources, mix) for streams in offered.extra["edges"])
     clients = _rates(before, after, offered.duration_seconds)
     generator.stop()
     client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
-    with closing(BrowserConference(entry, client, f"{generator.prefix}-1", mix, grid)) as conference:
+    with closing(BrowserConference(entry, client, f"{generator.prefix}-1", mix, grid, check)) as conference:
         _hold(SETTLE_SECONDS, check, conference.check)
         begun, before = time.monotonic(), conference.counts()
         _hold(seconds, check, conference.check)
         held = time.monotonic() - begun
         browsers = _rates(before, conference.counts(), held)
     streams = tuple(Compared(name, browsers[name], clients[name]) for name in clients)
-    frames = browsers["frames"] / mix.video.senders
-    return Comparison(streams, frames, mix.video.frames_per_second, held)
+    return Comparison(streams, browsers["frames"], frames_wanted(mix), held)
 
 
 def _rates(before: Counts, after: Counts, seconds: float) -> Counts:

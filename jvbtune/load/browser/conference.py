@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import JvbtuneError, LoadError
+from jvbtune.errors import BridgeError, JvbtuneError, LoadError
 from jvbtune.inventory import HostEntry
 from jvbtune.load.browser.driver import open_browser
-from jvbtune.load.browser.seat import Seat
+from jvbtune.load.browser.seat import Seat, signal
 from jvbtune.load.colibri import Conference, Sources
 from jvbtune.load.mix import Mix, Video
 
@@ -38,31 +39,44 @@ def refuse_for_browsers(mix: Mix) -> None:
 class BrowserConference:
     """Raises LoadError where a browser does not start, or does not join."""
 
-    def __init__(self, entry: HostEntry, client: BridgeClient, meeting_id: str, mix: Mix, grid: str | None) -> None:
-        """``grid``: URL of a Selenium Grid; None: Chromium of this machine."""
+    def __init__(
+        self,
+        entry: HostEntry,
+        client: BridgeClient,
+        meeting_id: str,
+        mix: Mix,
+        grid: str | None,
+        allowed: Callable[[], None],
+    ) -> None:
+        """``grid``: URL of a Selenium Grid; None: Chromium of this machine. ``allowed`` raises as soon as the load must
+        end: it is asked before each step and once a second, by any thread."""
         refuse_for_browsers(mix)
         assert mix.video is not None
-        self.mix, self._video = mix, mix.video
+        self.mix, self._video, self._allowed = mix, mix.video, allowed
         self.seats: list[Seat] = []
         self._lost: JvbtuneError | None = None
         self._closed = threading.Event()
         conference = Conference(client, meeting_id)
         negotiated = Sources(clients=True, transport_cc=mix.transport_cc, codec=mix.video.codec, red=mix.red)
         with ExitStack() as stack:
-            stack.callback(conference.expire)
+            stack.callback(_expire, conference)
             beat = threading.Thread(target=self._beat, name="browsers-alive", daemon=True)
             beat.start()
             stack.callback(beat.join)
             stack.callback(self._closed.set)
             for number in range(mix.participants):
-                driver = stack.enter_context(open_browser(grid, entry.generator.netns if grid is None else None))
+                allowed()
+                signalled = signal(entry, conference, negotiated)
+                netns = entry.generator.netns if grid is None else None
+                driver = stack.enter_context(open_browser(grid, netns, signalled.flags))
                 self.seats.append(
                     Seat(
                         driver,
-                        entry,
                         conference,
+                        signalled,
                         negotiated,
                         {one.name: one.sources for one in self.seats},
+                        allowed,
                         audio=number < mix.senders,
                         video=mix.video if number < mix.video.senders else None,
                     )
@@ -79,17 +93,24 @@ class BrowserConference:
         self._undo.close()
 
     def check(self) -> None:
-        """Raises LoadError if one of the browsers is gone."""
+        """Raises LoadError if one of the browsers is gone, or if the load must end."""
         if self._lost is not None:
             raise self._lost
 
     def _beat(self) -> None:
-        while not self._closed.wait(BEAT_SECONDS) and self._lost is None:
-            for seat in list(self.seats):
-                try:
+        """Pages that do not hear of it end their part, and so does all load that is not allowed any more."""
+        while not self._closed.wait(BEAT_SECONDS):
+            try:
+                self._allowed()
+                for seat in list(self.seats):
                     seat.check()
-                except JvbtuneError as error:
-                    self._lost = error
+            except Exception as error:
+                self._lost = error if isinstance(error, JvbtuneError) else LoadError(f"the browsers: {error}")
+                break
+        if self._lost is not None:
+            for seat in list(self.seats):
+                with contextlib.suppress(JvbtuneError):
+                    seat.leave()
 
     def counts(self) -> Counts:
         """Since they joined, of all participants together: packets ``sent`` and ``received`` by kind of stream, what
@@ -128,6 +149,19 @@ class BrowserConference:
             counts["sent RTCP"] += one["packetsSent"]
             counts["received RTCP"] += one["packetsReceived"]
             counts["transports"] += one["packetsSent"] + one["packetsReceived"]
+
+
+def _expire(conference: Conference) -> None:
+    """A bridge that is down, or restarts, has lost it anyway."""
+    with contextlib.suppress(BridgeError):
+        conference.expire()
+
+
+def frames_wanted(mix: Mix) -> float:
+    """Frames per second of the highest layer, of all cameras of a conference together: of some nobody wants it."""
+    assert mix.video is not None
+    top, heights = mix.video.layers[-1].height, mix.video.needed_heights(mix.participants)
+    return mix.video.frames_per_second * sum(height >= top for height in heights)
 
 
 def nothing(mix: Mix) -> Counter[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,8 @@ FLAGS = (
     "--mute-audio",
 )
 SCRIPT_SECONDS = 30.0
+#: No answer of a driver or of a Grid is waited for any longer; nor its end.
+ANSWER_SECONDS, QUIT_SECONDS = SCRIPT_SECONDS + 5.0, 10.0
 INSTALL = "pip install 'jvbtune[browser]', and apt install chromium chromium-driver for a browser of this machine"
 
 
@@ -43,33 +47,43 @@ def open_browser(grid: str | None = None, netns: str | None = None, flags: tuple
         from selenium import webdriver
         from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.chrome.service import Service
+        from selenium.webdriver.remote.client_config import ClientConfig
+        from urllib3.exceptions import HTTPError
     except ImportError as error:
         raise LoadError("a browser needs Selenium, which is not installed", hint=f"{INSTALL}.") from error
     options = webdriver.ChromeOptions()
     for flag in (*FLAGS, *flags):
         options.add_argument(flag)
-    with tempfile.TemporaryDirectory(prefix="jvbtune-browser-") as directory:
+    with tempfile.TemporaryDirectory(prefix="jvbtune-browser-") as name, ExitStack() as stack:
+        directory = Path(name)
         try:
-            if grid is not None:
-                driver: WebDriver = webdriver.Remote(grid, options=options)
-            else:
-                options.binary_location = _binary(Path(directory), netns)
-                _lead_by_pipe(options)
-                driver = webdriver.Chrome(options, Service(_minded(Path(directory), _found(CHROMEDRIVER))))
-        except (WebDriverException, OSError) as error:
-            raise LoadError(f"the browser does not start: {first_line(error)}", hint=_hint(grid)) from error
-        except Exception as error:  # of urllib3, by which Selenium reaches a Grid
             if grid is None:
-                raise
-            raise LoadError(f"{grid}: the Grid does not answer: {first_line(error)}", hint=_hint(grid)) from error
-        try:
+                options.binary_location = _binary(directory, netns)
+                _lead_by_pipe(options)
+                service = Service(_minded(directory, _found(CHROMEDRIVER)))
+                service.start()
+                stack.callback(service.stop)
+            url = grid if grid is not None else service.service_url
+            config = ClientConfig(remote_server_addr=url, timeout=int(ANSWER_SECONDS))
+            driver = webdriver.Remote(url, options=options, client_config=config)
+            stack.callback(_quit, driver)
             driver.set_script_timeout(SCRIPT_SECONDS)
-            yield driver
-        finally:
-            try:
-                driver.quit()
-            except Exception:  # it is gone, and whatever it left goes with the directory
-                pass
+        except (WebDriverException, HTTPError, OSError) as error:
+            who = "the browser" if grid is None else f"{grid}: a browser"
+            raise LoadError(f"{who} does not start: {first_line(error)}", hint=_hint(grid)) from error
+        yield driver
+
+
+def _quit(driver: WebDriver) -> None:
+    """Whatever a silent Grid does: its page ends its part by itself."""
+
+    def end() -> None:
+        with contextlib.suppress(Exception):
+            driver.quit()
+
+    ending = threading.Thread(target=end, name="browser-quit", daemon=True)
+    ending.start()
+    ending.join(QUIT_SECONDS)
 
 
 def _binary(directory: Path, netns: str | None) -> str:

@@ -18,7 +18,13 @@ from jvbtune.hosts.base import Host
 from jvbtune.interrupts import pause, results
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Offered
-from jvbtune.load.browser.conference import SETTLE_SECONDS, BrowserConference, Counts, refuse_for_browsers
+from jvbtune.load.browser.conference import (
+    SETTLE_SECONDS,
+    BrowserConference,
+    Counts,
+    frames_wanted,
+    refuse_for_browsers,
+)
 from jvbtune.load.generator import DEFAULT_MAX_PPS
 from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 
@@ -47,6 +53,7 @@ class BrowserGenerator:
         self._aborted: JvbtuneError | None = None
         self._leased, self._lease_ends = leased, time.monotonic() + DEFAULT_LEASE_SECONDS
         self._changing = threading.Lock()
+        self._stopping = threading.Event()  #: what is being set up is given up
 
     @property
     def endpoints(self) -> int:
@@ -56,9 +63,8 @@ class BrowserGenerator:
         self._lease_ends = time.monotonic() + seconds
 
     def abort(self, error: JvbtuneError) -> None:
-        """Its browsers end, here or at the next look."""
+        """All conferences notice within a second (``BrowserConference``), whatever else is done with them."""
         self._aborted = self._aborted or error
-        self._end(len(self._conferences))
 
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
@@ -71,30 +77,30 @@ class BrowserGenerator:
         new = self._begin(load)
         set_up_seconds = time.monotonic() - begun
         self._hold(max(settle_seconds, SETTLE_SECONDS if new else 0.0))
+        looked, before = self._counts()
         edges = [edge()] if edge is not None else []
         started_unix, started = time.time(), time.monotonic()
-        before = self._counts()
         self._hold(duration_seconds)
         seconds = time.monotonic() - started
-        after = self._counts()
         edges += [edge()] if edge is not None else []
-        counts = {name: after[name] - before[name] for name in after}
+        looked_again, after = self._counts()
+        # What the browsers tell is of a time that is longer by the looks at them: of the window it has the same share.
+        share = seconds / (looked_again - looked)
+        counts = {name: (after[name] - before[name]) * share for name in after}
         return self._offered(load, counts, seconds, started_unix, {"edges": edges, "set_up_seconds": set_up_seconds})
 
     def _offered(
         self, load: IntendedLoad, counts: Counts, seconds: float, started_unix: float, extra: dict[str, object]
     ) -> Offered:
-        video = load.mix.video
-        assert video is not None
         sent, received = (
             round(sum(n for name, n in counts.items() if name.startswith(way) and "RTCP" not in name))
             for way in ("sent ", "received ")
         )
         lost = max(0, round(counts["lost"]))
-        frames = counts["frames"] / seconds / (video.senders * load.conferences)
+        frames, wanted = counts["frames"] / seconds, frames_wanted(load.mix) * load.conferences
         because = []
-        if frames < LEAST_FRAMES * video.frames_per_second:
-            because.append(f"its browsers encoded {frames:.1f} of {video.frames_per_second:g} frames per second")
+        if frames < LEAST_FRAMES * wanted:
+            because.append(f"its browsers encoded {frames:.0f} of {wanted:.0f} frames per second")
         return Offered(
             intended_pps=load.packet_rate_pps,
             offered_pps=(counts["transports"] + lost) / seconds,
@@ -137,12 +143,14 @@ class BrowserGenerator:
         missing = range(load.conferences - len(self._conferences))
 
         def begin(_: int) -> None:
-            self._check()
+            self._allowed()
             meeting = f"{self.prefix}-{next(self._numbers)}"
-            conference = BrowserConference(self._entry, self._client, meeting, load.mix, self._grid)
+            args = (self._entry, self._client, meeting, load.mix, self._grid)
+            conference = BrowserConference(*args, self._allowed)
             with self._changing:
                 self._conferences.append(conference)
 
+        self._stopping.clear()
         self._each(begin, missing)
         return len(missing)
 
@@ -153,15 +161,26 @@ class BrowserGenerator:
         self._each(BrowserConference.close, going)
 
     def _each(self, do: Callable[..., R], these: Sequence[object]) -> list[R]:
-        """At once, as many as ``PARALLEL``. Raises the first error, once all are done."""
+        """At once, as many as ``PARALLEL``. After an error, or an interrupt, nothing more begins."""
         if not these:
             return []
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return results([pool.submit(do, one) for one in these])
+            try:
+                return results([pool.submit(do, one) for one in these])
+            except BaseException:
+                self._stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
-    def _counts(self) -> Counts:
-        found = self._each(BrowserConference.counts, self._conferences)
-        return {name: sum(one[name] for one in found) for name in found[0]}
+    def _counts(self) -> tuple[float, Counts]:
+        """When they were looked at, the middle of it, and what was seen."""
+        self._check()
+        begun = time.monotonic()
+        found = self._each(BrowserConference.counts, list(self._conferences))
+        if not found:
+            raise LoadError("no browser is left")
+        middle = (begun + time.monotonic()) / 2
+        return middle, {name: sum(one[name] for one in found) for name in found[0]}
 
     def _hold(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -171,9 +190,15 @@ class BrowserGenerator:
         self._check()
 
     def _check(self) -> None:
+        self._allowed()
+        for one in list(self._conferences):
+            one.check()
+
+    def _allowed(self) -> None:
+        """Raises what ends the load. Any thread."""
         if self._aborted is None and self._leased and time.monotonic() > self._lease_ends:
-            self.abort(LoadError("the host's lease ended, so the load was stopped"))
+            self._aborted = LoadError("the host's lease ended, so the load was stopped")
         if self._aborted is not None:
             raise self._aborted
-        for one in self._conferences:
-            one.check()
+        if self._stopping.is_set():
+            raise LoadError("another conference could not be set up, so this one was given up")

@@ -7,8 +7,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from jvbtune.errors import LoadError
 from jvbtune.interrupts import pause
@@ -16,9 +17,10 @@ from jvbtune.inventory import HostEntry
 from jvbtune.load.browser import PAGE
 from jvbtune.load.browser.driver import first_line
 from jvbtune.load.browser.session import Sent, offer, transport_of
-from jvbtune.load.colibri import Conference, Sources
+from jvbtune.load.colibri import Answer, Conference, Sources
 from jvbtune.load.mix import Video
 from jvbtune.load.target import channel_target, media_target, refuse_elsewhere
+from jvbtune.protocol.worker import ChannelAt
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -30,36 +32,57 @@ CONNECT_SECONDS, ENCODE_SECONDS = 25.0, 30.0
 LOOK_SECONDS = 0.2
 
 
+@dataclass(frozen=True)
+class Signalled:
+    """A participant that the bridge knows of, and where that may be reached."""
+
+    name: str
+    answer: Answer
+    channel: ChannelAt
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of its browser: the channel's name leads to the address that was found to be allowed, wherever it runs."""
+        name, address = urlsplit(self.channel.url).hostname, self.channel.address
+        return (f"--host-resolver-rules=MAP {name} {f'[{address}]' if ':' in address else address}",)
+
+
+def signal(entry: HostEntry, conference: Conference, negotiated: Sources) -> Signalled:
+    """Create a participant. Raises LoadError if the bridge is nowhere where load may go."""
+    name, target = secrets.token_hex(4), media_target(entry)
+    answer = conference.add(name, None, negotiated)
+    refuse_elsewhere(entry.name, target, answer.candidates)
+    return Signalled(name, replace(answer, candidates=(target,)), channel_target(entry, answer.channels))
+
+
 class Seat:
     """One participant. Raises LoadError, with the step that failed."""
 
     def __init__(
         self,
         driver: WebDriver,
-        entry: HostEntry,
         conference: Conference,
+        signalled: Signalled,
         negotiated: Sources,
         others: Mapping[str, Sources],
+        allowed: Callable[[], None],
         *,
         audio: bool = False,
         video: Video | None = None,
     ) -> None:
-        """``negotiated``: its codecs. ``others``: what the rest of the conference sends. ``video``: of its camera."""
-        self._driver, self._lock = driver, threading.Lock()
-        self.name = secrets.token_hex(4)
+        """``negotiated``: its codecs. ``others``: what the rest of the conference sends. ``allowed`` raises if it must
+        not go on. ``video``: of its camera."""
+        self._driver, self._lock, self._allowed = driver, threading.Lock(), allowed
+        self.name, self._answer = signalled.name, signalled.answer
         self._sends = [Sent("audio", f"{self.name}-a0")] if audio else []
         if video is not None:
             self._sends.append(Sent("video", f"{self.name}-v0", video.layers, video.frames_per_second))
-        self.sources = replace(negotiated, audio=None, layers=())  #: with the SSRCs that the browser chose
-        self._negotiated, self._version = self.sources, 0
-        answer, target = conference.add(self.name, None, self.sources), media_target(entry)
-        refuse_elsewhere(entry.name, target, answer.candidates)
-        self._answer = replace(answer, candidates=(target,))  # of no other does the browser learn
-        channel = channel_target(entry, answer.channels)
+        self.sources, self._negotiated, self._version = negotiated, negotiated, 0
         driver.get("data:text/html;base64," + base64.b64encode(PAGE.read_bytes()).decode())
-        conference.complete(self.name, transport_of(self.hear(others)))
+        # The bridge is not told the browser's address: it would check it from all of its own, and be answered there.
+        conference.complete(self.name, replace(transport_of(self.hear(others)), ip=""))
         self._wait("ICE", lambda: self._ask("state") == "connected", CONNECT_SECONDS)
-        self._ask("listen", channel.url)
+        self._ask("listen", signalled.channel.url)
         if self._sends:
             self.sources = self._wait("encoder", self._chosen, ENCODE_SECONDS)
             conference.update(self.name, self.sources)
@@ -86,6 +109,10 @@ class Seat:
         if (state := self._ask("state")) != "connected":
             raise LoadError(f"the browser: its connection is {state}")
 
+    def leave(self) -> None:
+        """It sends and receives nothing any more."""
+        self._ask("leave")
+
     def _ask(self, name: str, *arguments: Any) -> Any:
         """What a function of the page answers, once its promise is kept. Any thread."""
         from selenium.common.exceptions import WebDriverException
@@ -97,13 +124,14 @@ class Seat:
                 answer = self._driver.execute_async_script(script, name, list(arguments))
         except (WebDriverException, HTTPError) as error:
             raise LoadError(f"the browser: {name}: {first_line(error)}") from error
-        if "error" in answer:
-            raise LoadError(f"the browser: {name}: {answer['error']}")
+        if not isinstance(answer, dict) or "error" in answer:
+            raise LoadError(f"the browser: {name}: {answer['error'] if answer else 'no answer'}")
         return answer.get("value")
 
     def _wait(self, step: str, look: Callable[[], T | None], seconds: float) -> T:
         ends = time.monotonic() + seconds
         while not (found := look()):
+            self._allowed()
             if time.monotonic() > ends:
                 raise LoadError(f"the browser: {step}: not done within {seconds:g} s")
             pause(LOOK_SECONDS)
