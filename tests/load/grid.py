@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -51,7 +54,10 @@ webdriver-executable = "/usr/bin/chromedriver"
         port = free.getsockname()[1]
     argv = ["java", "-Xmx256m", "-cp", f"{JARS}/*", "org.openqa.selenium.grid.Main", "standalone"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--selenium-manager", "false", "--config", str(config)]
-    with (directory / "grid.log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as grid:
+    with (
+        (directory / "grid.log").open("wb") as log,
+        subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True) as grid,
+    ):
         try:
             url = f"http://127.0.0.1:{port}"
             ends = time.monotonic() + START_SECONDS
@@ -62,6 +68,10 @@ webdriver-executable = "/usr/bin/chromedriver"
             yield url
         finally:
             grid.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                grid.wait(20)
+            with contextlib.suppress(ProcessLookupError):  # drivers and browsers of sessions that nobody ended
+                os.killpg(grid.pid, signal.SIGKILL)
 
 
 def _ready(url: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,9 +13,11 @@ from click.testing import CliRunner
 
 from jvbtune.cli.load import command
 from jvbtune.errors import LoadError
-from jvbtune.inventory import BridgeEntry, HostEntry
+from jvbtune.inventory import BridgeEntry, GeneratorEntry, HostEntry
+from jvbtune.load import IntendedLoad
+from jvbtune.load.browser import generator as generating
 from jvbtune.load.browser.compare import Compared, Comparison, refuse
-from jvbtune.load.browser.conference import refuse_for_browsers
+from jvbtune.load.browser.conference import frames_wanted, refuse_for_browsers
 from jvbtune.load.browser.driver import open_browser
 from jvbtune.load.browser.seat import Seat, signal
 from jvbtune.load.colibri import Answer, Conference, LocalTransport, Sources
@@ -149,3 +153,84 @@ def test_options_that_do_not_go_together(options: tuple[str, ...], said: str) ->
     done = CliRunner().invoke(command, ["--host", "nowhere", *options], standalone_mode=True)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def generator(monkeypatch: pytest.MonkeyPatch, conference: type) -> generating.BrowserGenerator:
+    monkeypatch.setattr(generating, "BrowserConference", conference)
+    monkeypatch.setattr(generating, "SETTLE_SECONDS", 0.0)
+    entry = HostEntry("jvb-1", "jvb-1", generator=GeneratorEntry(grid="http://127.0.0.1:9"))
+    return generating.BrowserGenerator(entry, cast(Any, None))
+
+
+def test_after_a_conference_that_failed_no_further_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    class Failing:
+        def __init__(self, _: HostEntry, __: Any, meeting: str, *more: Any) -> None:
+            begun.append(meeting)
+            time.sleep(0.05)
+            raise LoadError("no browser is left")
+
+    made = generator(monkeypatch, Failing)
+    with pytest.raises(LoadError, match="no browser is left"):
+        made.offer(IntendedLoad(100, MIX), 1.0)
+    time.sleep(0.2)
+    assert len(begun) <= 3 * generating.PARALLEL
+    assert made.endpoints == 0
+
+
+def test_an_abort_is_seen_by_conferences_that_are_being_set_up_and_blocks_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allowed: list[Any] = []
+
+    class Waiting:
+        def __init__(self, *given: Any) -> None:
+            allowed.append(given[-1])
+            while True:
+                given[-1]()
+                time.sleep(0.01)
+
+    made = generator(monkeypatch, Waiting)
+    with ThreadPoolExecutor(1) as pool:
+        offering = pool.submit(made.offer, IntendedLoad(2, MIX), 1.0)
+        while len(allowed) < 2:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        made.abort(LoadError("the host is no longer ours"))
+        assert time.monotonic() - begun < 0.5
+        with pytest.raises(LoadError, match="no longer ours"):
+            offering.result(5)
+    with pytest.raises(LoadError, match="no longer ours"):
+        made.offer(IntendedLoad(1, MIX), 1.0)
+
+
+def test_what_browsers_tell_is_brought_to_the_window_between_the_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at many browsers takes time, which must not make the packet rate higher."""
+
+    class Steady:
+        def __init__(self, *given: Any) -> None:
+            self.mix, self.seats, self.begun = MIX, [1, 2], time.monotonic()
+
+        def counts(self) -> dict[str, float]:
+            time.sleep(0.4)
+            seconds = time.monotonic() - 0.2 - self.begun
+            of_each = {"sent audio": 100, "received audio": 100, "sent RTCP": 40, "transports": 900, "frames": 60}
+            return {**{name: rate * seconds for name, rate in of_each.items()}, "lost": 0}
+
+        def check(self) -> None: ...
+        def close(self) -> None: ...
+
+    made = generator(monkeypatch, Steady)
+    edges: list[float] = []
+    offered = made.offer(IntendedLoad(1, MIX), 1.0, settle_seconds=0.0, edge=lambda: edges.append(time.monotonic()))
+    assert edges[1] - edges[0] == pytest.approx(offered.duration_seconds, abs=0.05)
+    assert offered.offered_pps == pytest.approx(900, rel=0.05)
+    assert offered.sent_packets == pytest.approx(100 * offered.duration_seconds, rel=0.05)
+    assert not offered.generator_limited, offered.generator_limited_because
+    made.close()
+
+
+def test_cameras_that_nobody_wants_large_are_not_missed() -> None:
+    assert frames_wanted(MIX) == 60
+    assert frames_wanted(load_mix("meeting-5").mix()) == 60  # the speaker's and the one before: two of five

@@ -146,7 +146,11 @@ class BrowserGenerator:
             self._allowed()
             meeting = f"{self.prefix}-{next(self._numbers)}"
             args = (self._entry, self._client, meeting, load.mix, self._grid)
-            conference = BrowserConference(*args, self._allowed)
+            try:
+                conference = BrowserConference(*args, self._allowed)
+            except BaseException:
+                self._stopping.set()  # the others would be set up for nothing
+                raise
             with self._changing:
                 self._conferences.append(conference)
 
@@ -155,10 +159,11 @@ class BrowserGenerator:
         return len(missing)
 
     def _end(self, count: int) -> None:
+        """So many of them; none if that is below 0."""
         with self._changing:
             kept = max(0, len(self._conferences) - count)
             self._conferences, going = self._conferences[:kept], self._conferences[kept:]
-        self._each(BrowserConference.close, going)
+        self._each(lambda one: one.close(), going)
 
     def _each(self, do: Callable[..., R], these: Sequence[object]) -> list[R]:
         """At once, as many as ``PARALLEL``. After an error, or an interrupt, nothing more begins."""
@@ -176,7 +181,7 @@ class BrowserGenerator:
         """When they were looked at, the middle of it, and what was seen."""
         self._check()
         begun = time.monotonic()
-        found = self._each(BrowserConference.counts, list(self._conferences))
+        found = self._each(lambda one: one.counts(), list(self._conferences))
         if not found:
             raise LoadError("no browser is left")
         middle = (begun + time.monotonic()) / 2
