@@ -14,6 +14,7 @@ from jvbtune.interrupts import pause
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad
 from jvbtune.load.browser.conference import (
+    LEAST_FRAMES,
     SETTLE_SECONDS,
     BrowserConference,
     Counts,
@@ -30,8 +31,6 @@ from jvbtune.protocol import worker as messages
 MOST_APART = 0.1
 #: ... unless it is less than this, in packets per second: a handful of checks or of retransmissions.
 FEW_PPS = 3.0
-#: Of the frames that a camera makes: a browser that encodes fewer lacks CPU, and sends other packets.
-LEAST_FRAMES = 0.8
 #: Each is a Chromium with its encoders.
 MAX_BROWSERS = 10
 

@@ -19,6 +19,8 @@ from jvbtune.load.mix import Mix, Video
 
 #: Bandwidth estimates need so long to rise to what these cameras send, in browsers and in the bridge.
 SETTLE_SECONDS = 20.0
+#: Of the frames that cameras make: browsers that encode fewer lack CPU, and send other packets.
+LEAST_FRAMES = 0.8
 #: Each browser hears from here so often.
 BEAT_SECONDS = 1.0
 Counts = dict[str, float]

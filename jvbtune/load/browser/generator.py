@@ -19,6 +19,7 @@ from jvbtune.interrupts import pause, results
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Offered
 from jvbtune.load.browser.conference import (
+    LEAST_FRAMES,
     SETTLE_SECONDS,
     BrowserConference,
     Counts,
@@ -31,8 +32,6 @@ from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 R = TypeVar("R")
 #: Conferences that are set up, or looked at, at the same time.
 PARALLEL = 8
-#: Of the frames that a camera makes: a Grid whose browsers encode fewer is what a trial measured.
-LEAST_FRAMES = 0.8
 CHECK_SECONDS = 0.5
 
 
