@@ -37,15 +37,16 @@ def mind(
 ) -> int:
     """Run ``argv``; its exit status. ``silence_seconds``: the controller speaks at least so often. ``grace_seconds``:
     between SIGTERM and SIGKILL once the controller is gone; 0: SIGKILL at once."""
+    asked: list[int] = []  # noted only: an exception while the child is being started would leave it to nobody
     for number in ENDING:
-        signal.signal(number, _end)
+        signal.signal(number, lambda number, _: asked.append(number))
     try:
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, pass_fds=tuple(pass_fds), start_new_session=True)
     except OSError as error:
         sys.stderr.write(f"{argv[0]} cannot be started: {error.strerror}\n")
         return 127
     try:
-        gone = _hand_on(child, silence_seconds)
+        gone = _hand_on(child, silence_seconds, asked)
         if gone is None:
             return child.wait()
         sys.stderr.write(gone)
@@ -60,24 +61,22 @@ def mind(
     return 1
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(1)
-
-
 def _kill(child: subprocess.Popen[bytes], number: int) -> None:
     """The command and what it started, as long as that stayed in its process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
 
 
-def _hand_on(child: subprocess.Popen[bytes], silence_seconds: float | None) -> str | None:
-    """Until the command ended (None), or the controller is gone (what to say about it)."""
+def _hand_on(child: subprocess.Popen[bytes], silence_seconds: float | None, asked: Sequence[int]) -> str | None:
+    """Until the command ended (None), or the controller is gone or a signal ``asked`` for the end (what to say)."""
     assert child.stdin is not None
     into = child.stdin.fileno()
     os.set_blocking(into, False)
     waiting = bytearray()
     heard = time.monotonic()
     while child.poll() is None:
+        if asked:
+            return ""
         wanted = [into] if waiting else []
         readable, writable, _ = select.select([0], wanted, [], LOOK_SECONDS)
         if readable:

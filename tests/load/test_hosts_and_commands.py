@@ -104,6 +104,27 @@ def test_the_minder_ends_the_whole_group(how: str) -> None:
         time.sleep(0.01)
 
 
+def test_a_signal_while_the_command_is_being_started_ends_it_too(tmp_path: Path) -> None:
+    """The command runs before ``Popen`` of it returns; an exception in there would leave it to nobody."""
+    script = (
+        "import os, signal, subprocess, sys\n"
+        "from jvbtune.load import minder\n"
+        "real = subprocess.Popen\n"
+        "def popen(*given, **more):\n"
+        "    child = real(*given, **more)\n"
+        "    print(child.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return child\n"
+        "minder.subprocess.Popen = popen\n"
+        "sys.exit(minder.mind(['sleep', '60']))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as minded:
+        assert minded.stdout is not None
+        pid = int(minded.stdout.readline())
+        assert minded.wait(15) == 1
+        assert not _runs(pid)
+
+
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
