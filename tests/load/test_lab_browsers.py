@@ -38,6 +38,13 @@ SILENT_SECONDS = 5.0 + 3.0
 
 
 @pytest.fixture(scope="module")
+def lab(lab_root: Path) -> Iterator[Lab]:
+    """One of its own: a bridge keeps the conference of a controller that was killed for a minute."""
+    with Lab.up("browsers") as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
 def grid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert JARS.is_dir(), "make grid"
     with selenium_grid(lab, tmp_path_factory.mktemp("grid")) as url:
