@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from jvbtune.errors import LoadError
+from jvbtune.protocol import worker as messages
 
 MAX_MESSAGE_BYTES = 1 << 20
 #: A bridge closes a channel that was idle for 60 s (``videobridge.websockets.idle-timeout``).
@@ -158,3 +159,19 @@ def _message(data: bytes | bytearray | memoryview) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) and isinstance(found.get("colibriClass"), str) else None
+
+
+def receiver_constraints(view: messages.View, cameras: Sequence[str], on_stage: str) -> dict[str, Any]:
+    """``ReceiverVideoConstraints`` as lib-jitsi-meet's ReceiveVideoController sends them. ``on_stage``: of the cameras
+    the one that is large, where the view has a stage; empty: none."""
+    stage = [on_stage] if view.stage_height > 0 and on_stage else []
+    constraints = {name: {"maxHeight": view.tile_height} for name in cameras if view.tile_height > 0}
+    constraints |= {name: {"maxHeight": view.stage_height} for name in stage}
+    return {
+        "colibriClass": "ReceiverVideoConstraints",
+        "lastN": view.last_n,
+        "onStageSources": stage,
+        "selectedSources": [],
+        "constraints": constraints,
+        "defaultConstraints": {"maxHeight": 0},
+    }

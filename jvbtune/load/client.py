@@ -11,7 +11,7 @@ from pylibsrtp import Error as SrtpError
 
 from jvbtune.errors import LoadError
 from jvbtune.load import rtcp
-from jvbtune.load.channel import Channel
+from jvbtune.load.channel import Channel, receiver_constraints
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
 from jvbtune.load.media.av1 import Av1Stream
@@ -256,23 +256,8 @@ class Client(Endpoint):
         return next((camera for camera in self.cameras if camera.layer_of(ssrc) is not None), None)
 
     def _ask_for_video(self) -> None:
-        """``ReceiverVideoConstraints`` as lib-jitsi-meet's ReceiveVideoController sends them."""
-        if self._view is None or not self._watched:
-            return
-        view = self._view
-        stage = [self._stage] if view.stage_height > 0 and self._stage else []
-        constraints = {name: {"maxHeight": view.tile_height} for name in self._watched if view.tile_height > 0}
-        constraints |= {name: {"maxHeight": view.stage_height} for name in stage}
-        self._say(
-            {
-                "colibriClass": "ReceiverVideoConstraints",
-                "lastN": view.last_n,
-                "onStageSources": stage,
-                "selectedSources": [],
-                "constraints": constraints,
-                "defaultConstraints": {"maxHeight": 0},
-            }
-        )
+        if self._view is not None and self._watched:
+            self._say(receiver_constraints(self._view, self._watched, self._stage))
 
     def _on_message(self, message: dict[str, Any]) -> None:
         """What the bridge says; anything that is not as it should be is left aside."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jvbtune.load.colibri import Sources
-from jvbtune.load.mix import Mix
+from jvbtune.load.mix import Mix, Video
 from jvbtune.protocol import worker as messages
 
 
@@ -86,21 +86,13 @@ def participants(
     cameras += behind.cameras if behind is not None else []
     found = []
     for number, (name, source) in enumerate(zip(names, sources, strict=True)):
-        view = None
-        if video is not None:
-            stage = number < video.stage_views
-            view = messages.View(
-                video.stage_height if stage else 0,
-                video.thumbnail_height if stage else video.grid_height,
-                video.visible,
-            )
         found.append(
             messages.Participant(
                 endpoint=name,
                 receives=len(names) - 1 + (behind is not None),
                 microphone=_microphone(mix, source, number, seed),
                 camera=_camera(mix, name, source, seed * 1000 + number * 10, heights[number] if source.layers else -1),
-                view=view,
+                view=view_of(video, number) if video is not None else None,
                 cameras=[camera for camera in cameras if camera != f"{name}-v0"],
                 transport_cc=mix.transport_cc,
                 rtcp=mix.rtcp,
@@ -108,6 +100,13 @@ def participants(
             )
         )
     return found
+
+
+def view_of(video: Video, number: int) -> messages.View:
+    """What the participant of that number sees: the first ones have somebody on stage."""
+    if number < video.stage_views:
+        return messages.View(video.stage_height, video.thumbnail_height, video.visible)
+    return messages.View(0, video.grid_height, video.visible)
 
 
 def peer(mix: Mix, names: Sequence[str], sources: Sequence[Sources], behind: Behind, *, seed: int) -> messages.Peer:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pyroute2 import netns as namespaces
 
+from jvbtune.bridge.client import BridgeClient
+from jvbtune.hosts import connect
 from jvbtune.inventory import HostEntry, load_inventory
 from jvbtune.lab import Lab, files
 from jvbtune.lab.network import NETNS_DIRECTORY, join, netlink
@@ -150,3 +152,10 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def bridge_is_empty(lab: Lab) -> bool:
+    entry = lab.entry()
+    with connect(entry) as host:
+        client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
+        return within(5, lambda: not client.stats().participants)

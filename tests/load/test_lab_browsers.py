@@ -26,7 +26,7 @@ from jvbtune.load.generator import WorkerGenerator
 from jvbtune.load.mixfile import load_mix
 from jvbtune.sweep.check import look_at_generator
 from tests.load.grid import JARS, selenium_grid
-from tests.load.loadhosts import within
+from tests.load.loadhosts import bridge_is_empty, within
 
 pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.measured]
 
@@ -152,10 +152,3 @@ def running(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def bridge_is_empty(lab: Lab) -> bool:
-    entry = lab.entry()
-    with connect(entry) as host:
-        client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
-        return within(8, lambda: not client.stats().participants)

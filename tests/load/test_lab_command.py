@@ -22,7 +22,7 @@ from jvbtune.lab import Lab
 from jvbtune.load import IntendedLoad, Mix, open_generator
 from jvbtune.load.command import CommandGenerator
 from jvbtune.sweep.check import look_at_generator
-from tests.load.loadhosts import within
+from tests.load.loadhosts import bridge_is_empty, within
 
 pytestmark = [pytest.mark.lab, pytest.mark.measured]
 
@@ -142,10 +142,3 @@ def left_of(part: str) -> list[int]:
             return False
 
     return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if has(pid)]
-
-
-def bridge_is_empty(lab: Lab) -> bool:
-    entry = lab.entry()
-    with connect(entry) as host:
-        client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
-        return within(5, lambda: not client.stats().participants)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
 from jvbtune.hosts.base import Host
-from jvbtune.interrupts import pause
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Generator, IntendedLoad
 from jvbtune.load.browser.conference import (
@@ -19,6 +18,7 @@ from jvbtune.load.browser.conference import (
     BrowserConference,
     Counts,
     frames_wanted,
+    hold,
     nothing,
     refuse_for_browsers,
 )
@@ -90,8 +90,8 @@ def compare(
     check: Callable[[], None],
 ) -> Comparison:
     """Hold one conference of ``mix`` for so long with the generator's clients, and then with browsers: of a Selenium
-    ``grid``, or of this machine. ``check`` raises if the load must end. Raises LoadError
-    where a browser does not start or does not join."""
+    ``grid``, or of this machine. ``check`` raises if the load must end. Raises LoadError where a
+    browser does not start or does not join."""
     refuse(mix)
     if not isinstance(generator, WorkerGenerator):
         raise LoadError("browsers are compared with jvbtune's own clients, and another generator makes this load")
@@ -104,9 +104,14 @@ def compare(
     generator.stop()
     client = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
     with closing(BrowserConference(entry, client, f"{generator.prefix}-1", mix, grid, check)) as conference:
-        _hold(SETTLE_SECONDS, check, conference.check)
+
+        def both() -> None:
+            check()
+            conference.check()
+
+        hold(SETTLE_SECONDS, both)
         begun, before = time.monotonic(), conference.counts()
-        _hold(seconds, check, conference.check)
+        hold(seconds, both)
         held = time.monotonic() - begun
         browsers = _rates(before, conference.counts(), held)
     streams = tuple(Compared(name, browsers[name], clients[name]) for name in clients)
@@ -115,14 +120,6 @@ def compare(
 
 def _rates(before: Counts, after: Counts, seconds: float) -> Counts:
     return {name: (after[name] - before[name]) / seconds for name in after}
-
-
-def _hold(seconds: float, *checks: Callable[[], None]) -> None:
-    ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 0:
-        for check in checks:
-            check()
-        pause(min(left, 1.0))
 
 
 def _summed(workers: Sequence[messages.Streams], sources: Iterable[Sources], mix: Mix) -> Counts:

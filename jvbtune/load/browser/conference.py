@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeError, JvbtuneError, LoadError
+from jvbtune.interrupts import pause
 from jvbtune.inventory import HostEntry
 from jvbtune.load.browser.driver import open_browser
 from jvbtune.load.browser.seat import Seat, signal
+from jvbtune.load.channel import receiver_constraints
 from jvbtune.load.colibri import Conference, Sources
-from jvbtune.load.mix import Mix, Video
+from jvbtune.load.mix import Mix
+from jvbtune.load.participants import view_of
 
 #: Bandwidth estimates need so long to rise to what these cameras send, in browsers and in the bridge.
 SETTLE_SECONDS = 20.0
@@ -23,6 +27,7 @@ SETTLE_SECONDS = 20.0
 LEAST_FRAMES = 0.8
 #: Each browser hears from here so often.
 BEAT_SECONDS = 1.0
+CHECK_SECONDS = 0.5
 Counts = dict[str, float]
 
 
@@ -86,7 +91,8 @@ class BrowserConference:
             for number, seat in enumerate(self.seats):
                 others = {one.name: one.sources for one in self.seats if one is not seat}
                 seat.hear(others)
-                seat.say(_wanted(mix.video, number, [f"{name}-v0" for name, one in others.items() if one.layers]))
+                cameras = [f"{name}-v0" for name, one in others.items() if one.layers]
+                seat.say(receiver_constraints(view_of(mix.video, number), cameras, next(iter(cameras), "")))
             self._undo = stack.pop_all()
 
     def close(self) -> None:
@@ -153,6 +159,15 @@ class BrowserConference:
             counts["transports"] += one["packetsSent"] + one["packetsReceived"]
 
 
+def hold(seconds: float, check: Callable[[], None]) -> None:
+    """Wait, and ``check`` often, also at the end; it raises if the load must end."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        check()
+        pause(min(left, CHECK_SECONDS))
+    check()
+
+
 def _expire(conference: Conference) -> None:
     """A bridge that is down, or restarts, has lost it anyway."""
     with contextlib.suppress(BridgeError):
@@ -172,18 +187,3 @@ def nothing(mix: Mix) -> Counter[str]:
     sent = ("audio", *(f"video {layer.height}" for layer in mix.video.layers), "retransmitted", "RTCP")
     received = ("audio", "video", "retransmitted", "RTCP")
     return Counter({**{f"sent {name}": 0 for name in sent}, **{f"received {name}": 0 for name in received}})
-
-
-def _wanted(video: Video, number: int, cameras: Sequence[str]) -> Mapping[str, Any]:
-    """``ReceiverVideoConstraints`` as a client of that number sends them."""
-    stage = cameras[:1] if number < video.stage_views and video.stage_height > 0 else []
-    small = video.thumbnail_height if number < video.stage_views else video.grid_height
-    heights = {name: video.stage_height if name in stage else small for name in cameras}
-    return {
-        "colibriClass": "ReceiverVideoConstraints",
-        "lastN": video.visible,
-        "onStageSources": stage,
-        "selectedSources": [],
-        "constraints": {name: {"maxHeight": height} for name, height in heights.items() if height > 0},
-        "defaultConstraints": {"maxHeight": 0},
-    }

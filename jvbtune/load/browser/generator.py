@@ -15,7 +15,7 @@ from typing import TypeVar
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import JvbtuneError, LoadError
 from jvbtune.hosts.base import Host
-from jvbtune.interrupts import pause, results
+from jvbtune.interrupts import results
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Offered
 from jvbtune.load.browser.conference import (
@@ -24,6 +24,7 @@ from jvbtune.load.browser.conference import (
     BrowserConference,
     Counts,
     frames_wanted,
+    hold,
     refuse_for_browsers,
 )
 from jvbtune.load.generator import DEFAULT_MAX_PPS
@@ -32,12 +33,11 @@ from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 R = TypeVar("R")
 #: Conferences that are set up, or looked at, at the same time.
 PARALLEL = 8
-CHECK_SECONDS = 0.5
 
 
 class BrowserGenerator:
-    """See ``load.base.Generator``. Browsers cannot be paused, so its counts are as exact as the moments at which their
-    statistics are asked for, some hundredths of a second; and it has no delays."""
+    """See ``load.base.Generator``. Browsers cannot be paused, so what they count is brought to the window by its
+    rates; and there are no delays."""
 
     worker_pid: int | None = None
 
@@ -75,11 +75,11 @@ class BrowserGenerator:
         self._end(len(self._conferences) - (0 if different else load.conferences))
         new = self._begin(load)
         set_up_seconds = time.monotonic() - begun
-        self._hold(max(settle_seconds, SETTLE_SECONDS if new else 0.0))
+        hold(max(settle_seconds, SETTLE_SECONDS if new else 0.0), self._check)
         looked, before = self._counts()
         edges = [edge()] if edge is not None else []
         started_unix, started = time.time(), time.monotonic()
-        self._hold(duration_seconds)
+        hold(duration_seconds, self._check)
         seconds = time.monotonic() - started
         edges += [edge()] if edge is not None else []
         looked_again, after = self._counts()
@@ -185,13 +185,6 @@ class BrowserGenerator:
             raise LoadError("no browser is left")
         middle = (begun + time.monotonic()) / 2
         return middle, {name: sum(one[name] for one in found) for name in found[0]}
-
-    def _hold(self, seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            self._check()
-            pause(min(left, CHECK_SECONDS))
-        self._check()
 
     def _check(self) -> None:
         self._allowed()
