@@ -15,7 +15,8 @@ import scipy
 from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import least_error, pseudo_values, spread_of_mean
-from jvbtune.fit.limits import Limits
+from jvbtune.fit.lateness import LatenessCurve, fit_lateness
+from jvbtune.fit.limits import LATE_SHARE, Limits
 from jvbtune.fit.scaled import ScaledCurve, fit_crossing
 from jvbtune.trials.frame import of_main_shape
 
@@ -41,13 +42,14 @@ class Bound:
     low_pps: float
     high_pps: float
     restart_low_pps: float  #: what 19 of 20 restarts carry at least
-    curve: Curve | ScaledCurve
+    curve: Curve | ScaledCurve | LatenessCurve
     transform: str = (
         "none"  #: of the quantity to the curve's y: none | log_us (of microseconds) | log1p (of loss / floor)
     )
     floor: float = 0.0
     beyond_pps: float = np.inf  #: where it would be met, by a curve that is followed too far: for advice alone
     note: str = ""  #: what else has to be known of it
+    column: str = ""  #: of the trials, that the curve is of
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -115,8 +117,11 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
                 "loss", "lost / offered", limits.loss_ratio, goal, data, (loss_form(floor),), scale, "log1p", floor
             )
         )
+    late = _rows(rows, "offered_pps", "late_ratio", relative=False)
     delay = _rows(rows, "offered_pps", "delay_p99_ms", relative=False)
-    if delay is not None:
+    if late is not None and (delay is None or late.x.size == delay.x.size):
+        found.append(_late(late, limits.delay_p99_ms, scale, found))
+    elif delay is not None:
         # in microseconds, so that the logarithm is above 0 as the form needs it
         logs = np.log(np.maximum(delay.y, 1e-3) * 1000)
         data = Data(delay.x, logs, delay.restart, delay.block, relative=False)
@@ -125,6 +130,27 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
             _crossing("delay", "ms (99th percentile)", limits.delay_p99_ms, goal, data, DELAY_FORMS, scale, "log_us")
         )
     return found if force else [_within_reach(bound, scale) for bound in found]
+
+
+def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
+    """The delay limit, by the share of late packets. A dearer restart meets it earlier by as much as the CPU's."""
+    met = fit_lateness(data, LATE_SHARE, scale=scale)
+    unit = f"of packets later than {limit_ms:g} ms"
+    some, trials = met.broken
+    if not np.isfinite(met.estimate):
+        note = ""
+        if some:
+            note = (
+                f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
+                f"trials, from {met.broken_from:.0f} pps on, but no packet rate follows from that; run more blocks"
+            )
+        low = math.exp(met.low)
+        return Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, note=note, column="late_ratio")
+    estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
+    cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
+    restart = low if cpu is None else min(low, estimate * cpu.restart_low_pps / cpu.estimate_pps)
+    high = high if high < TOP * scale else np.inf
+    return Bound("delay", LATE_SHARE, unit, estimate, low, high, restart, met.curve, column="late_ratio")
 
 
 class Unplaced(Exception):

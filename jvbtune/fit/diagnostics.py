@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy
 
 from jvbtune.fit.bounds import Bound
+from jvbtune.fit.lateness import LatenessCurve
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,6 +25,9 @@ MIN_ROWS = 8
 def diagnose(bound: Bound) -> list[str]:
     """Sentences on one limit's curve; a single one that says so where nothing is amiss."""
     data, residual = bound.curve.data, bound.curve.residuals()
+    if isinstance(bound.curve, LatenessCurve):
+        late = int(np.sum(data.y > bound.limit))
+        return [f"{bound.name}: above the limit in {late} of {data.y.size} trials by themselves"]
     if residual.size < MIN_ROWS:
         return [f"{bound.name}: {residual.size} trials are too few to look at residuals"]
     size = MISS_SIZE if data.relative else MISS_SIZE * 10  # those of loss and delay are logarithms of wide scatter

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, fields
 
 from jvbtune.errors import UsageError
 
+#: A 99th percentile within its limit: so many of the packets may be later than it.
+LATE_SHARE = 0.01
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -18,6 +18,7 @@ from jvbtune.fit.limits import Limits
 from jvbtune.fit.mix import ENDPOINTS, PLAUSIBLE_SHARE, PacketMix, packet_mix, production_in_words
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.trials.columns import CONSEQUENCES
+from jvbtune.trials.delays import with_late_ratio
 from jvbtune.trials.frame import Prepared, main_shape, of_main_shape, prepare
 
 #: An interval wider than this (high / low) is no recommendation: nobody buys machines by half or double.
@@ -51,7 +52,8 @@ def recommend(
     """
     limits = limits or Limits()
     prepared = prepare(trials)
-    hosts = prepared.frame.partition_by("host", as_dict=True, maintain_order=False)
+    frame = with_late_ratio(prepared.frame, limits.delay_p99_ms)
+    hosts = frame.partition_by("host", as_dict=True, maintain_order=False)
     found = [
         _one_host(str(key[0]), rows, prepared, limits, steps, reference, force, of_host(history, str(key[0])))
         for key, rows in sorted(hosts.items(), key=lambda item: str(item[0][0]))

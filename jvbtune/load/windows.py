@@ -9,12 +9,11 @@ from typing import TypeVar
 import numpy as np
 
 from jvbtune.protocol.worker import LATENESS_EDGES_US, KindCounts, Measured, MeetingCounts, Window
+from jvbtune.trials.delays import delay_histogram
 
 Counts = TypeVar("Counts", KindCounts, MeetingCounts)
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
-#: Upper edges of the histogram of delays, in µs, twelve a decade from 50 µs to 10 s; one more bin is above them.
-DELAY_EDGES_US = tuple(round(50 * 10 ** (number / 12)) for number in range(65))
 LATE_US = 50_000
 
 
@@ -65,7 +64,7 @@ def merge_windows(windows: Sequence[Window], machines: Sequence[str] | None = No
         workers=len(windows),
         workers_apart_ms=(max(begun) - min(begun)) * 1000,
         delay_ms=_delays(delays),
-        delay_us=_delay_histogram(delays),
+        delay_us=delay_histogram(delays),
         delayed_50ms_ratio=float((delays > LATE_US).mean()) if len(delays) else None,
         sampled_packets=len(delays),
         kinds=_kinds(windows),
@@ -97,13 +96,6 @@ def _lateness(windows: Sequence[Window]) -> dict[str, int]:
     names = (*map(str, LATENESS_EDGES_US), "more")
     counts = [sum(column) for column in zip(*(w.lateness_us for w in windows), strict=False)]
     return dict(zip(names, counts, strict=False))
-
-
-def _delay_histogram(delays: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> dict[str, int]:
-    """The bins that hold a packet."""
-    counts = np.bincount(np.searchsorted(DELAY_EDGES_US, delays), minlength=len(DELAY_EDGES_US) + 1)
-    names = (*map(str, DELAY_EDGES_US), "more")
-    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
 
 def _delays(ordered: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> dict[str, float]:

@@ -17,6 +17,8 @@ from jvbtune.result.model import Curve, LimitFit, RunResult
 MOST_SERIES = MARKERS
 #: Loss below it is drawn close to zero: one packet in a million.
 LOSS_FLOOR = 1e-5
+#: The same of late packets, which are samples: one in a thousand.
+LATE_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,28 @@ _KINDS = {
 }
 
 
+_LATE = _Kind(
+    "packets later than the limit (logarithmic above 0)",
+    "Late packets against packet rate",
+    "Packets that took longer from the generator through the bridge and back than the delay limit, as a share of all. "
+    "A trial of some seconds has a pause of the JVM or none; the curve is of all trials together.",
+    words.percent,
+)
+
+
 def curve_figure(result: RunResult, name: str) -> Figure | None:
     """Of one limit; None if nobody measured its quantity."""
     found = points(result, name)
     if not found:
         return None
-    kind = _KINDS[name]
     fit = next((one for one in result.limit_fits if one.name == name), None)
+    kind = _LATE if fit is not None and fit.column == words.LATE else _KINDS[name]
     limit = fit.limit if fit is not None else limit_of(result, name)
     series = _series(found)
     domain_x = max(p.x for p in found)
     curve = None if fit is None else _within(fit.curve, domain_x * 1.05)
     x_scale = linear([p.x for p in found], most=6)
-    y_scale = _y_scale(name, found, limit, curve)
+    y_scale = _y_scale(kind, found, limit, curve)
 
     def draw(canvas: Canvas) -> None:
         _draw(canvas, result, kind, found, series, curve, limit, x_scale, y_scale)
@@ -117,14 +128,14 @@ def _within(curve: Curve, most: float) -> Curve:
     )
 
 
-def _y_scale(name: str, found: Sequence[Point], limit: float, curve: Curve | None) -> Scale:
+def _y_scale(kind: _Kind, found: Sequence[Point], limit: float, curve: Curve | None) -> Scale:
     values = [p.y for p in found]
     drawn = [v for v in (() if curve is None else curve.mean) if v is not None]
-    if name == "delay":
+    if kind is _KINDS["delay"]:
         most = 3 * max(*values, limit)
         return logarithmic([*values, limit, *(v for v in drawn if min(values) / 3 <= v <= most)])
-    if name == "loss":
-        return counts([*values, limit], floor=LOSS_FLOOR)
+    if kind in (_KINDS["loss"], _LATE):
+        return counts([*values, limit], floor=LOSS_FLOOR if kind is not _LATE else LATE_FLOOR)
     return linear([*values, limit, *(v for v in drawn if v <= 1.3)], most=5)
 
 

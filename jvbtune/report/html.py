@@ -38,7 +38,7 @@ def render(run: Run, result: RunResult) -> str:
         "size": words.size,
         "prose": words.prose,
         "limit": words.limit,
-        "limit_value": words.limit_value,
+        "fit_limit": words.fit_limit,
         "setting_value": words.setting_value,
         "ends": words.pps_interval,
     }

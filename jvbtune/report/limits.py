@@ -80,12 +80,9 @@ def _highest(result: RunResult) -> float | None:
 def _limit_row(result: RunResult, fit: LimitFit, highest: float | None) -> Row:
     binding = _binding(result) == fit.name
     css = "deployed" if binding else "plain"
-    name = f"{words.limit(fit.name)}: {words.limit_value(fit.name, fit.limit)}"
-    name = (
-        name
-        if len(name) <= 40
-        else f"{words.limit(fit.name)} {words.limit_value(fit.name, fit.limit).split(' of ')[0]}"
-    )
+    name = f"{words.limit(fit.name)}: {words.fit_limit(fit)}"
+    if len(name) > 40:
+        name = f"{words.limit(fit.name)} {words.fit_limit(fit).split(' of ')[0]}"
     if fit.estimate_pps is None:
         low = fit.interval_pps[0]
         shown = "not reached" if not fit.note else "reached, not placed"

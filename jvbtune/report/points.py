@@ -12,6 +12,13 @@ from jvbtune.report import words
 from jvbtune.result.model import RunResult
 from jvbtune.trials.frame import cpu_ratio_of
 
+COLUMNS = {
+    "cpu": "cpu_ratio",
+    "loss": "loss_ratio",
+    "delay": "delay_p99_ms",
+    "rx_thread": "rx_thread_ratio",
+}
+
 
 class Use(StrEnum):
     """What a trial was good for."""
@@ -40,11 +47,17 @@ def rate(row: Mapping[str, Any]) -> float | None:
     return float(row["in_pps"]) + float(row["out_pps"]) + float(row.get("relay_pps") or 0.0)
 
 
-def quantity(row: Mapping[str, Any], name: str) -> float | None:
-    """What the limit of this name is held against, as the fit takes it."""
-    if name == "cpu":
+def column_of(result: RunResult, name: str) -> str:
+    """Of the trials, what the limit of this name is held against."""
+    fitted = next((fit.column for fit in result.limit_fits if fit.name == name), "")
+    return fitted or COLUMNS[name]
+
+
+def quantity(row: Mapping[str, Any], column: str) -> float | None:
+    """As the fit takes it."""
+    if column == COLUMNS["cpu"]:
         return cpu_ratio_of(row)
-    value = row.get({"loss": "loss_ratio", "delay": "delay_p99_ms", "rx_thread": "rx_thread_ratio"}[name])
+    value = row.get(column)
     return None if value is None else float(value)
 
 
@@ -63,22 +76,23 @@ def use_of(row: Mapping[str, Any], shape: str) -> Use:
 def points(result: RunResult, name: str) -> list[Point]:
     """Of the limit's quantity against packet rate, in order of execution; trials that lack one of them are left out."""
     shape = result.traffic.shape if result.traffic is not None and result.traffic.shape else main_shape(result.trials)
-    found = []
+    found, column = [], column_of(result, name)
     for row in result.trials:
         if row.get("kind") not in ("steady", "probe", None):
             continue
-        x, y = rate(row), quantity(row, name)
+        x, y = rate(row), quantity(row, column)
         if x is None or y is None:
             continue
         use = use_of(row, shape)
-        found.append(Point(str(row["trial"]), str(row["step"]), use, x, y, title(row, name, y)))
+        found.append(Point(str(row["trial"]), str(row["step"]), use, x, y, title(row, name, column, y)))
     return found
 
 
-def title(row: Mapping[str, Any], name: str, value: float) -> str:
+def title(row: Mapping[str, Any], name: str, column: str, value: float) -> str:
     """What a pointer that rests on a point is shown."""
-    shown = words.milliseconds(value) if name == "delay" else words.percent(value)
-    text = f"{row['trial']}: {words.pps(rate(row))}, {words.limit(name)} {shown}"
+    shown = words.milliseconds(value) if column == COLUMNS["delay"] else words.percent(value)
+    what = "Late packets" if column == words.LATE else words.limit(name)
+    text = f"{row['trial']}: {words.pps(rate(row))}, {what} {shown}"
     because = "; ".join(str(reason) for reason in row.get("invalid_because") or ())
     if because:
         return f"{text}. Not used: {because}"

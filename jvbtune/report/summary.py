@@ -103,7 +103,7 @@ def _limit(result: RunResult) -> tuple[str, str] | None:
     fit = next((one for one in result.limit_fits if one.name == found.binding_limit), None)
     what = words.limit(found.binding_limit)
     if fit is not None:
-        what = f"{what}, {words.limit_value(fit.name, fit.limit)}"
+        what = f"{what}, {words.fit_limit(fit)}"
     if found.next_limit is None:
         return what, ""
     following = words.limit(found.next_limit)

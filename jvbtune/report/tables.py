@@ -8,7 +8,7 @@ from typing import Any
 
 from jvbtune.fit.compare import Comparison
 from jvbtune.report import words
-from jvbtune.report.points import quantity, rate
+from jvbtune.report.points import COLUMNS, quantity, rate
 from jvbtune.result.model import RunResult
 from jvbtune.store import Run
 
@@ -45,7 +45,7 @@ def _trial(row: Mapping[str, Any]) -> Iterator[Cell]:
     for value in (rate(row), row.get("offered_pps")):
         yield Cell(words.count(value), value)
     for name in ("cpu", "rx_thread", "loss"):
-        value = quantity(row, name)
+        value = quantity(row, COLUMNS[name])
         yield Cell(words.percent(value, 1 if name != "loss" else None), value)
     delay = row.get("delay_p99_ms")
     yield Cell("–" if delay is None else words.count(delay, 2 if delay < 10 else 0), delay)

@@ -7,10 +7,13 @@ import re
 from typing import Any
 
 from jvbtune.fit.compare import LABELS, Metric
-from jvbtune.result.model import Interval
+from jvbtune.result.model import Interval, LimitFit
 
 THIN = "\u202f"  #: between thousands, and between a number and its unit
 MINUS = "\u2212"
+
+#: The column of a delay limit that is held against the share of late packets.
+LATE = "late_ratio"
 
 LIMITS = {
     "ndr": "No loss (NDR)",
@@ -133,6 +136,13 @@ def limit_value(name: str, value: float) -> str:
         "delay": f"{milliseconds(value)} at the 99th percentile",
         "ndr": "not one packet lost",
     }.get(name, f"{value:g}")
+
+
+def fit_limit(fit: LimitFit) -> str:
+    """The same, of a fitted curve: ``1 % of packets later than 50 ms`` if it is one of late packets."""
+    if fit.column == LATE:
+        return f"{percent(fit.limit)} {fit.unit}"
+    return limit_value(fit.name, fit.limit)
 
 
 def sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from jvbtune.fit.bounds import Bound
 from jvbtune.fit.curve import Curve as FittedCurve
 from jvbtune.fit.diagnostics import MIN_ROWS, diagnose
 from jvbtune.fit.host_fit import HostFit
+from jvbtune.fit.lateness import LatenessCurve
 from jvbtune.result.model import Curve, LimitFit, Residuals
 
 #: A curve is drawn from this share of the highest tested packet rate to this multiple of it.
@@ -29,6 +30,7 @@ def _limit_fit(bound: Bound, grid: np.ndarray) -> LimitFit:
         name=bound.name,
         limit=bound.limit,
         unit=bound.unit,
+        column=bound.column,
         estimate_pps=_number(bound.estimate_pps, 1),
         interval_pps=(_number(bound.low_pps, 1), _number(bound.high_pps, 1)),
         restart_low_pps=_number(bound.restart_low_pps, 1),
@@ -55,7 +57,7 @@ def _curve(bound: Bound, grid: np.ndarray) -> Curve:
 
 def _residuals(bound: Bound) -> Residuals | None:
     data, residual = bound.curve.data, np.asarray(bound.curve.residuals())
-    if residual.size < MIN_ROWS:
+    if residual.size < MIN_ROWS or isinstance(bound.curve, LatenessCurve):
         return None
     return Residuals(
         relative=data.relative,

@@ -54,14 +54,15 @@ from jvbtune.store.directories import DAMAGED_HINT
 from jvbtune.sweep.stopping import verdict_level
 from jvbtune.text import clean
 from jvbtune.trials.columns import SHOWN
+from jvbtune.trials.delays import with_late_ratio
 from jvbtune.trials.frame import main_shape
 from jvbtune.trials.judge import with_drifting_blocks
 
 
 def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> RunResult:
     """Fit a run. ``limits``: in place of the experiment's. ``force``: extrapolate beyond 15 %; never exported."""
-    trials = with_drifting_blocks(run.trials())
     limits = limits or limits_of(run)
+    trials = with_late_ratio(with_drifting_blocks(run.trials()), limits.delay_p99_ms)
     status, search = Status(run.status()), read_search(run)
     settings = tuple(compare_settings(trials, limits, level=verdict_level(run))) if trials.height else ()
     with_better = deployed(settings)

@@ -129,6 +129,7 @@ class LimitFit:
     diagnostics: tuple[str, ...]
     curve: Curve
     residuals: Residuals | None
+    column: str = ""  #: of the trials, that the curve is of; empty: the one that bears the limit's name
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jvbtune.load.base import Offered
 from jvbtune.protocol.samples import QueueSeen, Sample
 from jvbtune.sweep.plan import Step, Trial
 from jvbtune.sweep.window import in_window, per_second, summarise
+from jvbtune.trials.delays import delay_counts
 from jvbtune.trials.judge import Invalid, Why, fields_of, judge
 from jvbtune.trials.steady import assess
 
@@ -126,6 +127,7 @@ def _generator(offered: Offered) -> dict[str, Any]:
         "duration_s": offered.duration_seconds,
         "started_unix": offered.started_unix,
         **{f"delay_{name}_ms": delay.get(name) for name in ("p50", "p95", "p99", "p999")},
+        "delay_counts": delay_counts(offered.extra.get("delay_us") or {}),
     }
 
 

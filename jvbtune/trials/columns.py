@@ -140,6 +140,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("delay_p999_ms", NUMBER, "ms", "99.9th percentile of that delay"),
     Column("delayed_50ms_ratio", NUMBER, "ratio", "packets delayed by more than 50 ms"),
+    Column("delay_counts", COUNTS, "packets", "sampled, by delay: twelve bins a decade from 50 µs to 10 s, and above"),
+    Column("late_ratio", NUMBER, "ratio", "packets delayed by more than the limit that the fit holds", shown=True),
     Column("agent_cpu_ratio", NUMBER, "ratio", "what jvbtune itself costs the host, of one core"),
     Column("generator_cpu_ratio", NUMBER, "ratio", "CPU of the generator, of one core"),
     Column("lateness_p99_ms", NUMBER, "ms", "99th percentile of how late the generator sent"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from jvbtune.trials.columns import COLUMNS, CONSEQUENCES, TEXT, TRIAL_SCHEMA
+from jvbtune.trials.columns import COLUMNS, CONSEQUENCES, COUNTS, TEXT, TRIAL_SCHEMA
 from jvbtune.trials.judge import with_drifting_blocks
 
 _NUMBERS = tuple(column.name for column in COLUMNS if column.numeric and column.name != "block")
@@ -67,6 +67,8 @@ def prepare(trials: pl.DataFrame) -> Prepared:
     for name in ("invalid_because", "invalid_codes"):
         reasons = pl.col(name) if name in present else pl.lit([], pl.List(pl.String))
         columns.append(reasons.alias(name))
+    delays = pl.col("delay_counts") if "delay_counts" in present else pl.lit(None, COUNTS)
+    columns.append(delays.alias("delay_counts"))
     frame = trials.select(columns) if trials.height else _empty(columns)
     total = pl.col("in_pps") + pl.col("out_pps") + pl.col("relay_pps").fill_null(0.0)
     frame = frame.with_columns(bridge_pps=pl.coalesce("bridge_pps", total))
