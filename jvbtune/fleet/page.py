@@ -18,6 +18,7 @@ from jvbtune.report.limits import AXIS
 from jvbtune.report.rows import Mark, Row, draw_rows
 from jvbtune.report.scales import linear
 from jvbtune.report.svg import Canvas
+from jvbtune.result.compare import needed
 from jvbtune.result.model import Interval
 from jvbtune.text import counted
 
@@ -28,7 +29,7 @@ def render(kinds: Sequence[Kind], *, title: str, created_unix: float, price_text
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"count": words.count, "pps": words.pps, "percent": words.percent, "prose": words.prose}
     environment.globals["counted"] = counted
-    environment.filters |= {"ends": words.pps_interval, "limit": words.limit}
+    environment.filters |= {"ends": words.pps_interval, "limit": words.limit, "needed": needed}
     style, script = read_file("report.css"), read_file("report.js")
     template = resources.files("jvbtune.fleet").joinpath("page.html.j2").read_text(encoding="utf-8")
     hosts = [host for kind in kinds for host in kind.hosts]

@@ -78,7 +78,7 @@ def _pair(a: RunResult, b: RunResult) -> Pair:
     return Pair(a.id, b.id, verdict, other.max_packet_rate_pps / one.max_packet_rate_pps, _besides(a, b))
 
 
-def _needed(result: RunResult) -> str:
+def needed(result: RunResult) -> str:
     """What a host must have for the figures to hold."""
     if not any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks):
         return "as found"
@@ -91,9 +91,9 @@ def _besides(a: RunResult, b: RunResult) -> tuple[str, ...]:
     mixes = [_side(result).traffic_mix for result in (a, b)]
     if mixes[0] != mixes[1]:
         found.append(f"traffic mix: {mixes[0] or 'unknown'} / {mixes[1] or 'unknown'}")
-    needed = [_needed(result) for result in (a, b)]
-    if needed[0] != needed[1]:
-        found.append(f"settings: {needed[0]} / {needed[1]}")
+    both = [needed(result) for result in (a, b)]
+    if both[0] != both[1]:
+        found.append(f"settings: {both[0]} / {both[1]}")
     if a.limits != b.limits:
         found.append("limits")
     for field in fields(Provenance):

@@ -15,6 +15,8 @@ from jvbtune.fit.reasons import Code
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost
 from jvbtune.fit.simulator.run import write_run
 from jvbtune.fit.simulator.samples import SampleNoise
+from jvbtune.fleet.kinds import kinds_of
+from jvbtune.fleet.page import render
 from jvbtune.report.summary import summary as summary_of_report
 from jvbtune.result import RunResult, result_of
 from jvbtune.result.model import Source
@@ -47,6 +49,8 @@ def test_a_small_buffer_that_was_found_is_not_what_the_figures_are_of(tmp_path: 
     measured = replace(found, source=Source.SWEEP)
     for kind in ("jvb-conf", "docker", "ansible", "terraform", "cloud-init"):
         assert any(FIRST in text for text in export(measured, kind).values()), kind
+    fleet = render(kinds_of([measured]), title="the fleet", created_unix=0.0)
+    assert f'<td class="name">{RMEM_MAX} = {BETTER}</td>' in fleet
 
 
 def test_of_a_host_with_a_large_buffer_nothing_is_said(tmp_path: Path) -> None:
