@@ -17,6 +17,7 @@ from jvbtune.errors import BridgeError, ConfigError
 COLUMNS = (
     *("time", "host", "in_pps", "out_pps", "relay_pps", "endpoints"),
     *("conferences", "audio_senders", "video_senders", "in_bps", "out_bps"),
+    *("relay_in_pps", "relay_out_pps", "relay_endpoints"),
 )
 #: A file begins with these, and goes on with as many of the others as it was made with.
 REQUIRED = COLUMNS[:6]
@@ -48,6 +49,9 @@ def row_of(host: str, stats: BridgeStats, unix: float) -> dict[str, Any]:
         "video_senders": stats.video_senders,
         "in_bps": stats.in_bps,
         "out_bps": stats.out_bps,
+        "relay_in_pps": stats.relay_in_pps,
+        "relay_out_pps": stats.relay_out_pps,
+        "relay_endpoints": stats.relay_endpoints,
     }
 
 

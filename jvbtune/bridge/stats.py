@@ -37,6 +37,7 @@ class BridgeStats:
     out_bps: float | None = None
     audio_senders: int | None = None
     video_senders: int | None = None
+    relay_endpoints: int | None = None  #: behind relays
 
     @property
     def packet_rate_pps(self) -> float | None:
@@ -74,6 +75,7 @@ KEYS: dict[str, tuple[str | None, str | None]] = {
     "out_bps": ("bit_rate_upload", "outgoing_bitrate"),
     "audio_senders": ("endpoints_sending_audio", "endpoints_sending_audio"),
     "video_senders": ("endpoints_sending_video", "endpoints_sending_video"),
+    "relay_endpoints": ("octo_endpoints", "endpoints_relayed"),
 }
 #: ``/colibri/stats`` has kbit/s where ``/metrics`` has bit/s (VideobridgeStatisticsShim.kt).
 _KILO = ("in_bps", "out_bps")

@@ -2,7 +2,8 @@
 
 Rows of a CSV file, one a moment (a minute, a scrape): ``in_pps`` and ``out_pps``, and if they are known ``relay_pps``,
 ``endpoints`` (JVB's participants) and ``host``; for a traffic mix ``conferences``, ``audio_senders``,
-``video_senders``, ``in_bps`` and ``out_bps``. The names of JVB and its exporters are known too (``trials.names``).
+``video_senders``, ``in_bps``, ``out_bps``, ``relay_in_pps``, ``relay_out_pps`` and ``relay_endpoints``. The names
+of JVB and its exporters are known too (``trials.names``).
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class Carried:
     audio_senders: float | None
     video_senders: float | None
     relay_ratio: float  #: of all packets
+    relay_in_pps: float | None = None  #: from other bridges,
+    relay_out_pps: float | None = None  #: and to them
+    remote_participants: float | None = None  #: on other bridges
 
 
 def busy_traffic(history: History, path: Path) -> Carried:
@@ -118,6 +122,9 @@ def busy_traffic(history: History, path: Path) -> Carried:
         audio_senders=mean("audio_senders"),
         video_senders=mean("video_senders"),
         relay_ratio=float(busy["relay"].sum()) / packets,
+        relay_in_pps=mean("relay_in_pps"),
+        relay_out_pps=mean("relay_out_pps"),
+        remote_participants=mean("relay_endpoints"),
     )
 
 

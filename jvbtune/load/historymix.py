@@ -12,12 +12,13 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jvbtune.errors import FormatError
 from jvbtune.fit.history import Carried, busy_traffic, open_history
-from jvbtune.load.mix import VP8_LAYERS, Layer, Mix, Video
+from jvbtune.load.mix import VP8_LAYERS, Layer, Mix, Remote, Video
 from jvbtune.load.mixfile import MixSection
 
 #: Fewer cameras than one in so many conferences are none.
@@ -28,6 +29,8 @@ SCALES = (0.25, 4.0)  #: of the cameras' usual bit rates
 MOST_PARTICIPANTS = 100
 #: Beyond this, as a ratio, a quantity of the mix is not what was carried.
 NEAR_RATIO = 1.1
+#: Less than this share of relayed packets is none.
+LEAST_RELAYED = 0.01
 #: How much a participant or a sender more or less counts beside packets and bits, as a weight of squares.
 SENDERS_WEIGHT = 0.25
 
@@ -89,10 +92,37 @@ def _candidates(carried: Carried) -> Iterator[Mix]:
         for senders in _near(carried.audio_senders, carried, participants, least=1):
             base = Mix(participants, senders)
             if not _has_video(carried):
-                yield replace(base, stream_pps=_audio_rate(carried, base))
+                base = replace(base, stream_pps=_audio_rate(carried, base))
+                yield from (replace(base, remote=remote) for remote in _behind_relays(carried, base, 0))
                 continue
             for cameras in _near(carried.video_senders, carried, participants, least=1):
                 yield from _with_cameras(carried, base, cameras)
+
+
+def _relayed(carried: Carried) -> bool:
+    """Whether the file tells enough of relays to model one: packets from other bridges and to them."""
+    return carried.relay_ratio > LEAST_RELAYED and bool(carried.relay_in_pps) and bool(carried.relay_out_pps)
+
+
+def _behind_relays(carried: Carried, base: Mix, cameras: int) -> Iterator[Remote | None]:
+    """Who may be on other bridges: they send as much to this one as its own participants send to them, times the ratio
+    of the packets that were relayed in and out. All other bridges are one."""
+    if not _relayed(carried):
+        yield None
+        return
+    assert carried.relay_in_pps is not None
+    assert carried.relay_out_pps is not None
+    ratio = carried.relay_in_pps / carried.relay_out_pps
+    known = carried.remote_participants
+    there = known * base.participants / carried.participants if known else base.participants * ratio
+    participants = min(MOST_PARTICIPANTS, max(1, round(there)))
+
+    def near(senders: int) -> list[int]:
+        return sorted({min(participants, number(senders * ratio)) for number in (math.floor, math.ceil)})
+
+    for senders, some in itertools.product(near(base.senders), near(cameras)):
+        if senders or some:
+            yield Remote(participants, senders, some)
 
 
 def _near(known: float | None, carried: Carried, participants: int, *, least: int) -> list[int]:
@@ -122,16 +152,21 @@ def _with_cameras(carried: Carried, base: Mix, cameras: int) -> Iterator[Mix]:
         if visible < VISIBLE[0] and visible >= base.participants - 1:
             continue  # the same as all
         video = Video(cameras, VP8_LAYERS, stage_views=stage_views, grid_height=grid, visible=visible)
-        scale = _scale(carried, replace(base, video=video))
-        layers = tuple(Layer(layer.height, round(layer.bitrate_kbps * scale, 1)) for layer in VP8_LAYERS)
-        yield replace(base, video=replace(video, layers=layers))
+        for remote in _behind_relays(carried, base, cameras):
+            if remote is not None:  # they look at it as those here do
+                share = remote.participants / base.participants
+                remote = replace(remote, stage_views=min(remote.participants, round(stage_views * share)))
+            scale = _scale(carried, replace(base, video=video, remote=remote))
+            layers = tuple(Layer(layer.height, round(layer.bitrate_kbps * scale, 1)) for layer in VP8_LAYERS)
+            yield replace(base, video=replace(video, layers=layers), remote=remote)
 
 
 def _scale(carried: Carried, mix: Mix) -> float:
     """Of the cameras' bit rates, so that the bits that come in are right."""
     if carried.in_bps is None or mix.video is None:
         return 1.0
-    video = sum(layer.bitrate_kbps * 1000 for layer in mix.video.sent(mix.participants))
+    video = sum(layer.bitrate_kbps * 1000 for layer in mix.video.sent(mix.participants, mix.relayed))
+    video *= mix.local_share()
     wanted = carried.in_bps * mix.participants / carried.participants - (mix.in_bps() - video)
     return min(max(wanted / video, SCALES[0]), SCALES[1])
 
@@ -143,6 +178,11 @@ def _quantities(carried: Carried, mix: Mix) -> tuple[Quantity, ...]:
         rows += [
             ("bits in", "bit/s", carried.in_bps, mix.in_bps()),
             ("bits out", "bit/s", carried.out_bps, mix.out_bps()),
+        ]
+    if mix.relayed is not None:
+        rows += [
+            ("from relays", "pps", carried.relay_in_pps or 0.0, mix.relay_in_pps()),
+            ("to relays", "pps", carried.relay_out_pps or 0.0, mix.relay_out_pps()),
         ]
     return tuple(
         Quantity(name, unit, max(1e-9, was / carried.participants), is_now / mix.participants)
@@ -169,13 +209,17 @@ def _notes(carried: Carried, quantities: tuple[Quantity, ...]) -> tuple[str, ...
     ]
     if carried.in_bps is None:
         notes.append("the file has no bit rates, so the cameras have Jitsi's usual ones" * _has_video(carried))
-    if carried.relay_ratio > 0.01:
-        notes.append(f"{carried.relay_ratio:.0%} of the packets were relayed; the mix has no relays")
+    if carried.relay_ratio > LEAST_RELAYED and not _relayed(carried):
+        notes.append(
+            f"{carried.relay_ratio:.0%} of the packets were relayed; the mix has no relays, because the file does not "
+            "tell what came from them (relay_in_pps) and what went to them (relay_out_pps)"
+        )
     return tuple(note for note in notes if note)
 
 
 def _section(mix: Mix) -> MixSection:
-    fields = {"participants": mix.participants, "senders": mix.senders, "stream_pps": mix.stream_pps, "name": mix.name}
+    fields: dict[str, Any] = {"participants": mix.participants, "senders": mix.senders, "stream_pps": mix.stream_pps}
+    fields |= {"name": mix.name, "remote": None if mix.remote is None else asdict(mix.remote)}
     if mix.video is None:
         return MixSection.model_validate(fields)
     video = mix.video
@@ -212,4 +256,6 @@ def to_toml(built: HistoryMix) -> str:
         keys = ("senders", "stage_views", "grid_height", "visible")
         lines += [f"{key} = {getattr(video, key)}" for key in keys]
         lines += [f"[[video.layers]]\nheight = {one.height}\nbitrate_kbps = {one.bitrate_kbps}" for one in video.layers]
+    if section.remote is not None:
+        lines += ["[remote]", *(f"{key} = {value}" for key, value in section.remote.model_dump().items())]
     return "\n".join(lines) + "\n"

@@ -242,7 +242,7 @@ def _with_relay(frame: pl.DataFrame) -> pl.DataFrame:
     halves = [name for name in RELAY_HALVES if name in frame.columns]
     if halves and "relay_pps" not in frame.columns:
         frame = frame.with_columns(relay_pps=pl.sum_horizontal(pl.col(name).fill_null(0.0) for name in halves))
-    return frame.drop(halves)
+    return frame
 
 
 def _with_bits(frame: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,10 @@ from jvbtune.trials.columns import CSV
 #: Halves of ``relay_pps``, which is their sum where it is not there itself.
 RELAY_HALVES = ("relay_in_pps", "relay_out_pps")
 #: What a history has beside the columns of a trial: who sends, and how many bits. ``…_kbps``: as /colibri/stats has it.
-TRAFFIC = ("conferences", "audio_senders", "video_senders", "in_bps", "out_bps", "in_kbps", "out_kbps")
+TRAFFIC = (
+    *("conferences", "audio_senders", "video_senders", "in_bps", "out_bps", "in_kbps", "out_kbps"),
+    "relay_endpoints",
+)
 #: jvbtune's name -> the same quantity elsewhere; of several in one file the first counts.
 ALIASES: dict[str, tuple[str, ...]] = {
     "host": ("hostname", "jitsi_host", "instance"),
@@ -28,6 +31,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "relay_in_pps": ("octo_receive_packet_rate", "relay_incoming_packet_rate"),
     "relay_out_pps": ("octo_send_packet_rate", "relay_outgoing_packet_rate"),
     "endpoints": ("local_endpoints", "current_endpoints", "participants"),
+    "relay_endpoints": ("octo_endpoints", "endpoints_relayed"),
     "loss_ratio": ("overall_loss", "loss_fraction"),
     "audio_senders": ("endpoints_sending_audio",),
     "video_senders": ("endpoints_sending_video",),

@@ -28,6 +28,7 @@ ANSWER = {
     "participants": 14,
     "local_endpoints": 10,
     "conferences": 3,
+    "octo_endpoints": 4,
     "endpoints_sending_audio": 6,
     "endpoints_sending_video": 5,
     "bit_rate_download": 2000,
@@ -49,7 +50,9 @@ class Bridge:
 
 def test_a_row_has_the_bridges_own_endpoints_and_both_ways_of_its_relays() -> None:
     row = row_of("h", stats_from_colibri(ANSWER), 0.0)
-    expected = ("1970-01-01T00:00:00Z", "h", 300, 1200, 42, 10, 3, 6, 5, 2_000_000, 8_000_000)
+    of_relays = (ANSWER["octo_receive_packet_rate"], ANSWER["octo_send_packet_rate"], ANSWER["octo_endpoints"])
+    assert sum(of_relays[:2]) == 42
+    expected = ("1970-01-01T00:00:00Z", "h", 300, 1200, 42, 10, 3, 6, 5, 2_000_000, 8_000_000, *of_relays)
     assert row == dict(zip(COLUMNS, expected, strict=True))
     bare = row_of("h", stats_from_colibri({"packet_rate_download": 1, "packet_rate_upload": 2, "participants": 3}), 0.0)
     assert (bare["relay_pps"], bare["endpoints"]) == (None, 3)

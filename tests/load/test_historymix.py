@@ -15,8 +15,8 @@ from jvbtune.load.historymix import NEAR_RATIO, mix_of_history, nearest_mix, to_
 from jvbtune.load.mix import Mix
 from jvbtune.load.mixfile import load_mix, shipped_mixes
 
-#: A screen becomes a camera; of relays a history has the packets, not who is behind them.
-NOT_FOUND_AGAIN = {"screen-share", "town-hall-60"}
+#: A screen becomes a camera.
+NOT_FOUND_AGAIN = {"screen-share"}
 HEADER = "time,host,in_pps,out_pps,relay_pps,endpoints,conferences,audio_senders,video_senders,in_bps,out_bps"
 
 
@@ -30,7 +30,10 @@ def _carried(mix: Mix) -> Carried:
         out_bps=mix.out_bps(),
         audio_senders=mix.senders,
         video_senders=mix.video.senders if mix.video else 0,
-        relay_ratio=0.0,
+        relay_ratio=(mix.relay_in_pps() + mix.relay_out_pps()) / mix.packet_rate_pps(),
+        relay_in_pps=mix.relay_in_pps(),
+        relay_out_pps=mix.relay_out_pps(),
+        remote_participants=mix.remote.participants if mix.remote else 0.0,
     )
 
 
@@ -49,6 +52,7 @@ def test_each_shipped_mix_is_found_again_from_what_it_carries(name: str) -> None
     found, quantities = nearest_mix(_carried(mix))
     assert found.participants == mix.participants
     assert (found.video is None) == (mix.video is None)
+    assert (found.remote is None) == (mix.remote is None)
     assert quantities
     for one in quantities:
         assert 1 / NEAR_RATIO < one.ratio < NEAR_RATIO, one
@@ -100,6 +104,30 @@ def test_what_no_mix_can_show_is_said(tmp_path: Path) -> None:
     built = mix_of_history(tmp_path / "odd.csv")
     assert any("packets out" in note for note in built.notes)
     assert any("20% of the packets were relayed" in note for note in built.notes)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["endpoints behind relays", "unknown"])
+def test_what_came_from_relays_and_went_to_them_becomes_a_relay(tmp_path: Path, known: bool) -> None:
+    """As ``jvbtune history`` records a bridge of cascaded conferences, and as /colibri/stats of JVB has it."""
+    mix = load_mix("town-hall-60").mix()
+    assert mix.remote is not None
+    names = "packet_rate_download,packet_rate_upload,octo_receive_packet_rate,octo_send_packet_rate,local_endpoints,"
+    names += "conferences,endpoints_sending_audio,endpoints_sending_video,bit_rate_download,bit_rate_upload"
+    figures = [mix.in_pps(), mix.out_pps(), mix.relay_in_pps(), mix.relay_out_pps(), 30, 1, 2, 2]
+    figures += [mix.in_bps() / 1000, mix.out_bps() / 1000]
+    if known:
+        names, figures = f"{names},octo_endpoints", [*figures, 30]
+    file = tmp_path / "cascaded.csv"
+    file.write_text(f"{names}\n" + ",".join(f"{figure:.1f}" for figure in figures) + "\n")
+    built = mix_of_history(file)
+    assert built.section.remote is not None
+    assert (built.section.remote.participants, built.section.remote.cameras) == (30, 2)
+    ratios = {one.name: one.ratio for one in built.quantities}
+    assert {"from relays", "to relays"} <= set(ratios)
+    assert all(1 / NEAR_RATIO < ratio < NEAR_RATIO for ratio in ratios.values()), ratios
+    assert not any("relay" in note for note in built.notes)
+    (tmp_path / "again.toml").write_text(to_toml(built))
+    assert load_mix("again.toml", tmp_path).mix() == built.section.mix()
 
 
 def test_bridges_that_do_not_tell_senders_or_bits(tmp_path: Path) -> None:
