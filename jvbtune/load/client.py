@@ -34,6 +34,8 @@ MIN_KEY_FRAME_SECONDS = 0.3
 CHANNEL_INTERVAL_SECONDS = 0.1
 SVC = {"vp9": Vp9Stream, "av1": Av1Stream}
 DOMINANT_SPEAKER = "DominantSpeakerEndpointChangeEvent"
+#: Of a bridge that rewrites SSRCs (jitsi-videobridge, BridgeChannelMessage.kt).
+SOURCE_MAPS = ("AudioSourcesMap", "VideoSourcesMap")
 
 
 class Pacer:
@@ -169,6 +171,7 @@ class Client(Endpoint):
         self.sent: dict[int, int] = {}  #: by SSRC
         self._port: Port | None = None
         self.forwarded: list[str] = []
+        self.mapped: dict[int, str] = {}  #: SSRCs under which the bridge sends, and the sources that they are of
         self._transport_cc = False
         self._view: messages.View | None = None
         self._watched: list[str] = []
@@ -270,11 +273,25 @@ class Client(Endpoint):
                     camera.constrain(height)
         elif kind == "ForwardedSources" and isinstance(message.get("forwardedSources"), list):
             self.forwarded = [str(name) for name in message["forwardedSources"]]
+        elif kind in SOURCE_MAPS and isinstance(message.get("mappedSources"), list):
+            self._map(message["mappedSources"])
         elif kind == DOMINANT_SPEAKER and self._view is not None and self._view.stage_height > 0:
             speaker = f"{message.get('dominantSpeakerEndpoint')}-v0"
             if speaker in self._watched and speaker != self._stage:
                 self._stage = speaker
                 self._ask_for_video()
+
+    @property
+    def told(self) -> set[int]:
+        """The SSRCs under which it was told to expect media."""
+        return set(self.mapped) | set(self._remote.ssrcs if self._remote is not None else ())
+
+    def _map(self, sources: Sequence[Any]) -> None:
+        """An SSRC that is told again is another source's from then on."""
+        for source in sources:
+            if isinstance(source, dict) and isinstance(source.get("source"), str):
+                ssrcs = (source.get("ssrc"), source.get("rtx"))
+                self.mapped |= {ssrc: source["source"] for ssrc in ssrcs if isinstance(ssrc, int)}
 
     # -- sending ------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class Sources:
     transport_cc: bool = False
     codec: str = "vp8"  #: of video, also if it only receives
     red: bool = False  #: likewise of audio
+    rewriting: bool = False  #: the bridge may send it others' media under SSRCs of its own, which its channel tells
 
     def to_json(self, name: str) -> list[dict[str, Any]]:
         """As Jicofo signals them to a bridge."""
@@ -126,11 +127,12 @@ class Answer:
 def endpoint_json(name: str, transport: LocalTransport | None, sources: Sources) -> dict[str, Any]:
     """An endpoint to be created; the client's transport goes with it, so that one round trip is enough. A client that
     needs the bridge's side first has none yet: then the bridge leads ICE, as with Jicofo."""
+    rewriting = ["ssrc-rewriting"] if sources.rewriting else []
     return {
         "create": True,
         "id": name,
         "stats-id": STATS_ID,
-        "capabilities": ["source-names", "private-address-connectivity"],
+        "capabilities": ["source-names", "private-address-connectivity", *rewriting],
         "medias": medias(
             video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec, red=sources.red
         ),
@@ -244,7 +246,9 @@ def parse_answer(answer: Any, of: str = "endpoints") -> Answer:
             if str(c["protocol"]).lower() == "udp" and str(c["component"]) == "1"
         )
         channels = tuple(str(url) for url in transport.get("web-sockets") or ())
-        return Answer(Remote(transport["ufrag"], transport["pwd"], fingerprint), candidates, channels)
+        own = [source["ssrc"] for media in answer.get("sources") or () for source in media["sources"]]
+        ssrcs = [int(ssrc) & 0xFFFFFFFF for ssrc in own]
+        return Answer(Remote(transport["ufrag"], transport["pwd"], fingerprint, ssrcs=ssrcs), candidates, channels)
     except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
         raise LoadError(f"the bridge's COLIBRI answer has no transport: {str(answer)[:300]}") from error
 

@@ -425,6 +425,17 @@ class Meetings:
             forwarded_streams=sum(len(client.forwarded) for client in self._clients.values()),
             relayed_in=counts["relayed_in"],
             relayed_out=counts["relayed_out"],
+            mapped_sources=sum(len(set(client.mapped.values())) for client in self._clients.values()),
+            unmapped_streams=self._unmapped(),
+        )
+
+    def _unmapped(self) -> int:
+        """What a browser would have no track for."""
+        told = {number: client.told for number, client in self._clients.items() if client.mapped}
+        return sum(
+            stream >> 32 in told and stream & 0xFFFFFFFF not in told[stream >> 32]
+            for stream, kind in self._kind.items()
+            if kind != "rtx"
         )
 
     def _totals(self) -> dict[str, int]:

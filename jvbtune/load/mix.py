@@ -145,6 +145,7 @@ class Mix:
     video: Video | None = None
     transport_cc: bool = True  #: of a meeting: transport-wide feedback both ways
     rtcp: bool = True  #: of a meeting: sender and receiver reports
+    ssrc_rewriting: bool = True  #: of a meeting: the bridge sends under SSRCs of its own, as Jitsi Meet asks since 2024
     nack_ratio: float = 0.0  #: of a meeting: of the video packets, these are asked for again as if they were lost
     joins_per_second: float = 0.0  #: how fast endpoints join when load is added, whole conferences; 0: as they can
     remote: Remote | None = None  #: the conference goes on behind a relay
@@ -158,6 +159,7 @@ class Mix:
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
             text += "" if self.video.codec == "vp8" else f" of {self.video.codec_name}"
             text += "" if self.transport_cc else ", without transport-cc"
+            text += "" if self.ssrc_rewriting else ", without SSRC rewriting"
         text += ", RED" if self.red else ""
         if self.remote is not None:
             text += f", and {self.remote.participants} behind a relay with {self.remote.senders} microphones"
@@ -180,7 +182,7 @@ class Mix:
         if not self.meeting:
             return sent
         feedback = self.participants * FEEDBACK_PPS if self.transport_cc and self.video is not None else 0.0
-        sent += self._video_pps() * self._local_share()
+        sent += self._video_pps() * self.local_share()
         return sent + feedback + (self.participants * REPORTS_PPS if self.rtcp else 0.0)
 
     def out_pps(self) -> float:
@@ -203,13 +205,13 @@ class Mix:
         remote = self.relayed
         if remote is None:
             return 0.0
-        return remote.senders * self.stream_pps + self._video_pps() * (1 - self._local_share())
+        return remote.senders * self.stream_pps + self._video_pps() * (1 - self.local_share())
 
     def relay_out_pps(self) -> float:
         """What the bridge relays: all that its own endpoints send, once."""
         if self.relayed is None:
             return 0.0
-        return self.senders * self.stream_pps + self._video_pps() * self._local_share()
+        return self.senders * self.stream_pps + self._video_pps() * self.local_share()
 
     def _video_pps(self) -> float:
         """What all cameras send, those behind a relay included."""
@@ -217,8 +219,8 @@ class Mix:
             return 0.0
         return sum(map(self.video.pps, self.video.sent(self.participants, self.relayed)))
 
-    def _local_share(self) -> float:
-        """Of the cameras, so many are on the bridge: each is as often on stage as another."""
+    def local_share(self) -> float:
+        """Of all cameras, so many are on the bridge under test: each is as often on stage as another."""
         own = self.video.senders if self.video is not None else 0
         cameras = own + (self.relayed.cameras if self.relayed else 0)
         return own / cameras if cameras else 1.0
@@ -227,7 +229,7 @@ class Mix:
         """Bits per second of media that one conference's endpoints send to the bridge, as a bridge counts them: whole
         RTP packets with SRTP's tag, without UDP and IP."""
         sent = self.video.sent(self.participants, self.relayed) if self.video else []
-        return self._media_bps(self.senders, sent, self._local_share())
+        return self._media_bps(self.senders, sent, self.local_share())
 
     def out_bps(self) -> float:
         """Likewise of what the bridge sends to its endpoints."""

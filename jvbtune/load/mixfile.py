@@ -94,6 +94,7 @@ class MixSection(_Strict):
     video: VideoSection | None = None
     transport_cc: bool = True
     rtcp: bool = True
+    ssrc_rewriting: bool = True
     nack_ratio: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     joins_per_second: Annotated[float, Field(ge=0, le=1000)] = 0.0
     remote: RemoteSection | None = None
@@ -147,6 +148,7 @@ class MixSection(_Strict):
             video=video,
             transport_cc=self.transport_cc,
             rtcp=self.rtcp,
+            ssrc_rewriting=self.ssrc_rewriting,
             nack_ratio=self.nack_ratio,
             joins_per_second=self.joins_per_second,
             remote=Remote(**self.remote.model_dump()) if self.remote is not None else None,

@@ -40,6 +40,7 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
                 transport_cc=mix.meeting and mix.transport_cc,
                 codec=video.codec if video is not None else "vp8",
                 red=mix.meeting and mix.red,
+                rewriting=mix.meeting and mix.ssrc_rewriting,
             )
         )
     return tuple(found)

@@ -84,6 +84,7 @@ class Remote:
     password: str
     fingerprint: str
     channel: Optional[ChannelAt] = None
+    ssrcs: List[int] = field(default_factory=list)  #: of the bridge itself: what it pads and probes with
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,8 @@ class MeetingCounts:
     forwarded_streams: int
     relayed_in: int = 0  #: packets that the bridges at the other end of relays sent, RTCP included,
     relayed_out: int = 0  #: and got
+    mapped_sources: int = 0  #: of all clients, that the bridge sends under SSRCs of its own,
+    unmapped_streams: int = 0  #: and streams that came to such clients under no SSRC that they were told
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from jvbtune.load.client import Camera, Client
+from jvbtune.load.colibri import endpoint_json
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
 from jvbtune.load.participants import participants, sources_of
@@ -116,6 +118,37 @@ def test_each_asks_for_the_stage_and_thumbnails_or_a_grid(meetings: Any) -> None
         {"aaaa-v0": {"maxHeight": 360}, "bbbb-v0": {"maxHeight": 360}},
     )
     assert {message["defaultConstraints"]["maxHeight"] for message in said} == {0}
+
+
+def test_a_client_knows_under_which_ssrcs_the_bridge_sends_and_what_it_was_not_told(meetings: Any) -> None:
+    made, (first, second, _) = meetings
+    video = {"source": "bbbb-v0", "owner": "bbbb", "ssrc": 50, "rtx": 51, "videoType": "CAMERA"}
+    first._on_message({"colibriClass": "VideoSourcesMap", "mappedSources": [video]})
+    for sources in ([{"source": "bbbb-a0", "owner": "bbbb", "ssrc": 60}], [{"source": 7, "ssrc": 61}, None], "x", None):
+        first._on_message({"colibriClass": "AudioSourcesMap", "mappedSources": sources})
+    assert first.mapped == {50: "bbbb-v0", 51: "bbbb-v0", 60: "bbbb-a0"}
+    made.edge()
+    for got in (media(0, 50, [1]), media(0, 51, [1], kind=96), media(0, 60, [1], kind=111), media(1, 70, [1])):
+        made.keep(got)
+    made.account()
+    assert (made.counts().mapped_sources, made.counts().unmapped_streams) == (2, 0)
+    made.keep(media(0, 77, [1]))
+    made.account()
+    assert made.counts().unmapped_streams == 1, "a browser would have no track for it"
+    assert second.mapped == {}
+    first._on_message({"colibriClass": "VideoSourcesMap", "mappedSources": [video | {"source": "cccc-v0"}]})
+    assert first.mapped[50] == "cccc-v0"
+
+
+def test_clients_of_meetings_let_the_bridge_rewrite_ssrcs_unless_the_mix_says_not() -> None:
+    for mix, expected in (
+        (MIX, True),
+        (replace(MIX, ssrc_rewriting=False), False),
+        (Mix(3, 2), False),  # of audio alone: it has no channel that could tell of them
+        (replace(MIX, burst_packets=32), False),
+    ):
+        signalled = endpoint_json("e", None, sources_of(mix)[0])["capabilities"]
+        assert ("ssrc-rewriting" in signalled) is expected
 
 
 def test_the_stage_follows_the_dominant_speaker(meetings: Any) -> None:

@@ -77,6 +77,17 @@ def test_the_bridge_forwards_the_layers_that_were_asked_for(held: Any) -> None:
     assert as_asked >= 0.8 * len(targets), targets  # the rest is the bridge's bandwidth estimate
 
 
+def test_media_comes_under_ssrcs_of_the_bridge_which_it_told(held: Any) -> None:
+    offered, state, _ = held
+    meetings = offered.extra["meetings"]
+    others = 5 - 1
+    assert meetings["mapped_sources"] == offered.endpoints * 2 * others, "a microphone and a camera of each other one"
+    assert meetings["unmapped_streams"] == 0
+    for one in endpoints(state):
+        assert one["video_ssrcs"]
+        assert one["audio_ssrcs"]
+
+
 def test_congestion_control_works_both_ways(held: Any) -> None:
     offered, state, _ = held
     meetings = offered.extra["meetings"]

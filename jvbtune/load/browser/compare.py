@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
@@ -93,6 +93,7 @@ def compare(
     ``grid``, or of this machine. ``check`` raises if the load must end. Raises LoadError where a
     browser does not start or does not join."""
     refuse(mix)
+    mix = replace(mix, ssrc_rewriting=False)  # the browsers' page knows all SSRCs from the start, and so do the counts
     if not isinstance(generator, WorkerGenerator):
         raise LoadError("browsers are compared with jvbtune's own clients, and another generator makes this load")
     offered = generator.offer(IntendedLoad(1, mix), seconds, settle_seconds=SETTLE_SECONDS, edge=generator.streams)
