@@ -12,6 +12,7 @@ core; a packet is one that the bridge received or sent, RTCP included, by its ow
     vp8            five cameras in one layer of 360 lines that all others ask for, one microphone, no RTCP of clients
     vp8-pairs      two such participants
     vp8-feedback   as vp8, with transport-cc both ways, sender and receiver reports
+    rewriting      the same, and the bridge rewrites SSRCs; of the other loads it does not
     nack           the same, and one video packet in a hundred is asked for again
     simulcast      as vp8-feedback, in three layers, of which each receiver has one large and the others small
     meeting-5, meeting-20, town-hall-60    the shipped mixes; the last one has half of its participants behind a relay
@@ -20,13 +21,13 @@ core; a packet is one that the bridge received or sent, RTCP included, by its ow
     relay-out      pairs, and each packet goes to a relay too
     relay-in       two participants, one microphone here and three behind a relay
 
-With audio, pairs, wide, relay-out and relay-in there is a second table: what a packet costs by its direction, and an
-endpoint beside its packets, with 95 % intervals over restarts. Least squares; what grows with the root of the packet
-rate, and what a bridge uses at rest, are told apart from them (docs/method.md: a real bridge is concave).
+With all of them there is a second table: what a packet costs by its direction and by what it carries, and an endpoint
+beside its packets, with 95 % intervals (bootstrap over restarts). Least squares of relative errors, costs not negative;
+what grows with the root of the packet rate, and what a bridge uses at rest, are told apart from them (docs/method.md: a
+real bridge is concave). Which costs are told apart is chosen by leaving out one simple mix at a time.
 
-The third table is a proof: the same costs, and what a packet of video and of RTCP costs more, are fitted to the simple
-mixes, and predict the CPU of the shipped mixes, of which the fit saw nothing. Which costs are told apart is chosen by
-leaving out one simple mix at a time.
+The third table is a proof: these costs, fitted to the simple mixes, predict the CPU of the shipped ones, of which the
+fit saw nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
+from scipy.optimize import nnls
 from scipy.stats import t as student
 
 from jvbtune.agent.jvmthreads import COMPILER, kind_of
@@ -65,8 +67,9 @@ QUIET_RATIO, MOST_LOOKS = 0.05, 12  #: compilers, of the window's CPU seconds
 MOST_LOSS_RATIO = 0.001
 #: A mix is left out in turn if another one has at least this much of whatever it has.
 SHARED = 0.2
-VP8 = Mix(5, 1, video=Video(5, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
-VP8_PAIRS = Mix(2, 1, video=Video(2, (Layer(360, 500.0),)), transport_cc=False, rtcp=False)
+HELD_OUT = ("meeting-5", "meeting-20", "town-hall-60")
+VP8 = Mix(5, 1, video=Video(5, (Layer(360, 500.0),)), transport_cc=False, rtcp=False, ssrc_rewriting=False)
+VP8_PAIRS = replace(VP8, participants=2, video=Video(2, (Layer(360, 500.0),)))
 FEEDBACK = replace(VP8, transport_cc=True, rtcp=True)
 SIMULCAST = replace(FEEDBACK, video=Video(5, VP8_LAYERS, stage_views=5))
 MIXES = {
@@ -74,36 +77,31 @@ MIXES = {
     "vp8": VP8,
     "vp8-pairs": VP8_PAIRS,
     "vp8-feedback": FEEDBACK,
+    "rewriting": replace(FEEDBACK, ssrc_rewriting=True),
     "nack": replace(FEEDBACK, nack_ratio=0.01),
     "simulcast": SIMULCAST,
-    "meeting-5": load_mix("meeting-5").mix(),
-    "meeting-20": load_mix("meeting-20").mix(),
-    "town-hall-60": load_mix("town-hall-60").mix(),
+    **{name: replace(load_mix(name).mix(), ssrc_rewriting=False) for name in HELD_OUT},
     "pairs": Mix(2, 2),
     "wide": Mix(10, 2),
-    "relay-out": Mix(2, 2, remote=Remote(1, 0)),
-    "relay-in": Mix(2, 1, remote=Remote(3, 3)),
+    "relay-out": Mix(2, 2, remote=Remote(1, 0), ssrc_rewriting=False),
+    "relay-in": Mix(2, 1, remote=Remote(3, 3), ssrc_rewriting=False),
 }
-BY_DIRECTION = ("audio", "pairs", "wide", "relay-out", "relay-in")
-DIRECTIONS = {
+#: What a packet costs, and beside that one of video or RTCP.
+COSTS = {
+    "one": "at rest, each second",
+    "root_pps": "root of the packet rate",
     "in_pps": "packet in",
     "out_pps": "packet out",
     "relay_in_pps": "packet from a relay",
     "relay_out_pps": "packet to a relay",
     "endpoints": "endpoint, each second",
-}
-HELD_OUT = ("meeting-5", "meeting-20", "town-hall-60")
-#: What a packet costs beside what one of its direction does.
-MORE = {
     "video_in_pps": "video packet in, more",
     "video_out_pps": "video packet out, more",
     "video_pps": "video packet, more",
     "rtcp_pps": "RTCP packet, more",
 }
-#: Of any load: at rest, and by the root of the packet rate.
-CURVE = ("one", "root_pps")
-WAYS = (*CURVE, "in_pps", "out_pps", "relay_in_pps", "relay_out_pps")
-NAMES = {"one": "at rest, each second", "root_pps": "root of the packet rate", **DIRECTIONS, **MORE}
+REDRAWN = 2000
+WAYS = ("one", "root_pps", "in_pps", "out_pps", "relay_in_pps", "relay_out_pps")
 #: Which costs are told apart, from few to many.
 MODELS = (
     WAYS,
@@ -202,7 +200,6 @@ def show(path: Path) -> None:
     print(f"{len(found)} restarts measured, {len(found) - len(rows)} of them not used: loss, or a late generator\n")
     rows = [with_kinds(row) for row in rows]
     print_costs(rows)
-    print_directions([row for row in rows if row["mix"] in BY_DIRECTION])
     print_prediction(rows)
 
 
@@ -230,22 +227,6 @@ def mean_cost(rows: list[dict[str, Any]], mix: str, asked_pps: float) -> float |
     return statistics.mean(found) if found else None
 
 
-def print_directions(rows: list[dict[str, Any]]) -> None:
-    """Where there are enough restarts of each of these mixes."""
-    names = (*CURVE, *DIRECTIONS)
-    free = len(rows) - len(names)
-    if {row["mix"] for row in rows} != set(BY_DIRECTION) or free < 1:
-        return
-    design = np.array([[row[name] for name in names] for row in rows])
-    spent = np.array([row["cpu_cores"] * 1e6 for row in rows])
-    costs, _, _, _ = np.linalg.lstsq(design, spent, rcond=None)
-    variance = float(np.sum((spent - design @ costs) ** 2)) / free
-    half = student.ppf(0.975, free) * np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
-    print("\n| cost of a | µs of CPU (95 % interval) |\n| --- | --- |")
-    for name, cost, off in zip(names, costs, half, strict=True):
-        print(f"| {NAMES[name]} | {cost:.1f} ({cost - off:.1f} to {cost + off:.1f}) |")
-
-
 def with_kinds(row: dict[str, Any]) -> dict[str, Any]:
     """With packets per second of video and RTCP, which the generator counted; those of a relay are among them."""
     kinds, seconds = row["kinds"], row["duration_seconds"]
@@ -259,12 +240,24 @@ def with_kinds(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def fitted(rows: list[dict[str, Any]], names: Sequence[str]) -> Floats:
-    """(names,) µs of CPU each, by least squares; each mix has the same weight."""
+    """(names,) µs of CPU each, none below 0, by least squares of relative errors; each mix has the same weight."""
     count = Counter(row["mix"] for row in rows)
-    weights = np.array([count[row["mix"]] ** -0.5 for row in rows])
-    design = np.array([[row[name] for name in names] for row in rows])
     spent = np.array([row["cpu_cores"] * 1e6 for row in rows])
-    return np.asarray(np.linalg.lstsq(design * weights[:, None], spent * weights, rcond=None)[0])
+    weights = np.array([count[row["mix"]] ** -0.5 for row in rows])
+    design = np.array([[row[name] for name in names] for row in rows]) * (weights / spent)[:, None]
+    scale = np.maximum(design.max(axis=0), 1e-300)
+    return np.asarray(nnls(design / scale, weights)[0] / scale)
+
+
+def redrawn(rows: list[dict[str, Any]], names: Sequence[str]) -> Floats:
+    """(names, 2) 95 % intervals of the costs: restarts of each mix are drawn anew, with replacement."""
+    rng = np.random.default_rng(0)
+    mixes = [[row for row in rows if row["mix"] == mix] for mix in sorted({row["mix"] for row in rows})]
+    found = [
+        fitted([of_mix[at] for of_mix in mixes for at in rng.integers(len(of_mix), size=len(of_mix))], names)
+        for _ in range(REDRAWN)
+    ]
+    return np.asarray(np.percentile(found, [2.5, 97.5], axis=0).T)
 
 
 def predicted(rows: list[dict[str, Any]], names: Sequence[str], costs: Floats) -> float:
@@ -287,15 +280,18 @@ def left_out_error(rows: list[dict[str, Any]], names: Sequence[str]) -> float:
 
 def print_prediction(rows: list[dict[str, Any]]) -> None:
     """Where each simple mix was measured, and a shipped one."""
-    simple = [row for row in rows if row["mix"] not in HELD_OUT]
+    simple = [row for row in rows if row["mix"] not in (*HELD_OUT, "rewriting")]
     held_out = [name for name in HELD_OUT if any(row["mix"] == name for row in rows)]
-    if {row["mix"] for row in simple} != set(MIXES) - set(HELD_OUT) or not held_out:
+    if {row["mix"] for row in simple} != set(MIXES) - {*HELD_OUT, "rewriting"} or not held_out:
         return
     errors = {names: left_out_error(simple, names) for names in MODELS}
     names = min(errors, key=errors.__getitem__)
     costs = fitted(simple, names)
-    told = ", ".join(f"{NAMES[name]} {cost:.1f}" for name, cost in zip(names, costs, strict=True))
-    print(f"\nµs of CPU, fitted to the simple mixes (each left out in turn: off by {errors[names]:.1%}): {told}\n")
+    print(f"\n| cost of a (each simple mix left out in turn: off by {errors[names]:.1%}) | µs of CPU (95 % interval) |")
+    print("| --- | --- |")
+    for name, cost, (low, high) in zip(names, costs, redrawn(simple, names), strict=True):
+        print(f"| {COSTS[name]} | {cost:.1f} ({low:.1f} to {high:.1f}) |")
+    print()
     print("| load | CPU measured, % of a core | predicted | off by |\n| --- | --- | --- | --- |")
     for name in held_out:
         of_mix = [row for row in rows if row["mix"] == name]
