@@ -61,6 +61,12 @@ class Progress:
         for name, value in data["values"].items():
             self._say(f"found on arrival: {name} = {value}")
 
+    def _on_generator_limited(self, data: Mapping[str, Any]) -> None:
+        self._say(
+            f"the generator is the limit at {data['packet_rate_pps']:.0f} pps: no load is above "
+            f"{data['highest_pps']:.0f} pps. Give the generator more cores or machines (docs/load.md)"
+        )
+
     def _on_planned(self, data: Mapping[str, Any]) -> None:
         self._pace = Pace(data["seconds"])
         self._say(f"{counted(len(self._pace), 'trial')}, about {self._pace.planned_seconds / 60:.1f} min")

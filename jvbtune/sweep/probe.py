@@ -32,23 +32,25 @@ def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float,
 
 
 def _probe(opened: Session, trial: Trial, seconds: float) -> Mapping[str, Any]:
-    """The row of a probe; one that is not valid may have been disturbed, and is repeated.
+    """The row of a probe; one that is not valid may have been disturbed, the generator's machine as well as the host,
+    and is repeated. The generator is the limit where it is that every time.
 
     A packet rate that is new to the bridge has code compiled that the rates before did not need: where the compilers
     are still at work, the load is held until they are quiet. Raises LoadError where none of them is valid: what a
     disturbed host meets is not the bridge's limit.
     """
-    disturbed = 0
+    disturbed = limited = 0
     for attempt in range(2 * ATTEMPTS):  # compilers may be at work once for each cause of code that is new
         again = trial if attempt == 0 else replace(trial, id=f"{trial.id}-again-{attempt}")
         step = Step(-1, BASELINE, {}, False, (again,))
         measured = opened.hold_once(step, again, -1, None, PROBE_SETTLE_SECONDS, seconds)
         opened.finish(measured)
-        if measured.row["valid"] or measured.row["generator_limited"]:
+        limited += bool(measured.row["generator_limited"])
+        if measured.row["valid"] or limited == ATTEMPTS:
             return measured.row
         if measured.because_of(Why.COMPILING):
             opened.warm_up(trial.load)
-        disturbed += not measured.only_because_of(Why.COMPILING)
+        disturbed += not measured.only_because_of(Why.COMPILING) and not measured.row["generator_limited"]
         if disturbed == ATTEMPTS:
             break
     raise LoadError(
@@ -104,6 +106,7 @@ def find_levels(opened: Session) -> tuple[float, ...]:
                     + "; ".join(row["invalid_because"]),
                     hint="Give it more cores (generator.cpus), or run jvbtune nearer to the bridge.",
                 )
+            opened.record("generator_limited", packet_rate_pps=load.packet_rate_pps, highest_pps=highest)
             break
         number += 1
         if met:
