@@ -21,6 +21,8 @@ from jvbtune.capacity.goals import Goal
 
 #: A quantity this far from its limit (as a ratio) is on its side of it whatever the noise of one trial.
 CLEAR_RATIO = 1.15
+#: The same of a lumpy quantity, and how many times as many trials a load near the limit has of it.
+CLEAR_LUMPY_RATIO, MORE_OF_LUMPY = 3.0, 2
 #: Loads this near to the bounds lie on one line with them, on logarithms.
 NEAR_FACTOR = 1.3
 #: A load is raised at most by this at once, and at least by the lesser factor.
@@ -176,7 +178,7 @@ class Searcher:
         """(highest kept load below, lowest broken load), in units."""
         lower = upper = None
         for units, ratios in self._ratios(goal).items():
-            if _broken(ratios):
+            if _broken(goal, ratios):
                 upper = units
                 break
             lower = units
@@ -274,10 +276,13 @@ class Searcher:
         elif not self._narrow(goal, lower, upper):
             yield self._between(goal, lower, upper)
         for bound in (lower, upper):
-            if bound is not None and self._binds(goal) and self._unsure(ratios[bound]):
+            if bound is not None and self._binds(goal) and self._unsure(goal, ratios[bound]):
                 yield bound
 
-    def _unsure(self, ratios: Sequence[float]) -> bool:
+    def _unsure(self, goal: Goal, ratios: Sequence[float]) -> bool:
+        if goal.lumpy:
+            mean = float(np.mean(ratios))
+            return len(ratios) < MORE_OF_LUMPY * self.plan.confirm and 1 / CLEAR_LUMPY_RATIO < mean < CLEAR_LUMPY_RATIO
         return len(ratios) < self.plan.confirm and all(1 / CLEAR_RATIO < ratio < CLEAR_RATIO for ratio in ratios)
 
     def _worth_raising(self, goal: Goal) -> bool:
@@ -319,8 +324,10 @@ class Searcher:
         return int(np.clip(round(units), 1, self.ceiling))
 
 
-def _broken(ratios: Sequence[float]) -> bool:
-    """More bad trials than good ones; where they are as many, their mean decides."""
+def _broken(goal: Goal, ratios: Sequence[float]) -> bool:
+    """More bad trials than good ones; where they are as many, or of what comes in lumps, their mean decides."""
+    if goal.lumpy:
+        return float(np.mean(ratios)) > 1
     bad = sum(ratio > 1 for ratio in ratios)
     if 2 * bad == len(ratios):
         return float(np.mean(ratios)) > 1

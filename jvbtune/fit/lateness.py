@@ -26,12 +26,9 @@ from jvbtune.fit.intervals import PRELIMINARY_P
 
 Floats = npt.NDArray[np.float64]
 
-#: (w, b): of queues alone, of which b = 60 is a wall of a few percent and b = 0.5 hardly depends on the load, and with
-#: a part, in the end the whole, that is of pauses.
-POWERS = np.geomspace(0.5, 60, 18)
-SHAPES = np.array(
-    [(0.0, b) for b in POWERS] + [(w, b) for w in (0.25, 0.5, 0.75, 0.9) for b in POWERS if b > 1.5] + [(1.0, 1.0)]
-)
+#: (w, b): of pauses alone, of queues alone, of which b = 60 is a wall of a few percent, and of both.
+POWERS = np.geomspace(1.5, 60, 15)
+SHAPES = np.array([(1.0, 1.0)] + [(w, b) for w in (0.0, 0.25, 0.5, 0.75, 0.9) for b in POWERS])
 PLACES = 241
 #: The least packet rate that is looked at, as a share of the least that was run.
 LOWEST = 0.3

@@ -11,6 +11,7 @@ from jvbtune.capacity.search import Bracket, GivenUp, Outcome, Searcher, SearchP
 from jvbtune.fit import Limits
 from jvbtune.fit.simulator import Disturbance, SimulatedHost
 from jvbtune.fit.simulator.measure import SimulatedBridge
+from jvbtune.trials.delays import delay_counts, delay_histogram
 
 HOST = SimulatedHost()
 LIMITS = Limits(loss_ratio=0.001)
@@ -163,6 +164,26 @@ def test_a_load_above_a_broken_one_is_no_bound_even_where_it_held() -> None:
     for units, lost in ((100, 0.0), (120, 0.01), (140, 0.0), (160, 0.5)):
         searcher.outcomes.append(Outcome(units, units * UNIT, 10, {"ndr": lost / 1e-4, "loss": lost / 1e-3}))
     assert searcher.bounds(WANTED[1]) == (100, 120)
+
+
+def test_of_pauses_that_come_or_do_not_the_mean_of_more_trials_decides() -> None:
+    delay = WANTED[5]
+    searcher = Searcher([delay], PLAN)
+    searcher.outcomes.append(Outcome(117, 117 * UNIT, 10, {"delay": 0.2}))
+    searcher.outcomes.append(Outcome(120, 120 * UNIT, 10, {"delay": 1.6}))
+    assert searcher.bounds(delay) == (117, 120)
+    while searcher.next_units() == 120:
+        searcher.outcomes.append(Outcome(120, 120 * UNIT, 10, {"delay": 0.0}))
+    assert len([one for one in searcher.outcomes if one.units == 120]) > 1, "one pause was taken for the limit"
+    assert searcher.bounds(delay)[0] == 120
+
+
+def test_delay_is_the_share_of_packets_later_than_the_limit_where_it_is_known() -> None:
+    delay = WANTED[5]
+    counts = delay_counts(delay_histogram(np.concatenate([np.full(995, 2_000.0), np.full(5, 90_000.0)])))
+    assert delay.ratio({"delay_p99_ms": 3.0, "delay_counts": counts}) == pytest.approx(0.5)
+    assert delay.ratio({"delay_p99_ms": 25.0}) == pytest.approx(0.5)
+    assert delay.ratio({"delay_counts": None}) is None
 
 
 def test_a_search_that_ran_out_of_time_says_at_what_width() -> None:
