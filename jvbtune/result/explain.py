@@ -52,7 +52,8 @@ def _limit(fit: LimitFit) -> list[str]:
         )
         lines.append(f"    prediction error of each form, tested on restarts that were left out: {scores}")
     lines += [f"    {line}" for line in fit.diagnostics]
-    lines.append(f"    scatter: {fit.restart_sd:.1%} between restarts, {fit.noise_sd:.1%} within one")
+    if not fit.column:  # of late packets there is no such scatter: they come in lumps
+        lines.append(f"    scatter: {fit.restart_sd:.1%} between restarts, {fit.noise_sd:.1%} within one")
     return lines
 
 

@@ -19,6 +19,9 @@ from jvbtune.trials.judge import Why
 #: Raised by half, not doubled, above this share of a limit, so that the last clean rate lies near to the limit.
 NEAR_LIMIT_RATIO = 0.5
 ATTEMPTS = 3
+#: The last clean rate and the first one that met a limit are at most so far apart in the end: the highest level, their
+#: geometric mean, is then near enough to the limit for a curve to be followed to it (``fit.bounds.MAX_EXTRAPOLATION``).
+WIDEST_GAP = 1.3
 #: Where even the first rate meets a limit: how much of it is tried next, and at least so many conferences.
 LOWER_RATIO = 0.7
 LEAST_CONFERENCES = 2
@@ -74,8 +77,8 @@ def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, boo
 def find_levels(opened: Session) -> tuple[float, ...]:
     """Raise the packet rate on the baseline until a limit is met, and spread the levels up to where it may lie.
 
-    That is the geometric mean of the first rate that met a limit and the last that did not: loads that saturate a host
-    say nothing of what a packet costs, so few of them are wanted.
+    That is the geometric mean of the first rate that met a limit and the last that did not, which are brought near to
+    each other first: loads that saturate a host say nothing of what a packet costs, so few of them are wanted.
 
     No rate is tried that this machine's generator was measured to be too slow for.
 
@@ -122,7 +125,13 @@ def find_levels(opened: Session) -> tuple[float, ...]:
                 f"{load.packet_rate_pps:.0f} pps",
                 hint="Set smaller conferences in [load.mix] of the experiment, or give the bridge more CPU.",
             )
-        if lowest_met < math.inf or highest >= most - mix.packet_rate_pps():
+        if lowest_met < math.inf:
+            middle = IntendedLoad.for_packet_rate(math.sqrt(highest * lowest_met), mix, most).packet_rate_pps
+            if lowest_met <= WIDEST_GAP * highest or not highest < middle < lowest_met:
+                break
+            rate = middle
+            continue
+        if highest >= most - mix.packet_rate_pps():
             break
         rate = highest * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)
     if lowest_met < math.inf:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from jvbtune.errors import LoadError
+from jvbtune.fit.bounds import MAX_EXTRAPOLATION
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import IntendedLoad, Offered
 from jvbtune.sweep.experiment import Experiment, read_experiment
@@ -44,6 +45,7 @@ class Host:
     warm_pps: float = 0.0
     late_from_pps: float = math.inf  #: where the generator is too slow
     late_once_pps: float = math.inf  #: where something on its machine disturbs it the first time
+    power: float = 1.0  #: CPU grows with this power of the packet rate: a real bridge's is concave
     said: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     held: list[float] = field(default_factory=list)
@@ -59,7 +61,7 @@ class Host:
     def hold_once(self, step: Step, trial: Trial, *arguments: Any) -> Measured:
         pps = trial.load.packet_rate_pps
         cold = self.compiles and pps > self.warm_pps
-        net = 0.8 * pps / self.limit_pps * (2 if cold else 1)
+        net = 0.8 * (pps / self.limit_pps) ** self.power * (2 if cold else 1)
         compiler = 0.3 if cold else 0.01
         row: dict[str, Any] = {
             "kind": "probe",
@@ -94,6 +96,15 @@ def test_the_highest_level_lies_about_the_limit_whatever_the_host(limit_pps: flo
     found = levels(host)
     assert 0.8 * limit_pps < found[-1] < 1.2 * limit_pps
     assert found[0] == pytest.approx(0.3 * found[-1])
+    assert len(host.rows) < 16
+
+
+@pytest.mark.parametrize("limit_pps", [15_500, 22_000, 29_000, 31_500, 60_000])
+def test_a_limit_that_is_met_just_after_a_doubling_lies_within_what_a_curve_is_followed_to(limit_pps: float) -> None:
+    """Seen on a real bridge: clean at 14.7 kpps, met at 29.4, so no load was above 22: no limit was found."""
+    host = Host(experiment(5_000), limit_pps, power=0.6)
+    found = levels(host)
+    assert limit_pps / MAX_EXTRAPOLATION < found[-1] < MAX_EXTRAPOLATION * limit_pps
     assert len(host.rows) < 16
 
 
