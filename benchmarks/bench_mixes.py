@@ -1,6 +1,6 @@
 """What a packet costs a real bridge, by what it carries. Needs root, and $JVBTUNE_JVB_HOME.
 
-    bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 10 minutes
+    bench_mixes.py run FILE [--blocks 4] [--mix NAME ...]     adds blocks to FILE; each takes about 13 minutes
     bench_mixes.py show FILE                                  the tables
 
 A block has each mix once, in a random order, each on a bridge that was just restarted, at one packet rate, which is
@@ -22,7 +22,8 @@ core; a packet is one that the bridge received or sent, RTCP included, by its ow
     relay-in       two participants, one microphone here and three behind a relay
 
 With all of them there is a second table: what a packet costs by its direction and by what it carries, and an endpoint
-beside its packets, with 95 % intervals (bootstrap over restarts). Least squares of relative errors, costs not negative;
+beside its packets, with what 95 % of redrawn restarts give (narrower than an interval with so few). Least squares of
+relative errors, costs not negative;
 what grows with the root of the packet rate, and what a bridge uses at rest, are told apart from them (docs/method.md: a
 real bridge is concave). Which costs are told apart is chosen by leaving out one simple mix at a time.
 
@@ -287,7 +288,7 @@ def print_prediction(rows: list[dict[str, Any]]) -> None:
     errors = {names: left_out_error(simple, names) for names in MODELS}
     names = min(errors, key=errors.__getitem__)
     costs = fitted(simple, names)
-    print(f"\n| cost of a (each simple mix left out in turn: off by {errors[names]:.1%}) | µs of CPU (95 % interval) |")
+    print(f"\n| cost of a (each mix left out: off by {errors[names]:.1%}) | µs of CPU (95 % of redrawn restarts) |")
     print("| --- | --- |")
     for name, cost, (low, high) in zip(names, costs, redrawn(simple, names), strict=True):
         print(f"| {COSTS[name]} | {cost:.1f} ({low:.1f} to {high:.1f}) |")

@@ -164,6 +164,7 @@ class _Leader:
                 valid=bool(row["valid"]),
                 generator_limited=bool(row["generator_limited"]),
                 because="; ".join(row["invalid_because"]),
+                late_counted=bool(row.get("delay_counts")),
             )
 
         return measure

@@ -53,6 +53,7 @@ class Outcome:
     valid: bool = True
     generator_limited: bool = False
     because: str = ""
+    late_counted: bool = False  #: the ratio of delay is of a count of late packets, and not of a percentile
 
 
 #: Holds ``units`` of load once, for the trial's duration.
@@ -178,7 +179,7 @@ class Searcher:
         """(highest kept load below, lowest broken load), in units."""
         lower = upper = None
         for units, ratios in self._ratios(goal).items():
-            if _broken(goal, ratios):
+            if _broken(ratios, lumpy=self._lumpy(goal)):
                 upper = units
                 break
             lower = units
@@ -211,7 +212,7 @@ class Searcher:
         """Where the goal's ratio is 1 between two bounds, in units: their middle, or of a smooth quantity where the
         line through the logarithms of all trials nearby meets it."""
         middle = math.sqrt(lower * upper)
-        if not goal.smooth:
+        if not goal.smooth or self._lumpy(goal):
             return middle
         near = [
             (np.log(units / middle), np.log(ratio))
@@ -279,10 +280,13 @@ class Searcher:
             if bound is not None and self._binds(goal) and self._unsure(goal, ratios[bound]):
                 yield bound
 
+    def _lumpy(self, goal: Goal) -> bool:
+        return goal.lumpy and all(outcome.late_counted for outcome in self.outcomes)
+
     def _unsure(self, goal: Goal, ratios: Sequence[float]) -> bool:
-        if goal.lumpy:
-            mean = float(np.mean(ratios))
-            return len(ratios) < MORE_OF_LUMPY * self.plan.confirm and 1 / CLEAR_LUMPY_RATIO < mean < CLEAR_LUMPY_RATIO
+        if self._lumpy(goal):
+            near = 1 / CLEAR_LUMPY_RATIO < float(np.mean(ratios)) < CLEAR_LUMPY_RATIO
+            return len(ratios) < (MORE_OF_LUMPY if near else 1) * self.plan.confirm
         return len(ratios) < self.plan.confirm and all(1 / CLEAR_RATIO < ratio < CLEAR_RATIO for ratio in ratios)
 
     def _worth_raising(self, goal: Goal) -> bool:
@@ -313,7 +317,7 @@ class Searcher:
         middle = self._crossing(goal, lower, upper)
         width = self._width(goal)
         low, high = middle * (1 - 0.45 * width), middle * (1 + 0.45 * width)
-        if not goal.smooth:
+        if not goal.smooth or self._lumpy(goal):
             low = high = middle
         aim = low if low > lower * (1 + 0.1 * width) else high
         if aim >= upper:
@@ -324,9 +328,9 @@ class Searcher:
         return int(np.clip(round(units), 1, self.ceiling))
 
 
-def _broken(goal: Goal, ratios: Sequence[float]) -> bool:
+def _broken(ratios: Sequence[float], *, lumpy: bool) -> bool:
     """More bad trials than good ones; where they are as many, or of what comes in lumps, their mean decides."""
-    if goal.lumpy:
+    if lumpy:
         return float(np.mean(ratios)) > 1
     bad = sum(ratio > 1 for ratio in ratios)
     if 2 * bad == len(ratios):

@@ -147,6 +147,11 @@ def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) ->
         low = math.exp(met.low)
         return Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, note=note, column="late_ratio")
     estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
+    least = float(data.x.min())
+    if estimate < least / MAX_EXTRAPOLATION:  # as far below what was run as beyond it a curve says nothing
+        return Bound(
+            "delay", LATE_SHARE, unit, 0.0, 0.0, max(least, min(high, scale)), 0.0, met.curve, column="late_ratio"
+        )
     cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
     restart = low if cpu is None else min(low, estimate * cpu.restart_low_pps / cpu.estimate_pps)
     high = high if high < TOP * scale else np.inf

@@ -34,6 +34,8 @@ PLACES = 241
 LOWEST = 0.3
 #: A fitted share is within this much of 0 and 1, where the deviance ends.
 END = 1e-9
+#: What the scatter is measured by, at least.
+LEAST_EXPECTED = 5e-4
 #: Of a single pause a few milliseconds longer than the limit, in a window of some seconds.
 LEAST_DISPERSION = 1e-3
 
@@ -92,7 +94,7 @@ class LatenessCurve:
 
 @dataclass(frozen=True)
 class Lateness:
-    """Where the goal is met, log packets per second."""
+    """Where the goal is met, log packets per second; -inf: below all that was looked at."""
 
     curve: LatenessCurve
     estimate: float  #: inf: not met
@@ -123,7 +125,7 @@ def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
     weight, power = SHAPES[shapes[best]]
     room = _room(data, of_best)
     inside = np.flatnonzero(profile <= profile[best] + room)
-    low = float(places[max(inside[0] - 1, 0)])
+    low = float(places[inside[0] - 1]) if inside[0] > 0 else -np.inf
     high = float(places[inside[-1] + 1]) if inside[-1] + 1 < PLACES else np.inf
     noise = float(np.std(data.y - of_best)) / goal
     curve = LatenessCurve(data, scale, goal, place, (float(weight), float(power)), low, high, noise)
@@ -134,7 +136,9 @@ def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
 def _room(data: Data, expected: Floats) -> float:
     """What the deviance may exceed its least by."""
     free, restarts = max(data.y.size - 2, 1), data.restarts
-    off, variance = data.y - expected, expected * (1 - expected)
+    # a packet that is late far below the limit is no sign of lumps as large as its tiny expectation would make them
+    known = np.maximum(expected, LEAST_EXPECTED)
+    off, variance = data.y - expected, known * (1 - known)
     dispersion = max(float(np.sum(off**2 / variance)) / free, LEAST_DISPERSION)
     if restarts > 1:
         sums = np.bincount(data.restart, off, restarts), np.bincount(data.restart, variance, restarts)
@@ -146,7 +150,8 @@ def _room(data: Data, expected: Floats) -> float:
 
 def _shares(distance: Floats, weight: Floats | float, power: Floats | float, goal: float) -> Floats:
     """``distance``: log(x / c)."""
-    odds = weight * np.exp(distance) + (1 - np.asarray(weight)) * np.exp(np.minimum(power * distance, 50.0))
+    odds = weight * np.exp(np.minimum(distance, 50.0))
+    odds = odds + (1 - np.asarray(weight)) * np.exp(np.minimum(power * distance, 50.0))
     odds = odds * (goal / (1 - goal))
     return np.asarray(np.clip(odds / (1 + odds), END, 1 - END))
 

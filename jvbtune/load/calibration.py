@@ -278,7 +278,7 @@ def _lines(path: str) -> list[str]:
 
 def key_of(mix: Mix) -> str:
     """Equal for mixes that the generator makes in the same way, whatever they are called."""
-    shape = asdict(replace(_steady(mix), name="", joins_per_second=0.0))
+    shape = asdict(replace(_steady(mix), name="", joins_per_second=0.0, ssrc_rewriting=True))
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
 
 

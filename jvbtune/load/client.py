@@ -22,6 +22,7 @@ from jvbtune.load.media.video import VideoStream
 from jvbtune.load.media.vp8 import Vp8Layer
 from jvbtune.load.media.vp9 import Vp9Stream
 from jvbtune.load.sending import UNNUMBERED, Port, Sends
+from jvbtune.load.sockets import SAMPLE_EVERY
 from jvbtune.protocol import worker as messages
 
 #: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
@@ -383,12 +384,14 @@ class Client(Endpoint):
                 self._resend.append(frame)
 
     def nack(self, ssrcs: Sequence[int], sequences: Sequence[int]) -> None:
-        """Ask again for a share of what came, as if it had been lost."""
+        """Ask again for a share of what came, as if it had been lost. Not for what may be sampled: a bridge that
+        rewrites SSRCs sends it again as it was, and its delay would be that of the question."""
         if self._nack_ratio <= 0:
             return
+        share = self._nack_ratio * SAMPLE_EVERY / (SAMPLE_EVERY - 1)
         wanted: dict[int, list[int]] = {}
         for ssrc, sequence in zip(ssrcs, sequences, strict=True):
-            if self._random.random() < self._nack_ratio:
+            if sequence % SAMPLE_EVERY and self._random.random() < share:
                 wanted.setdefault(ssrc, []).append(sequence)
         for ssrc, missing in wanted.items():
             self.send_rtcp(rtcp.nack(1, ssrc, missing))

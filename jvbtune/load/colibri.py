@@ -246,10 +246,10 @@ def parse_answer(answer: Any, of: str = "endpoints") -> Answer:
             if str(c["protocol"]).lower() == "udp" and str(c["component"]) == "1"
         )
         channels = tuple(str(url) for url in transport.get("web-sockets") or ())
-        own = [source["ssrc"] for media in answer.get("sources") or () for source in media["sources"]]
-        ssrcs = [int(ssrc) & 0xFFFFFFFF for ssrc in own]
+        own = [source.get("ssrc") for media in answer.get("sources") or () for source in media.get("sources") or ()]
+        ssrcs = [ssrc & 0xFFFFFFFF for ssrc in own if isinstance(ssrc, int)]
         return Answer(Remote(transport["ufrag"], transport["pwd"], fingerprint, ssrcs=ssrcs), candidates, channels)
-    except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise LoadError(f"the bridge's COLIBRI answer has no transport: {str(answer)[:300]}") from error
 
 

@@ -210,10 +210,14 @@ def _notes(carried: Carried, quantities: tuple[Quantity, ...]) -> tuple[str, ...
     if carried.in_bps is None:
         notes.append("the file has no bit rates, so the cameras have Jitsi's usual ones" * _has_video(carried))
     if carried.relay_ratio > LEAST_RELAYED and not _relayed(carried):
-        notes.append(
-            f"{carried.relay_ratio:.0%} of the packets were relayed; the mix has no relays, because the file does not "
-            "tell what came from them (relay_in_pps) and what went to them (relay_out_pps)"
+        told = carried.relay_in_pps is not None and carried.relay_out_pps is not None
+        why = (
+            "because all of them went in one direction"
+            if told
+            else "because the file does not tell what came from them (relay_in_pps) and what went to them "
+            "(relay_out_pps)"
         )
+        notes.append(f"{carried.relay_ratio:.0%} of the packets were relayed; the mix has no relays, {why}")
     return tuple(note for note in notes if note)
 
 

@@ -159,7 +159,8 @@ class Mix:
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
             text += "" if self.video.codec == "vp8" else f" of {self.video.codec_name}"
             text += "" if self.transport_cc else ", without transport-cc"
-            text += "" if self.ssrc_rewriting else ", without SSRC rewriting"
+        if (self.video is not None or self.remote is not None) and not self.ssrc_rewriting:
+            text += ", without SSRC rewriting"
         text += ", RED" if self.red else ""
         if self.remote is not None:
             text += f", and {self.remote.participants} behind a relay with {self.remote.senders} microphones"

@@ -38,6 +38,7 @@ class Windows(Measured):
         """What the bridge would count if nothing were lost. Of meetings, what receivers got beside media as well: RTCP
         and RTX are packets too."""
         rest = sum(self.kinds[kind].expected for kind in ("rtx", "rtcp") if kind in self.kinds)
+        rest += self.kinds["video"].duplicated if "video" in self.kinds else 0  # retransmissions without RTX
         return (self.sent_packets + self.expected_packets + rest) / self.duration_seconds
 
 

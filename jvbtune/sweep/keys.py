@@ -49,7 +49,7 @@ KEYS: dict[str, dict[str, str]] = {
         "with video.",
         "rtcp": "Send sender reports and receiver reports. Only with video.",
         "ssrc_rewriting": "Let the bridge send every source under an SSRC of its own and tell by the channel which "
-        "one, as Jitsi Meet does by default. Only with video.",
+        "one, as Jitsi Meet does by default. Only with video or a relay.",
         "nack_ratio": "Ask again for this share of the video packets, as if they had been lost. Only with video.",
         "joins_per_second": "Mean rate at which participants join when load is added, a whole conference at a time. "
         "0: as fast as the bridge takes them.",

@@ -70,7 +70,8 @@ def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, boo
         (row.get("rx_thread_ratio") or 0.0) / limits.rx_thread_ratio,
     )
     # in a few seconds a single pause of the JVM makes 1 % late, at any load; the queues of a full bridge make many so
-    late, lost = row.get("delay_p95_ms") or 0.0, row.get("loss_ratio") or 0.0
+    late = row.get("delay_p95_ms") or row.get("delay_p99_ms") or 0.0
+    lost = row.get("loss_ratio") or 0.0
     return busiest, busiest >= 1.0 or lost > limits.loss_ratio or late > limits.delay_p99_ms
 
 

@@ -169,13 +169,20 @@ def test_a_load_above_a_broken_one_is_no_bound_even_where_it_held() -> None:
 def test_of_pauses_that_come_or_do_not_the_mean_of_more_trials_decides() -> None:
     delay = WANTED[5]
     searcher = Searcher([delay], PLAN)
-    searcher.outcomes.append(Outcome(117, 117 * UNIT, 10, {"delay": 0.2}))
-    searcher.outcomes.append(Outcome(120, 120 * UNIT, 10, {"delay": 1.6}))
-    assert searcher.bounds(delay) == (117, 120)
-    while searcher.next_units() == 120:
-        searcher.outcomes.append(Outcome(120, 120 * UNIT, 10, {"delay": 0.0}))
-    assert len([one for one in searcher.outcomes if one.units == 120]) > 1, "one pause was taken for the limit"
-    assert searcher.bounds(delay)[0] == 120
+
+    def seen(units: int, late: float, counted: bool = True) -> Outcome:
+        return Outcome(units, units * UNIT, 10, {"delay": late}, late_counted=counted)
+
+    for pause in (1.6, 3.5):
+        searcher.outcomes = [seen(117, 0.2), seen(117, 0.0), seen(120, pause)]
+        assert searcher.bounds(delay) == (117, 120)
+        while searcher.next_units() == 120:
+            searcher.outcomes.append(seen(120, 0.0))
+        assert len([one for one in searcher.outcomes if one.units == 120]) > 1, "one pause was taken for the limit"
+        assert searcher.bounds(delay)[0] == 120
+    searcher.outcomes = [seen(117, 0.0)]
+    searcher.outcomes += [seen(120, late, counted=False) for late in (0.4, 0.4, 0.4, 3.5)]
+    assert searcher.bounds(delay)[0] == 120, "of percentiles, most trials decide"
 
 
 def test_delay_is_the_share_of_packets_later_than_the_limit_where_it_is_known() -> None:

@@ -72,6 +72,20 @@ def test_shares_of_windows_are_those_of_one_long_window() -> None:
     assert found.broken == (3, 24)
 
 
+def test_one_late_packet_far_below_a_wall_does_not_widen_the_limit() -> None:
+    loads = np.array([8e3, 13e3, 18e3, 23e3, 28e3, 33e3])
+    y = np.tile(np.where(loads > 30e3, 0.3, 0.0), 4)
+    index = np.repeat(np.arange(4), 6)
+    data = Data(np.tile(loads, 4), y, index, index, relative=False)
+    clean = fit_lateness(data, GOAL, scale=33e3)
+    y = y.copy()
+    y[0] = 1 / 600
+    stray = fit_lateness(Data(data.x, y, index, index, relative=False), GOAL, scale=33e3)
+    assert math.exp(clean.low) > 20e3
+    assert math.exp(stray.low) > 15e3
+    assert math.exp(stray.high) < 40e3
+
+
 def test_nothing_late_leaves_the_limit_open_from_the_highest_load_on() -> None:
     index = np.repeat([0, 1], 3)
     data = Data(np.tile([1e4, 2e4, 3e4], 2), np.zeros(6), index, index, relative=False)
@@ -141,6 +155,15 @@ def test_the_same_rows_without_histograms_fit_the_percentiles() -> None:
     bound = found.bound("delay")
     assert bound is not None
     assert (bound.column, bound.unit) == ("", "ms (99th percentile)")
+
+
+def test_late_at_every_load_is_no_figure_below_what_was_run() -> None:
+    everywhere = trials(50.0).with_columns(
+        delay_counts=pl.lit(delay_counts(delay_histogram(np.repeat([2e3, 9e4], [600, 400]))), pl.List(pl.Int64))
+    )
+    (found,) = recommend(everywhere)
+    assert found.max_packet_rate_pps is None
+    assert "even at the lowest load" in str(found.reasons[0])
 
 
 @pytest.mark.parametrize("limit_ms", [20.0, 100.0])
