@@ -100,7 +100,7 @@ def test_the_highest_level_lies_about_the_limit_whatever_the_host(limit_pps: flo
 
 
 @pytest.mark.parametrize(
-    ("limit_pps", "power"), [(9_700, 1.1), (19_400, 1.1), (38_800, 1.1), (15_500, 0.6), (31_500, 0.6), (60_000, 0.6)]
+    ("limit_pps", "power"), [(10_150, 1.1), (20_300, 1.1), (40_500, 1.1), (15_500, 0.6), (31_500, 0.6), (60_000, 0.6)]
 )
 def test_a_limit_that_is_met_just_after_a_doubling_lies_within_what_a_curve_is_followed_to(
     limit_pps: float, power: float
