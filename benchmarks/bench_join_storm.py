@@ -22,7 +22,7 @@ import psutil
 
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
-from jvbtune.load import IntendedLoad, Offered, open_generator
+from jvbtune.load import Generator, IntendedLoad, Offered, open_generator
 from jvbtune.load.mixfile import load_mix
 
 PARTICIPANTS = 5
@@ -58,7 +58,7 @@ def main() -> int:
             load = IntendedLoad.for_packet_rate(wanted.packet_rate, mix)
             calls.offer(load, WARM_SECONDS)
             calls.offer(IntendedLoad(load.conferences + 1, mix), 2.0)  # a join is warm too
-            before = held(calls.offer, load, window, pid)
+            before = held(calls, load, window, pid)
             storm = Storm()
 
             def join() -> None:
@@ -72,7 +72,7 @@ def main() -> int:
 
             thread = threading.Thread(target=join)
             thread.start()
-            during = held(calls.offer, load, window, pid)
+            during = held(calls, load, window, pid)
             thread.join()
     show("before", *before)
     show("during", *during)
@@ -81,10 +81,10 @@ def main() -> int:
     return 0 if storm.endpoints == wanted.joins and during[0].loss_ratio <= MOST_LOSS_RATIO and not late else 1
 
 
-def held(offer: object, load: IntendedLoad, seconds: float, pid: int) -> tuple[Offered, float]:
+def held(calls: Generator, load: IntendedLoad, seconds: float, pid: int) -> tuple[Offered, float]:
     """A window of the calls, and the cores that the bridge's process took."""
     begun, used = time.monotonic(), sum(psutil.Process(pid).cpu_times()[:2])
-    offered = offer(load, seconds, settle_seconds=0.0)  # type: ignore[operator]
+    offered = calls.offer(load, seconds, settle_seconds=0.0)
     return offered, (sum(psutil.Process(pid).cpu_times()[:2]) - used) / (time.monotonic() - begun)
 
 

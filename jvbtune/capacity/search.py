@@ -212,7 +212,7 @@ class Searcher:
         """Where the goal's ratio is 1 between two bounds, in units: their middle, or of a smooth quantity where the
         line through the logarithms of all trials nearby meets it."""
         middle = math.sqrt(lower * upper)
-        if not goal.smooth or self._lumpy(goal):
+        if not self._interpolated(goal):
             return middle
         near = [
             (np.log(units / middle), np.log(ratio))
@@ -283,6 +283,10 @@ class Searcher:
     def _lumpy(self, goal: Goal) -> bool:
         return goal.lumpy and all(outcome.late_counted for outcome in self.outcomes)
 
+    def _interpolated(self, goal: Goal) -> bool:
+        """Whether its trials lie on a line: lumps do not."""
+        return goal.smooth and not self._lumpy(goal)
+
     def _unsure(self, goal: Goal, ratios: Sequence[float]) -> bool:
         if self._lumpy(goal):
             near = 1 / CLEAR_LUMPY_RATIO < float(np.mean(ratios)) < CLEAR_LUMPY_RATIO
@@ -317,7 +321,7 @@ class Searcher:
         middle = self._crossing(goal, lower, upper)
         width = self._width(goal)
         low, high = middle * (1 - 0.45 * width), middle * (1 + 0.45 * width)
-        if not goal.smooth or self._lumpy(goal):
+        if not self._interpolated(goal):
             low = high = middle
         aim = low if low > lower * (1 + 0.1 * width) else high
         if aim >= upper:

@@ -135,27 +135,26 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
 def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
     """The delay limit, by the share of late packets. A dearer restart meets it earlier by as much as the CPU's."""
     met = fit_lateness(data, LATE_SHARE, scale=scale)
-    unit = f"of packets later than {limit_ms:g} ms"
-    some, trials = met.broken
-    if not np.isfinite(met.estimate):
-        note = ""
-        if some:
-            note = (
-                f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
-                f"trials, from {met.broken_from:.0f} pps on, but no packet rate follows from that; run more blocks"
-            )
-        low = math.exp(met.low)
-        return Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, note=note, column="late_ratio")
     estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
+    unit = f"of packets later than {limit_ms:g} ms"
+    unmet = Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, column="late_ratio")
+    if not np.isfinite(estimate):
+        some, trials = met.broken
+        if not some:
+            return unmet
+        note = (
+            f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
+            f"trials, from {met.broken_from:.0f} pps on, but no packet rate follows from that; run more blocks"
+        )
+        return replace(unmet, note=note)
     least = float(data.x.min())
     if estimate < least / MAX_EXTRAPOLATION:  # as far below what was run as beyond it a curve says nothing
-        return Bound(
-            "delay", LATE_SHARE, unit, 0.0, 0.0, max(least, min(high, scale)), 0.0, met.curve, column="late_ratio"
-        )
+        high = max(least, min(high, scale))
+        return replace(unmet, estimate_pps=0.0, low_pps=0.0, high_pps=high, restart_low_pps=0.0)
     cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
     restart = low if cpu is None else min(low, estimate * cpu.restart_low_pps / cpu.estimate_pps)
     high = high if high < TOP * scale else np.inf
-    return Bound("delay", LATE_SHARE, unit, estimate, low, high, restart, met.curve, column="late_ratio")
+    return replace(unmet, estimate_pps=estimate, high_pps=high, restart_low_pps=restart)
 
 
 class Unplaced(Exception):

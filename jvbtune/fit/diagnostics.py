@@ -24,10 +24,11 @@ MIN_ROWS = 8
 
 def diagnose(bound: Bound) -> list[str]:
     """Sentences on one limit's curve; a single one that says so where nothing is amiss."""
-    data, residual = bound.curve.data, bound.curve.residuals()
     if isinstance(bound.curve, LatenessCurve):
-        late = int(np.sum(data.y > bound.limit))
-        return [f"{bound.name}: above the limit in {late} of {data.y.size} trials by themselves"]
+        shares = bound.curve.data.y
+        late = int(np.sum(shares > bound.limit))
+        return [f"{bound.name}: above the limit in {late} of {shares.size} trials by themselves"]
+    data, residual = bound.curve.data, bound.curve.residuals()
     if residual.size < MIN_ROWS:
         return [f"{bound.name}: {residual.size} trials are too few to look at residuals"]
     size = MISS_SIZE if data.relative else MISS_SIZE * 10  # those of loss and delay are logarithms of wide scatter

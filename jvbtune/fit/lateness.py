@@ -50,7 +50,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class LatenessCurve:
-    """``data.y``: shares. The curve is the mean over restarts, and its band is that of ``c``."""
+    """``data.y``: shares, which near 0 have no residuals of their own. The curve is the mean over restarts, and its
+    band is that of ``c``."""
 
     data: Data
     scale: float
@@ -78,18 +79,6 @@ class LatenessCurve:
 
     def _at(self, pps: Floats, place: float) -> Floats:
         return _shares(np.log(np.maximum(pps, 1e-6)) - place, *self.shape, self.goal)
-
-    def residuals(self) -> Floats:
-        """Of the goal: shares near 0 have none of their own."""
-        return np.asarray((self.data.y - self.mean(self.data.x)) / self.goal)
-
-    @property
-    def weights(self) -> Floats:
-        return np.ones_like(self.data.y)
-
-    @property
-    def restart_effect(self) -> Floats:
-        return np.zeros(self.data.restarts)
 
 
 @dataclass(frozen=True)

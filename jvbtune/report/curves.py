@@ -27,6 +27,7 @@ class _Kind:
     title: str
     caption: str
     form: Callable[[float], str]
+    floor: float | None = None  #: of shares that are mostly 0, drawn by the logarithm from here on
 
 
 _KINDS = {
@@ -48,6 +49,7 @@ _KINDS = {
         "Packet loss against packet rate",
         "Packets that did not arrive, as a share of the packets that were sent.",
         words.percent,
+        LOSS_FLOOR,
     ),
     "rx_thread": _Kind(
         "CPU of the receive thread, of one core",
@@ -64,6 +66,7 @@ _LATE = _Kind(
     "Packets that took longer from the generator through the bridge and back than the delay limit, as a share of all. "
     "A trial of some seconds has a pause of the JVM or none; the curve is of all trials together.",
     words.percent,
+    LATE_FLOOR,
 )
 
 
@@ -134,8 +137,8 @@ def _y_scale(kind: _Kind, found: Sequence[Point], limit: float, curve: Curve | N
     if kind is _KINDS["delay"]:
         most = 3 * max(*values, limit)
         return logarithmic([*values, limit, *(v for v in drawn if min(values) / 3 <= v <= most)])
-    if kind in (_KINDS["loss"], _LATE):
-        return counts([*values, limit], floor=LOSS_FLOOR if kind is not _LATE else LATE_FLOOR)
+    if kind.floor is not None:
+        return counts([*values, limit], floor=kind.floor)
     return linear([*values, limit, *(v for v in drawn if v <= 1.3)], most=5)
 
 

@@ -56,8 +56,10 @@ def _curve(bound: Bound, grid: np.ndarray) -> Curve:
 
 
 def _residuals(bound: Bound) -> Residuals | None:
+    if isinstance(bound.curve, LatenessCurve):
+        return None
     data, residual = bound.curve.data, np.asarray(bound.curve.residuals())
-    if residual.size < MIN_ROWS or isinstance(bound.curve, LatenessCurve):
+    if residual.size < MIN_ROWS:
         return None
     return Residuals(
         relative=data.relative,

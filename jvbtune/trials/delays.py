@@ -14,20 +14,19 @@ import polars as pl
 
 #: Upper edges in µs, twelve a decade from 50 µs to 10 s; one more bin lies above them. 50 ms is one of them.
 DELAY_EDGES_US = tuple(round(50 * 10 ** (number / 12)) for number in range(65))
-#: The name of the bin above the last edge.
-MORE = "more"
+#: The bins by their upper edges, in order.
+BINS = (*map(str, DELAY_EDGES_US), "more")
 
 
 def delay_histogram(delays_us: npt.NDArray[np.float64]) -> dict[str, int]:
     """The bins that hold a packet, by their upper edges."""
-    counts = np.bincount(np.searchsorted(DELAY_EDGES_US, delays_us), minlength=len(DELAY_EDGES_US) + 1)
-    names = (*map(str, DELAY_EDGES_US), MORE)
-    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+    counts = np.bincount(np.searchsorted(DELAY_EDGES_US, delays_us), minlength=len(BINS))
+    return {name: int(count) for name, count in zip(BINS, counts, strict=True) if count}
 
 
 def delay_counts(histogram: Mapping[str, int]) -> list[int] | None:
     """Of all bins in order, from ``delay_histogram``; None if no packet was sampled."""
-    counts = [int(histogram.get(name, 0)) for name in (*map(str, DELAY_EDGES_US), MORE)]
+    counts = [int(histogram.get(name, 0)) for name in BINS]
     return counts if any(counts) else None
 
 
