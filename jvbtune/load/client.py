@@ -16,6 +16,7 @@ from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Reports
 from jvbtune.load.media.av1 import Av1Stream
 from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.rtp import MID_ID, extension
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.media.svc import SvcStream
 from jvbtune.load.media.video import VideoStream
@@ -167,12 +168,14 @@ class Client(Endpoint):
         self.reports: Reports | None = None
         self.counts: dict[str, int] = dict.fromkeys(
             ("feedback_sent", "feedback_received", "key_requests", "nacks_sent", "nacks_received", "retransmitted",
-             "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out"), 0,
+             "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out",
+             "mids_checked", "mids_wrong"), 0,
         )  # fmt: skip
         self.sent: dict[int, int] = {}  #: by SSRC
         self._port: Port | None = None
         self.forwarded: list[str] = []
         self.mapped: dict[int, str] = {}  #: SSRCs under which the bridge sends, and the sources that they are of
+        self.mids: dict[int, str] = {}  #: likewise, and the mids with which it marks them
         self._transport_cc = False
         self._view: messages.View | None = None
         self._watched: list[str] = []
@@ -293,6 +296,8 @@ class Client(Endpoint):
             if isinstance(source, dict) and isinstance(source.get("source"), str):
                 ssrcs = (source.get("ssrc"), source.get("rtx"))
                 self.mapped |= {ssrc: source["source"] for ssrc in ssrcs if isinstance(ssrc, int)}
+                if isinstance(source.get("mid"), str):
+                    self.mids |= {ssrc: source["mid"] for ssrc in ssrcs if isinstance(ssrc, int)}
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -382,6 +387,13 @@ class Client(Endpoint):
             frame = layer.retransmission(sequence) if self.rtx else layer.repetition(sequence)
             if frame is not None:
                 self._resend.append(frame)
+
+    def check_mid(self, packet: bytes) -> None:
+        """Of a sampled packet that came, whether it has the mid that the bridge told."""
+        told = self.mids.get(int.from_bytes(packet[8:12], "big"))
+        if told is not None:
+            self.counts["mids_checked"] += 1
+            self.counts["mids_wrong"] += extension(packet, MID_ID) != told.encode()
 
     def nack(self, ssrcs: Sequence[int], sequences: Sequence[int]) -> None:
         """Ask again for a share of what came, as if it had been lost. Not for what may be sampled: a bridge that

@@ -10,7 +10,7 @@ from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import LoadError
 from jvbtune.load.media import AUDIO_LEVEL_ID, OPUS_PAYLOAD_TYPE
 from jvbtune.load.media.codecs import CODECS, Codec
-from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, DESCRIPTOR_ID, RED, TRANSPORT_CC_ID
+from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, DESCRIPTOR_ID, MID_ID, RED, TRANSPORT_CC_ID
 from jvbtune.protocol.worker import Remote
 
 PATH = "/colibri/v2/conferences/"
@@ -19,15 +19,19 @@ ICE_NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 AUDIO_LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC_URI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 DESCRIPTOR_URI = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 
-def medias(*, video: bool, transport_cc: bool, codec: str = "vp8", red: bool = False) -> list[dict[str, Any]]:
+def medias(
+    *, video: bool, transport_cc: bool, codec: str = "vp8", red: bool = False, mids: bool = False
+) -> list[dict[str, Any]]:
     """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration): of video VP8 and the
     ``codec`` that is sent."""
     congestion = [{"type": "transport-cc"}] if transport_cc else []
     redundant = {"name": "red", "id": str(RED), "channels": "2", "clockrate": "48000", "parameters": {}, "rtcp-fbs": []}
     tagged = [{"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC_ID}] if transport_cc else []
+    tagged += [{"uri": MID_URI, "id": MID_ID}] if mids else []
     audio = {
         "type": "audio",
         "payload-types": [
@@ -80,6 +84,7 @@ class Sources:
     codec: str = "vp8"  #: of video, also if it only receives
     red: bool = False  #: likewise of audio
     rewriting: bool = False  #: the bridge may send it others' media under SSRCs of its own, which its channel tells
+    mids: bool = False  #: and mark it with mids, which the channel tells too
 
     def to_json(self, name: str) -> list[dict[str, Any]]:
         """As Jicofo signals them to a bridge."""
@@ -127,14 +132,19 @@ class Answer:
 def endpoint_json(name: str, transport: LocalTransport | None, sources: Sources) -> dict[str, Any]:
     """An endpoint to be created; the client's transport goes with it, so that one round trip is enough. A client that
     needs the bridge's side first has none yet: then the bridge leads ICE, as with Jicofo."""
-    rewriting = ["ssrc-rewriting"] if sources.rewriting else []
+    optional = {"ssrc-rewriting": sources.rewriting, "rtp-mid-demux": sources.mids}
+    capabilities = ["source-names", "private-address-connectivity", *(name for name, on in optional.items() if on)]
     return {
         "create": True,
         "id": name,
         "stats-id": STATS_ID,
-        "capabilities": ["source-names", "private-address-connectivity", *rewriting],
+        "capabilities": capabilities,
         "medias": medias(
-            video=sources.clients, transport_cc=sources.transport_cc, codec=sources.codec, red=sources.red
+            video=sources.clients,
+            transport_cc=sources.transport_cc,
+            codec=sources.codec,
+            red=sources.red,
+            mids=sources.mids,
         ),
         "transport": _transport_json(name, transport) if transport is not None else {"ice-controlling": True},
         "sources": sources.to_json(name),

@@ -267,6 +267,7 @@ class Meetings:
             plain = client.inbound.unprotect(data)
         except SrtpError:
             return
+        client.check_mid(plain)
         stamp = stamp_in_payload(plain)
         found = sent_ns(plain, stamp) if stamp is not None else None
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
@@ -427,6 +428,8 @@ class Meetings:
             relayed_out=counts["relayed_out"],
             mapped_sources=sum(len(set(client.mapped.values())) for client in self._clients.values()),
             unmapped_streams=self._unmapped(),
+            mids_checked=counts["mids_checked"],
+            mids_wrong=counts["mids_wrong"],
         )
 
     def _unmapped(self) -> int:

@@ -146,6 +146,7 @@ class Mix:
     transport_cc: bool = True  #: of a meeting: transport-wide feedback both ways
     rtcp: bool = True  #: of a meeting: sender and receiver reports
     ssrc_rewriting: bool = True  #: of a meeting: the bridge sends under SSRCs of its own, as Jitsi Meet asks since 2024
+    mid_demux: bool = False  #: of a meeting: the bridge marks what it sends with the mid of its source's slot
     nack_ratio: float = 0.0  #: of a meeting: of the video packets, these are asked for again as if they were lost
     joins_per_second: float = 0.0  #: how fast endpoints join when load is added, whole conferences; 0: as they can
     remote: Remote | None = None  #: the conference goes on behind a relay
@@ -161,6 +162,7 @@ class Mix:
             text += "" if self.transport_cc else ", without transport-cc"
         if (self.video is not None or self.remote is not None) and not self.ssrc_rewriting:
             text += ", without SSRC rewriting"
+        text += ", with mids" if self.mid_demux else ""
         text += ", RED" if self.red else ""
         if self.remote is not None:
             text += f", and {self.remote.participants} behind a relay with {self.remote.senders} microphones"

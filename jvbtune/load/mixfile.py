@@ -95,6 +95,7 @@ class MixSection(_Strict):
     transport_cc: bool = True
     rtcp: bool = True
     ssrc_rewriting: bool = True
+    mid_demux: bool = False
     nack_ratio: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     joins_per_second: Annotated[float, Field(ge=0, le=1000)] = 0.0
     remote: RemoteSection | None = None
@@ -122,6 +123,10 @@ class MixSection(_Strict):
                 raise ValueError(f"video.{key} = {number} is more than participants = {self.participants}")
         if self.remote is not None and self.remote.cameras and self.video is None:
             raise ValueError("remote.cameras needs the table [video], which says what a camera sends")
+        if self.mid_demux and not self.ssrc_rewriting:
+            raise ValueError("mid_demux needs ssrc_rewriting = true: a bridge marks only what it rewrites")
+        if self.mid_demux and self.video is None and self.remote is None:
+            raise ValueError("mid_demux needs the table [video] or [remote]: without it, the bridge rewrites no SSRCs")
         if self.red and self.video is None and self.remote is None:
             raise ValueError("red needs the table [video] or [remote]: without it, clients send plain Opus only")
         if self.red and self.payload_bytes > MAX_RED_BYTES:
@@ -149,6 +154,7 @@ class MixSection(_Strict):
             transport_cc=self.transport_cc,
             rtcp=self.rtcp,
             ssrc_rewriting=self.ssrc_rewriting,
+            mid_demux=self.mid_demux,
             nack_ratio=self.nack_ratio,
             joins_per_second=self.joins_per_second,
             remote=Remote(**self.remote.model_dump()) if self.remote is not None else None,

@@ -41,6 +41,7 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
                 codec=video.codec if video is not None else "vp8",
                 red=mix.meeting and mix.red,
                 rewriting=mix.meeting and mix.ssrc_rewriting,
+                mids=mix.meeting and mix.mid_demux,
             )
         )
     return tuple(found)

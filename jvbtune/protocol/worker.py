@@ -284,6 +284,8 @@ class MeetingCounts:
     relayed_out: int = 0  #: and got
     mapped_sources: int = 0  #: of all clients, that the bridge sends under SSRCs of its own,
     unmapped_streams: int = 0  #: and streams that came to such clients under no SSRC that they were told
+    mids_checked: int = 0  #: of sampled packets for which the bridge told a mid,
+    mids_wrong: int = 0  #: and those without it
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ KEYS: dict[str, dict[str, str]] = {
         "rtcp": "Send sender reports and receiver reports. Only with video.",
         "ssrc_rewriting": "Let the bridge send every source under an SSRC of its own and tell by the channel which "
         "one, as Jitsi Meet does by default. Only with video or a relay.",
+        "mid_demux": "Let the bridge mark what it sends with the mid of the source's slot, as Jicofo allows since July "
+        "2026 to clients that ask for it. Only with ssrc_rewriting.",
         "nack_ratio": "Ask again for this share of the video packets, as if they had been lost. Only with video.",
         "joins_per_second": "Mean rate at which participants join when load is added, a whole conference at a time. "
         "0: as fast as the bridge takes them.",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jvbtune.load.client import Camera, Client
-from jvbtune.load.colibri import endpoint_json
+from jvbtune.load.colibri import MID_URI, endpoint_json
+from jvbtune.load.media.rtp import AV1, DESCRIPTOR_ID, MID_ID, VP8, extension, header
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
 from jvbtune.load.participants import participants, sources_of
@@ -149,6 +150,46 @@ def test_clients_of_meetings_let_the_bridge_rewrite_ssrcs_unless_the_mix_says_no
     ):
         signalled = endpoint_json("e", None, sources_of(mix)[0])["capabilities"]
         assert ("ssrc-rewriting" in signalled) is expected
+
+
+def test_mids_are_asked_for_where_the_mix_says_so() -> None:
+    for mix, expected in ((MIX, False), (replace(MIX, mid_demux=True), True), (Mix(3, 2, mid_demux=True), False)):
+        signalled = endpoint_json("e", None, sources_of(mix)[0])
+        assert ("rtp-mid-demux" in signalled["capabilities"]) is expected
+        offered = [one["uri"] for media in signalled["medias"] for one in media["rtp-hdrexts"]]
+        assert offered.count(MID_URI) == (2 if expected else 0), "of audio and of video"
+
+
+def test_packets_without_the_mid_that_the_bridge_told_are_counted(meetings: Any) -> None:
+    made, (first, _, _) = meetings
+    video = {"source": "bbbb-v0", "owner": "bbbb", "ssrc": 50, "rtx": 51, "videoType": "CAMERA", "mid": "v0"}
+    unmarked = {"source": "cccc-a0", "owner": "cccc", "ssrc": 60}
+    for name, source in (("VideoSourcesMap", video), ("AudioSourcesMap", unmarked)):
+        first._on_message({"colibriClass": name, "mappedSources": [source]})
+    first._on_message({"colibriClass": "AudioSourcesMap", "mappedSources": [unmarked | {"ssrc": 61, "mid": 7}]})
+    made.edge()
+    plain, marked = header(VP8, False, 1, 0, 50), bytearray(header(VP8, False, 1, 0, 50))
+    marked[16:20] = bytes((MID_ID << 4 | 1,)) + b"v0" + bytes(1)
+    wide = marked.copy()
+    wide[12:14], wide[16:20] = b"\x10\x00", bytes((MID_ID, 2)) + b"v0"
+    other = marked.copy()
+    other[17:19] = b"v1"
+    for packet in (marked, wide, header(VP8, False, 1, 0, 60), header(VP8, False, 1, 0, 61)):
+        first.check_mid(bytes(packet))
+    assert (made.counts().mids_checked, made.counts().mids_wrong) == (2, 0)
+    for packet in (plain, other):
+        first.check_mid(bytes(packet))
+    assert (made.counts().mids_checked, made.counts().mids_wrong) == (4, 2)
+
+
+@pytest.mark.parametrize("cut", range(12, 32))
+def test_a_header_extension_is_looked_for_in_the_packet_only(cut: int) -> None:
+    descriptor = bytes(range(1, 20))
+    for packet in (header(AV1, True, 1, 2, 3, descriptor), header(VP8, True, 1, 2, 3)):
+        assert extension(bytes(packet[:cut]), MID_ID) is None
+    assert extension(bytes(header(AV1, True, 1, 2, 3, descriptor)), DESCRIPTOR_ID) == descriptor
+    assert extension(bytes(header(AV1, True, 1, 2, 3, descriptor[:9])), DESCRIPTOR_ID) == descriptor[:9]
+    assert extension(b"\x80" + bytes(30), MID_ID) is None, "it has no extensions"
 
 
 def test_the_stage_follows_the_dominant_speaker(meetings: Any) -> None:

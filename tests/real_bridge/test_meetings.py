@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ def test_media_comes_under_ssrcs_of_the_bridge_which_it_told(held: Any) -> None:
     for one in endpoints(state):
         assert one["video_ssrcs"]
         assert one["audio_ssrcs"]
+
+
+def test_the_bridge_marks_media_with_the_mids_that_it_told(real: Lab) -> None:
+    offered, _, _ = hold(real, replace(load_mix("meeting-5").mix(), mid_demux=True))
+    meetings = offered.extra["meetings"]
+    assert meetings["mids_checked"] > 50
+    assert meetings["mids_wrong"] == 0
+    assert meetings["unmapped_streams"] == 0
 
 
 def test_congestion_control_works_both_ways(held: Any) -> None:

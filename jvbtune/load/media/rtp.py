@@ -6,15 +6,15 @@
 
 A descriptor of more than 16 bytes needs two-byte extensions: 0x1000, and each with a byte for its id and one for its
 length. The ids of the extensions are those that Jicofo offers (its reference.conf, ``codec.rtp-extensions``): audio
-level 1, abs-send-time 3, transport-cc 5, AV1's dependency descriptor 11. It also offers mid (10), which is not sent
-here; rid and the others are off there by default.
+level 1, abs-send-time 3, transport-cc 5, mid 10, AV1's dependency descriptor 11. mid is read here and not sent:
+Chromium sends it until the first receiver report. rid and the others are off there by default.
 """
 
 from __future__ import annotations
 
 import struct
 
-AUDIO_LEVEL_ID, ABS_SEND_TIME_ID, TRANSPORT_CC_ID, DESCRIPTOR_ID = 1, 3, 5, 11
+AUDIO_LEVEL_ID, ABS_SEND_TIME_ID, TRANSPORT_CC_ID, MID_ID, DESCRIPTOR_ID = 1, 3, 5, 10, 11
 #: Payload types, as Jicofo offers them; ``RTX`` is of VP8.
 OPUS, RED, VP8, VP9, AV1 = 111, 112, 100, 101, 41
 RTX, VP9_RTX, AV1_RTX = 96, 97, 42
@@ -85,3 +85,26 @@ def payload_at(packet: bytes | bytearray) -> int:
     """Where the payload begins."""
     at = 12 + 4 * (packet[0] & 0x0F)
     return at + 4 + 4 * int.from_bytes(packet[at + 2 : at + 4], "big") if packet[0] & 0x10 else at
+
+
+def extension(packet: bytes | bytearray, wanted: int) -> bytes | None:
+    """A header extension's data by its id (RFC 8285, 4.2 and 4.3); None where the packet has none of that id."""
+    if not packet[0] & 0x10:
+        return None
+    at = 12 + 4 * (packet[0] & 0x0F)
+    profile, end = int.from_bytes(packet[at : at + 2], "big"), min(payload_at(packet), len(packet))
+    at += 4
+    two = profile & 0xFFF0 == TWO_BYTES
+    if profile != ONE_BYTE and not two:
+        return None
+    while at + two < end:
+        if not packet[at]:  # padding
+            at += 1
+            continue
+        found = packet[at] if two else packet[at] >> 4
+        length = packet[at + 1] if two else (packet[at] & 0x0F) + 1
+        at += 1 + two
+        if found == wanted:
+            return bytes(packet[at : at + length])
+        at += length
+    return None
