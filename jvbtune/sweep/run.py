@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from itertools import chain
 
 from jvbtune.errors import Interrupted, JvbtuneError
 from jvbtune.inventory import HostEntry, bridge_arguments
@@ -13,7 +14,7 @@ from jvbtune.load.calibration import refuse_above
 from jvbtune.store import Run, RunWriter, create_run
 from jvbtune.sweep.experiment import Experiment
 from jvbtune.sweep.plan import Plan, estimate_trials, make_plan
-from jvbtune.sweep.probe import find_levels
+from jvbtune.sweep.probe import above, find_levels
 from jvbtune.sweep.profiled import hold_profiled
 from jvbtune.sweep.session import Observer, Options, Session, open_session
 from jvbtune.sweep.stopping import Stopping
@@ -147,7 +148,9 @@ def execute(opened: Session, plan: Plan, done: set[str]) -> None:
         if not missing:
             continue
         expected = opened.begin_step(step)
-        for trial in missing:
+        measured = [trial for trial in missing if trial.kind != "profiled"]
+        profiled = [trial for trial in missing if trial.kind == "profiled"]
+        for trial in chain(measured, above(opened, step), profiled):
             opened.refuse_live_calls()
             opened.observe("trial_started", {"trial": trial.id, "intended_pps": trial.load.packet_rate_pps})
             if trial.kind == "profiled":

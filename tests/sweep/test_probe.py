@@ -14,8 +14,8 @@ from jvbtune.fit.bounds import MAX_EXTRAPOLATION
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import IntendedLoad, Offered
 from jvbtune.sweep.experiment import Experiment, read_experiment
-from jvbtune.sweep.plan import Step, Trial
-from jvbtune.sweep.probe import ATTEMPTS, find_levels
+from jvbtune.sweep.plan import Step, Trial, make_plan
+from jvbtune.sweep.probe import ATTEMPTS, MOST_ABOVE, above, find_levels
 from jvbtune.sweep.session import Session
 from jvbtune.sweep.trial import Measured
 from jvbtune.trials.judge import fields_of, judge
@@ -156,3 +156,77 @@ def test_a_host_that_cannot_hold_two_conferences_is_told_so() -> None:
     with pytest.raises(LoadError, match="2 conferences of 10") as fault:
         levels(Host(experiment(16_000, 10, 6), 4_000, compiles=False))
     assert "smaller conferences" in str(fault.value.hint)
+
+
+@dataclass
+class Restart:
+    """A session in which a step's trials are held on a bridge that meets 80 % of its core at ``limit_pps``."""
+
+    experiment: Experiment
+    limit_pps: float
+    events: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    entry = HostEntry("h", "h")
+
+    @property
+    def writer(self) -> Any:
+        finished = [{"row": row} for row in self.rows]
+        return SimpleNamespace(run=SimpleNamespace(finished_trials=lambda: finished, events=self._events))
+
+    def _events(self, name: str) -> list[str]:
+        return [event for event in self.events if event == name]
+
+    def hold(self, trial: Trial, *, valid: bool = True) -> None:
+        pps = trial.load.packet_rate_pps
+        row = {"trial": trial.id, "valid": valid, "intended_pps": pps, "loss_ratio": 0.0, "cores": 1.0}
+        self.rows.append(row | {"cpu_cores": min(1.0, 0.8 * pps / self.limit_pps)})
+
+    def step(self, highest_pps: float) -> Step:
+        plan = make_plan(self.experiment, [0.3 * highest_pps, 0.6 * highest_pps, highest_pps], seed=1)
+        return plan.steps[0]
+
+    def held_above(self, step: Step, *, valid: bool = True) -> list[float]:
+        for trial in step.trials:
+            self.hold(trial)
+        found = []
+        for trial in above(cast(Session, self), step):
+            self.hold(trial, valid=valid)
+            found.append(trial.load.packet_rate_pps)
+        return found
+
+
+def test_a_restart_that_stays_below_its_limit_is_loaded_higher_until_it_meets_it() -> None:
+    """Seen in the lab: the levels were found with a dear restart, and the others were at 69 % of a core at the highest
+    one. The interval had no upper end then."""
+    host = Restart(experiment(), 60_000)
+    (once,) = host.held_above(host.step(50_000))
+    assert 60_000 <= once <= 1.1 * 60_000
+    fast = Restart(experiment(), 75_000)
+    found = fast.held_above(fast.step(50_000))
+    assert found[-1] > 75_000
+    assert len(found) == 2
+
+
+def test_a_restart_that_met_its_limit_is_not_loaded_higher() -> None:
+    host = Restart(experiment(), 49_000)
+    assert host.held_above(host.step(50_000)) == []
+
+
+def test_a_bridge_without_a_limit_is_not_loaded_for_ever() -> None:
+    host = Restart(experiment(), 1e6)
+    assert len(host.held_above(host.step(50_000))) == MOST_ABOVE
+    disturbed = Restart(experiment(), 60_000)
+    assert len(disturbed.held_above(disturbed.step(50_000), valid=False)) == MOST_ABOVE
+
+
+def test_nothing_is_loaded_above_what_the_generator_makes_or_the_experiment_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Restart(experiment(), 60_000, events=["generator_limited"])
+    assert host.held_above(host.step(50_000)) == []
+    monkeypatch.setattr("jvbtune.sweep.probe.reachable_pps", lambda entry, mix, at_most_pps: 52_000)
+    assert Restart(experiment(), 60_000).held_above(host.step(52_000)) == []
+    assert max(Restart(experiment(), 70_000).held_above(host.step(50_000))) <= 52_000
+    stated = read_experiment({"name": "x", "load": {"packet_rates_pps": [10_000, 20_000, 30_000]}})
+    assert Restart(stated, 60_000).held_above(host.step(30_000)) == []
