@@ -114,6 +114,10 @@ class LoadError(JvbtuneError):
     pass
 
 
+class GeneratorLostError(LoadError):
+    """What makes the load ended or fell silent by itself: the load that it was making does not count."""
+
+
 class StoreError(JvbtuneError):
     pass
 

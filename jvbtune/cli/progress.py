@@ -67,6 +67,9 @@ class Progress:
             f"{data['highest_pps']:.0f} pps. Give the generator more cores or machines (docs/load.md)"
         )
 
+    def _on_generator_lost(self, data: Mapping[str, Any]) -> None:
+        self._say(f"    {data['because']}; the load begins again")
+
     def _on_planned(self, data: Mapping[str, Any]) -> None:
         self._pace = Pace(data["seconds"])
         self._say(f"{counted(len(self._pace), 'trial')}, about {self._pace.planned_seconds / 60:.1f} min")

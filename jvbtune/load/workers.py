@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jvbtune.errors import JvbtuneError, LoadError
+from jvbtune.errors import GeneratorLostError, JvbtuneError, LoadError
 from jvbtune.interrupts import take, wait_for
 from jvbtune.protocol import worker as messages
 from jvbtune.protocol.codec import ProtocolError
@@ -37,13 +37,13 @@ class Line(ABC):
         self._caller = Caller(self._write, receive=take)
 
     def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 30.0) -> R:
-        """One request and its answer. Raises LoadError."""
+        """One request and its answer. Raises LoadError; GeneratorLostError where no answer comes any more."""
         try:
             return self._caller.call(operation, arguments, timeout_seconds)
         except Refused as refused:
             raise LoadError(f"{self._who}: {refused.fault.message}", hint=refused.fault.hint) from None
         except TimeoutError as error:
-            raise LoadError(f"{self._who}: {error}") from None
+            raise GeneratorLostError(f"{self._who}: {error}") from None
         except Gone:
             raise self._ended() from None
         except ProtocolError as error:
@@ -60,7 +60,7 @@ class Line(ABC):
         self._kill()
 
     def _ended(self) -> JvbtuneError:
-        return self._aborted or LoadError(self._why())
+        return self._aborted or GeneratorLostError(self._why())
 
     def _end(self, why: str) -> None:
         """Nothing comes from it any more: whoever waits for it is woken."""

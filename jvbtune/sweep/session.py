@@ -24,6 +24,7 @@ from jvbtune.interrupts import hold, pause, release
 from jvbtune.inventory import HostEntry, bridge_arguments
 from jvbtune.load import expire_leftover, open_generator
 from jvbtune.load.base import Generator, IntendedLoad
+from jvbtune.load.renewed import RenewedGenerator
 from jvbtune.protocol import agent as protocol
 from jvbtune.protocol.codec import to_json
 from jvbtune.protocol.messages import Nothing
@@ -186,7 +187,7 @@ class Session:
         with self._queue_watched(trial, settle + seconds) as watched:
             try:
                 offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
-            except LoadError as error:  # a worker that is lost, say: the trial has no figures, and the run ends
+            except LoadError as error:  # the trial has no figures, and the run ends
                 self.record("trial_failed", trial=trial.id, because=error.message)
                 raise
         self._wait_for_samples(offered.started_unix + offered.duration_seconds)
@@ -326,9 +327,17 @@ def open_session(
         writer.journal.append("baseline", values=tuning.baseline, asked_buffer=asked)
         observe("baseline", {"values": tuning.baseline})
 
-        generator = open_generator(entry, host, leased=True, max_pps=most_pps(experiment))
+        def opens() -> Generator:
+            fresh = open_generator(entry, host, leased=True, max_pps=most_pps(experiment))
+            writer.journal.append("generator", prefix=fresh.prefix)
+            return fresh
+
+        def lost(because: str) -> None:
+            writer.journal.append("generator_lost", because=because)
+            observe("generator_lost", {"because": because})
+
+        generator = RenewedGenerator(opens, lost)
         stack.callback(generator.close)
-        writer.journal.append("generator", prefix=generator.prefix)
         agent.call(protocol.SAMPLE_START, protocol.StartSampling(bridge_arguments(entry), interval_seconds=1.0))
         stack.callback(lambda: agent.call(protocol.SAMPLE_STOP, Nothing()))
         poller = stack.enter_context(BridgePoller(bridge))

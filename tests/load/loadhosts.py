@@ -54,6 +54,16 @@ class LoadHost:
         time.sleep(0.5)
         return self.sent_packets() - before > 50
 
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Nobody can log in any more; whoever is there stays."""
+        keys = self.directory / "authorized_keys"
+        away = keys.rename(keys.with_suffix(".away"))
+        try:
+            yield
+        finally:
+            away.rename(keys)
+
     def cut(self) -> None:
         """No packet passes any more, and nobody is told."""
         with netlink(self.netns) as there:
