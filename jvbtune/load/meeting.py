@@ -27,6 +27,7 @@ from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.native import outbox
 from jvbtune.load.received import Media, Receiver
 from jvbtune.load.relay import RelayPeer
+from jvbtune.load.traffic import ALL_THERE_SECONDS, QUIET_SECONDS, Counted
 from jvbtune.protocol import worker as messages
 
 TICK_SECONDS = 0.001
@@ -46,7 +47,7 @@ Action = tuple[Callable[[Client, Any], None], Client, Any]
 
 
 class Meetings:
-    """The clients that take part, by a number of their own."""
+    """See ``traffic.Traffic``. The clients that take part, by a number of their own."""
 
     def __init__(self) -> None:
         self.sending = False
@@ -313,6 +314,31 @@ class Meetings:
                 client.nack([stream & 0xFFFFFFFF] * len(rows), sequences[rows].tolist())
 
     # -- windows ------------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        return len(self) > 0
+
+    @property
+    def arrived_packets(self) -> int:
+        return self.media_received
+
+    def patience_seconds(self) -> float:
+        return QUIET_SECONDS if self.missing() else ALL_THERE_SECONDS
+
+    def counted(self) -> Counted:
+        kinds = self.kinds()
+        media = [kinds[kind] for kind in ("audio", "video")]
+        return Counted(
+            sent_packets=sum(kind.sent for kind in kinds.values()),
+            expected_packets=sum(kind.expected for kind in media),
+            received_packets=sum(kind.received for kind in media),
+            reordered_packets=sum(kind.reordered for kind in media),
+            delays_ns=self.delays_ns,
+            silent_endpoints=self.silent(),
+            kinds=kinds,
+            meetings=self.counts(),
+        )
 
     def poll(self, now: float) -> None:
         """Read all sockets, once."""

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from jvbtune.errors import LoadError
+from jvbtune.load.audio import Audio
 from jvbtune.load.client import Client
 from jvbtune.load.dtls import identity
 from jvbtune.load.endpoint import Endpoint
-from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import OpusSource
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.relay import RelayPeer
 from jvbtune.load.schedule import Wheel
-from jvbtune.load.sockets import Batch
+from jvbtune.load.traffic import ALL_THERE_SECONDS, MAX_DRAIN_SECONDS, Traffic
 from jvbtune.protocol import worker as messages
 from jvbtune.protocol.codec import ProtocolError, Splitter, encode
 from jvbtune.protocol.messages import Fault, Nothing, Refusal, refusal, reply
@@ -34,27 +34,11 @@ from jvbtune.protocol.peers import Asked, Served, read_asked, table
 
 CONNECT_TIMEOUT_SECONDS = 20.0
 HOUSEKEEPING_SECONDS = 0.05
-#: Quiet for this long after the last packet: nothing is in flight any more, though packets are missing. A JVM that
-#: collects garbage or compiles stands still for longer than one thinks.
-QUIET_SECONDS = 0.6
-#: Where every packet has arrived, there is nothing to wait for but duplicates.
-ALL_THERE_SECONDS = 0.05
-#: Where none has, the path is not open yet: a JVM may load and compile for seconds when the first packet comes.
-MAX_DRAIN_SECONDS = 10.0
+DRAIN_STEP_SECONDS = 0.01
 MAX_SET_UP_BYTES = 65536
 
 
 Joining = TypeVar("Joining", bound=Client)
-
-
-class Sender:
-    """An endpoint's stream. ``sent_at_edge``: of ``sent``, what was sent before the last edge of a window."""
-
-    __slots__ = ("endpoint", "receivers", "sent", "sent_at_edge", "source")
-
-    def __init__(self, endpoint: Endpoint, source: OpusSource, receivers: int) -> None:
-        self.endpoint, self.source, self.receivers = endpoint, source, receivers
-        self.sent = self.sent_at_edge = 0
 
 
 class Worker:
@@ -66,25 +50,21 @@ class Worker:
         self._max_pps = set_up.max_pps
         self._ends = time.monotonic() + set_up.lease_seconds
         self._endpoints: dict[str, Endpoint] = {}
-        self._senders: dict[str, Sender] = {}
         self._by_fd: dict[int, Endpoint] = {}
         self._epoll = select.epoll()
         self._epoll.register(0, select.EPOLLIN)
         os.set_blocking(0, False)
         self._splitter = Splitter()
-        self._wheel = Wheel.of(50.0, 1)
-        self._slots: list[list[Sender]] = []
-        self._prepared: list[Batch] = []
-        self._sending = False
-        self._tick = 0
-        self._next_tick = 0.0
         self._next_housekeeping = 0.0
-        self._lateness = Lateness()
-        self._unsent = 0
         self._connecting: set[str] = set()
         self._asked_to_connect: int | None = None
-        self._meetings = Meetings()
+        self._audio, self._meetings = Audio(self._endpoints), Meetings()
         self._pps_of: dict[str, float] = {}  #: of each client, its share of what its conference may cause
+
+    @property
+    def _traffic(self) -> Traffic:
+        """What it makes: clients take part in meetings, other endpoints send audio alone."""
+        return self._meetings if len(self._meetings) else self._audio
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -94,18 +74,11 @@ class Worker:
         raise LoadError("its controller was silent for the lease, so it stopped sending")
 
     def step(self) -> None:
-        """One tick: sleep until it is due, send, read what has come."""
-        now = time.monotonic()
-        if len(self._meetings):
-            self._meetings.step(now)
+        """One tick: what is due, and what has come."""
+        now, traffic = time.monotonic(), self._traffic
+        if traffic.active:
+            traffic.step(now)
             now = time.monotonic()
-            events = self._epoll.poll(0)
-        elif self._sending:
-            wait = self._next_tick - now
-            if wait > 0:
-                time.sleep(wait)
-                now = time.monotonic()
-            self._send_due(now)
             events = self._epoll.poll(0)
         else:
             events = self._epoll.poll(0.005 if self._connecting else 0.05)
@@ -118,67 +91,6 @@ class Worker:
                     endpoint.read()
         if now >= self._next_housekeeping:
             self._housekeep(now)
-
-    def _send_due(self, now: float) -> None:
-        due = 0
-        while self._next_tick <= now and due < 200:
-            if self._wheel.packets == 1:
-                self._send_slot(self._slots[self._tick])
-            else:
-                self._send_burst()
-            self._tick = (self._tick + 1) % self._wheel.ticks
-            self._next_tick += self._wheel.tick_seconds
-            due += 1
-
-    def _send_slot(self, senders: list[Sender]) -> None:
-        if not senders:
-            return
-        wall = time.time_ns()
-        for sender in senders:
-            session = sender.endpoint.outbound
-            if session is None:
-                continue
-            try:
-                sender.endpoint.socket.send(session.protect(sender.source.packet(wall)))
-                sender.sent += 1
-            except OSError:
-                self._unsent += 1
-            self._lateness.add(time.monotonic() - self._next_tick)
-
-    def _send_burst(self) -> None:
-        """Packets are built in the ticks between two bursts, and leave in one system call an endpoint."""
-        if self._tick != 0:
-            self._prepare()
-            return
-        if not self._prepared:
-            self._prepare_all()
-        for batch, sender in zip(self._prepared, self._slots[0], strict=False):
-            taken = batch.send()
-            sender.sent += taken
-            self._unsent += self._wheel.packets - taken
-            self._lateness.add(time.monotonic() - self._next_tick, self._wheel.packets)
-        self._prepared = []
-
-    def _prepare(self) -> None:
-        """A share of the next burst at each tick."""
-        senders = self._slots[0]
-        share = -(-len(senders) // max(1, self._wheel.ticks // 2))
-        if self._tick < self._wheel.ticks // 2:
-            return  # late, so that the times of sending in the packets are not far from the truth
-        for sender in senders[len(self._prepared) : len(self._prepared) + share]:
-            self._prepared.append(self._batch(sender))
-
-    def _prepare_all(self) -> None:
-        for sender in self._slots[0][len(self._prepared) :]:
-            self._prepared.append(self._batch(sender))
-
-    def _batch(self, sender: Sender) -> Batch:
-        session = sender.endpoint.outbound
-        assert session is not None
-        remaining = (self._wheel.ticks - self._tick) % self._wheel.ticks * self._wheel.tick_seconds
-        wall = time.time_ns() + int(remaining * 1e9)
-        packets = [session.protect(sender.source.packet(wall)) for _ in range(self._wheel.packets)]
-        return Batch(sender.endpoint.socket, packets)
 
     def _housekeep(self, now: float) -> None:
         self._next_housekeeping = now + HOUSEKEEPING_SECONDS
@@ -269,8 +181,7 @@ class Worker:
         """Which endpoints send."""
         for entry in asked.senders:
             source = OpusSource(entry.ssrc, stream_pps=entry.stream_pps, payload_bytes=entry.payload_bytes)
-            endpoint = self._endpoints[entry.endpoint]
-            self._senders[endpoint.name] = Sender(endpoint, source, entry.receivers)
+            self._audio.add(self._endpoints[entry.endpoint], source, entry.receivers)
         return Nothing()
 
     def join(self, asked: messages.Participants) -> Nothing:
@@ -300,20 +211,13 @@ class Worker:
             self._meetings.start()
             return messages.Started(len(self._meetings), 0.0)
         wheel = Wheel.of(asked.stream_pps, asked.burst_packets)
-        senders = [s for s in self._senders.values() if s.endpoint.outbound is not None]
-        rate = wheel.pps * sum(1 + sender.receivers for sender in senders)
+        rate = self._audio.pps(wheel)
         if rate > self._max_pps * 1.01:
             raise LoadError(f"{rate:.0f} pps would be more than the {self._max_pps:.0f} that this worker may make")
-        self._wheel = wheel
-        self._slots = wheel.place(senders)
-        self._prepared = []
-        self._tick = 0
-        self._next_tick = time.monotonic()
-        self._sending = True
-        return messages.Started(len(senders), rate)
+        return messages.Started(self._audio.follow(wheel), rate)
 
     def pause(self, asked: Nothing) -> Nothing:
-        self._sending = self._meetings.sending = False
+        self._audio.sending = self._meetings.sending = False
         return asked
 
     def quiet(self, asked: Nothing) -> messages.Quiet:
@@ -321,166 +225,73 @@ class Worker:
         return messages.Quiet(self._silence())
 
     def resume(self, asked: Nothing) -> Nothing:
-        if len(self._meetings):
-            self._meetings.start()
-            return asked
-        self._next_tick, self._sending = time.monotonic(), True
+        self._traffic.start()
         return asked
 
     def window(self, asked: messages.Hold) -> messages.Window:
         """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet."""
-        if len(self._meetings):
-            return self._meetings_window(asked)
-        for endpoint in self._endpoints.values():
-            endpoint.delays_ns.clear()
-            endpoint.reordered = 0
-        self._mark_edge()
-        overflow_before = _overflows()
-        self._lateness, self._unsent = Lateness(), 0
-        time.sleep(max(0.0, asked.begin_mono - time.monotonic()))
-        usage = _cpu_seconds()
-        self._next_tick = begun = time.monotonic()
-        started_unix = time.time()
-        self._tick, self._prepared, self._sending = 0, [], True
-        ends = begun + asked.seconds
-        while time.monotonic() < ends and time.monotonic() < self._ends:
-            self.step()
-        self._sending = False
-        lasted = time.monotonic() - begun
-        cpu = _cpu_seconds() - usage
-        drained = self._silence()
-        sent = sum(sender.sent - sender.sent_at_edge for sender in self._senders.values())
-        measured = messages.Window(
-            started_unix=started_unix,
-            duration_seconds=lasted,
-            sent_packets=sent,
-            unsent_packets=self._unsent,
-            expected_packets=self._expected(),
-            received_packets=self._received(),
-            reordered_packets=sum(endpoint.reordered for endpoint in self._endpoints.values()),
-            overflows=_overflows() - overflow_before,
-            drain_seconds=drained,
-            lateness_p99_ms=self._lateness.quantile_ms(0.99),
-            lateness_max_ms=self._lateness.latest_us / 1000,
-            cpu_ratio=cpu / lasted,
-            delays_us=[d // 1000 for endpoint in self._endpoints.values() for d in endpoint.delays_ns],
-            lateness_us=list(self._lateness.counts),
-            silent_endpoints=[e.name for e in self._endpoints.values() if not e.received_packets()],
-        )
-        self._mark_edge()
-        return measured
-
-    def _meetings_window(self, asked: messages.Hold) -> messages.Window:
-        meetings = self._meetings
-        meetings.edge()
-        overflow_before = _overflows()
+        traffic = self._traffic
+        traffic.edge()
+        overflows = _overflows()
         time.sleep(max(0.0, asked.begin_mono - time.monotonic()))
         usage, begun, started_unix = _cpu_seconds(), time.monotonic(), time.time()
-        meetings.start()
+        traffic.start()
         while (now := time.monotonic()) < begun + asked.seconds and now < self._ends:
             self.step()
-        meetings.sending = False
+        traffic.sending = False
         lasted = time.monotonic() - begun
         cpu = _cpu_seconds() - usage
         drained = self._silence()
-        kinds, counts = meetings.kinds(), meetings.counts()
-        media = [kinds[kind] for kind in ("audio", "video")]
+        counted = traffic.counted()
         measured = messages.Window(
             started_unix=started_unix,
             duration_seconds=lasted,
-            sent_packets=sum(kinds[kind].sent for kind in kinds),
-            unsent_packets=meetings.unsent,
-            expected_packets=sum(kind.expected for kind in media),
-            received_packets=sum(kind.received for kind in media),
-            reordered_packets=sum(kind.reordered for kind in media),
-            overflows=_overflows() - overflow_before,
+            sent_packets=counted.sent_packets,
+            unsent_packets=traffic.unsent,
+            expected_packets=counted.expected_packets,
+            received_packets=counted.received_packets,
+            reordered_packets=counted.reordered_packets,
+            overflows=_overflows() - overflows,
             drain_seconds=drained,
-            lateness_p99_ms=meetings.lateness.quantile_ms(0.99),
-            lateness_max_ms=meetings.lateness.latest_us / 1000,
+            lateness_p99_ms=traffic.lateness.quantile_ms(0.99),
+            lateness_max_ms=traffic.lateness.latest_us / 1000,
             cpu_ratio=cpu / lasted,
-            delays_us=[delay // 1000 for delay in meetings.delays_ns],
-            kinds=kinds,
-            meetings=counts,
-            lateness_us=list(meetings.lateness.counts),
-            silent_endpoints=meetings.silent(),
+            delays_us=[delay // 1000 for delay in counted.delays_ns],
+            kinds=counted.kinds,
+            meetings=counted.meetings,
+            lateness_us=list(traffic.lateness.counts),
+            silent_endpoints=list(counted.silent_endpoints),
         )
-        meetings.edge()
+        traffic.edge()
         return measured
 
-    def _meetings_silence(self) -> float:
-        """As ``_silence``. What the bridge sends on its own, RTCP and probes, goes on."""
-        meetings = self._meetings
-        meetings.sending = False
-        begun = changed = time.monotonic()
-        count = meetings.media_received
-        while (now := time.monotonic()) - begun < MAX_DRAIN_SECONDS:
-            meetings.poll(now)
-            if meetings.media_received != count:
-                changed, count = now, meetings.media_received
-            if now - changed >= ALL_THERE_SECONDS and (now - changed >= QUIET_SECONDS or not meetings.missing()):
-                break
-            time.sleep(0.01)
-        return time.monotonic() - begun
-
     def _silence(self) -> float:
-        """Send nothing until nothing more arrives; how long that took."""
-        if len(self._meetings):
-            return self._meetings_silence()
-        self._sending = False
+        """Send nothing until nothing more arrives; how long that took. What a bridge sends on its own goes on."""
+        traffic = self._traffic
+        traffic.sending = False
         begun = changed = time.monotonic()
-        count = self._received()
-        while time.monotonic() - begun < MAX_DRAIN_SECONDS:
-            for descriptor, _ in self._epoll.poll(0.01):
+        count = traffic.arrived_packets
+        while (now := time.monotonic()) - begun < MAX_DRAIN_SECONDS:
+            traffic.poll(now)
+            if traffic.arrived_packets != count:
+                changed, count = now, traffic.arrived_packets
+            if now - changed >= ALL_THERE_SECONDS and now - changed >= traffic.patience_seconds():
+                break
+            for descriptor, _ in self._epoll.poll(DRAIN_STEP_SECONDS):
                 if descriptor in self._by_fd:
                     self._by_fd[descriptor].read()
-                elif descriptor == 0:
-                    break  # read after the window; a controller that is gone is seen then
-            now, current = time.monotonic(), self._received()
-            if current != count:
-                changed, count = now, current
-            if now - changed >= self._patience_seconds(current):
-                break
+                else:
+                    time.sleep(DRAIN_STEP_SECONDS)  # a request: it is read after the window
         return time.monotonic() - begun
-
-    def _patience_seconds(self, received: int) -> float:
-        if received >= self._expected():
-            return ALL_THERE_SECONDS
-        return QUIET_SECONDS if received else MAX_DRAIN_SECONDS
-
-    def _mark_edge(self) -> None:
-        """Count anew from here: what is missing now is lost, or it counts as too much later on."""
-        for sender in self._senders.values():
-            sender.sent_at_edge = sender.sent
-        for endpoint in self._endpoints.values():
-            endpoint.received_at_edge = endpoint.received_packets()
-
-    def _expected(self) -> int:
-        """What the endpoints should have received of what was sent since the last edge."""
-        return sum((sender.sent - sender.sent_at_edge) * sender.receivers for sender in self._senders.values())
-
-    def _received(self) -> int:
-        """What they have received since the last edge."""
-        return sum(e.received_packets() - e.received_at_edge for e in self._endpoints.values())
 
     def streams(self, asked: Nothing) -> messages.Streams:
         """What every endpoint sent and received so far. Ask while it is quiet."""
-        if len(self._meetings):
-            return self._meetings.streams()
-        until_ns = time.time_ns()
-        return messages.Streams(
-            until_ns,
-            [messages.StreamCount(s.endpoint.name, s.source.ssrc, s.sent) for s in self._senders.values()],
-            [],
-            {
-                e.name: messages.EndpointCount(e.address[1], e.received_packets(), 0, 0)
-                for e in self._endpoints.values()
-            },
-        )
+        return self._traffic.streams()
 
     def forget(self, asked: messages.Names) -> Nothing:
         """Close endpoints."""
         for name in asked.endpoints:
-            self._senders.pop(name, None)
+            self._audio.remove(name)
             self._meetings.leave(name)
             self._pps_of.pop(name, None)
             endpoint = self._endpoints.pop(name, None)
@@ -488,9 +299,6 @@ class Worker:
                 if self._by_fd.pop(endpoint.socket.fileno(), None) is not None:
                     self._epoll.unregister(endpoint.socket.fileno())
                 endpoint.close()
-        if self._sending:
-            senders = [s for s in self._senders.values() if s.endpoint.outbound is not None]
-            self._slots, self._prepared = self._wheel.place(senders), []
         return Nothing()
 
     def close(self) -> None:
