@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy
 
-from jvbtune.fit.curve import TOP, Curve, Data, Floats, fit_curve, levels
+from jvbtune.fit.curve import GRID, TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
-from jvbtune.fit.intervals import least_error, pseudo_values, spread_of_mean
+from jvbtune.fit.intervals import least_error, next_restart_margin, pseudo_values, spread_of_mean
 from jvbtune.fit.lateness import LatenessCurve, fit_lateness
 from jvbtune.fit.limits import LATE_SHARE, Limits
 from jvbtune.fit.scaled import ScaledCurve, fit_crossing
@@ -27,6 +26,8 @@ FLAT_FROM_RATIO = 0.7
 FLAT_RATE_RATIO = 1.25
 FLAT_GROWTH = 1.02
 MIN_LEVELS = 3
+#: How many times as much a packet may cost in one trial as in the average restart, or as little.
+MOST_UNLIKE = 2.0
 #: No figure beyond this multiple of the highest steady load: a curve says nothing of what was never run.
 MAX_EXTRAPOLATION = 1.15
 
@@ -120,7 +121,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     late = _rows(rows, "offered_pps", "late_ratio", relative=False)
     delay = _rows(rows, "offered_pps", "delay_p99_ms", relative=False)
     if late is not None and (delay is None or late.x.size == delay.x.size):
-        found.append(_late(late, limits.delay_p99_ms, scale, found))
+        found.append(_late(_at_equal_cpu(late, rows, found), late, limits.delay_p99_ms, scale, found))
     elif delay is not None:
         # in microseconds, so that the logarithm is above 0 as the form needs it
         logs = np.log(np.maximum(delay.y, 1e-3) * 1000)
@@ -132,8 +133,27 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     return found if force else [_within_reach(bound, scale) for bound in found]
 
 
-def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
-    """The delay limit, by the share of late packets. A dearer restart meets it earlier by as much as the CPU's."""
+def _at_equal_cpu(data: Data, rows: pl.DataFrame, others: Sequence[Bound]) -> Data:
+    """The same trials, each at the packet rate at which the average restart takes as much CPU as this one took.
+
+    Packets are late because a bridge is busy, so restarts that differ in what a packet costs meet the limit at packet
+    rates that differ as much. By the packet rate itself one restart had 19 % of its packets late at 61 kpps and another
+    none at 79 kpps, at 100 and 89 % of the core, and no rate could be told.
+    """
+    cpu = next((bound for bound in others if bound.name == "cpu"), None)
+    took = _rows(rows.with_columns(taken=pl.col("cpu_cores") / pl.col("cores")), "offered_pps", "taken")
+    if cpu is None or took is None or not np.array_equal(took.x, data.x):
+        return data
+    rates = cpu.curve.scale * GRID
+    at = np.interp(took.y, np.maximum.accumulate(cpu.curve.mean(rates)), rates)
+    return replace(data, x=np.clip(at, data.x / MOST_UNLIKE, data.x * MOST_UNLIKE))
+
+
+def _late(data: Data, offered: Data, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
+    """The delay limit, by the share of late packets. A dearer restart meets it earlier by as much as the CPU's.
+
+    ``data``: at equal CPU; the same as ``offered`` where CPU was not measured.
+    """
     met = fit_lateness(data, LATE_SHARE, scale=scale)
     estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
     unit = f"of packets later than {limit_ms:g} ms"
@@ -142,9 +162,10 @@ def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) ->
         some, trials = met.broken
         if not some:
             return unmet
+        first = offered.x[offered.y > LATE_SHARE].min()
         note = (
             f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
-            f"trials, from {met.broken_from:.0f} pps on, but no packet rate follows from that; run more blocks"
+            f"trials, from {first:.0f} pps on, but no packet rate follows from that; run more blocks"
         )
         return replace(unmet, note=note)
     least = float(data.x.min())
@@ -152,9 +173,20 @@ def _late(data: Data, limit_ms: float, scale: float, others: Sequence[Bound]) ->
         high = max(least, min(high, scale))
         return replace(unmet, estimate_pps=0.0, low_pps=0.0, high_pps=high, restart_low_pps=0.0)
     cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
+    if cpu is not None and data is not offered:  # how well is known at which rate a restart is so busy
+        low = _with_further(estimate, low, cpu.low_pps / cpu.estimate_pps)
+        high = _with_further(estimate, high, cpu.high_pps / cpu.estimate_pps)
     restart = low if cpu is None else min(low, estimate * cpu.restart_low_pps / cpu.estimate_pps)
     high = high if high < TOP * scale else np.inf
-    return replace(unmet, estimate_pps=estimate, high_pps=high, restart_low_pps=restart)
+    return replace(unmet, estimate_pps=estimate, low_pps=low, high_pps=high, restart_low_pps=restart)
+
+
+def _with_further(estimate: float, end: float, ratio: float) -> float:
+    """An end of an interval with an independent one of something that the estimate is proportional to."""
+    if not (0 < end < np.inf and 0 < ratio < np.inf):
+        return 0.0 if ratio < 1 else np.inf
+    half = math.hypot(math.log(end / estimate), math.log(ratio))
+    return estimate * math.exp(-half if ratio < 1 else half)
 
 
 class Unplaced(Exception):
@@ -267,7 +299,7 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
     low, high, restart = 0.0, np.inf, 0.0
     if data.restarts >= 2:
         pseudo = pseudo_values(logs[0], logs[1:])
-        spread = spread_of_mean(pseudo, data.block_of_plot())
+        spread = spread_of_mean(pseudo, data.block_of_plot()).informed()
         spread = replace(spread, error=np.maximum(spread.error, least_error(data.restarts)))
         half = float(spread.with_known(curve.missed_sd(float(rates[0])) ** 2).half_width())
         low, high = float(np.exp(logs[0] - half)), float(np.exp(logs[0] + half))
@@ -277,15 +309,9 @@ def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bou
     return Bound(name, limit, unit, float(rates[0]), low, high, restart, curve)
 
 
-def next_restart_quantile(restarts: int) -> float:
-    """Standard deviations below the mean of ``restarts`` of them above which 19 of 20 further ones lie (prediction
-    bound: Hahn & Meeker, "Statistical Intervals", 1991, section 4.8)."""
-    return float(scipy.stats.t.ppf(0.95, restarts - 1)) * math.sqrt(1 + 1 / restarts)
-
-
 def _restart_low(curve: Curve, limit: float, log_estimate: float) -> float:
     """The packet rate that 19 of 20 further restarts carry within the limit."""
-    worse = limit * np.exp(-next_restart_quantile(curve.data.restarts) * curve.restart_sd)
+    worse = limit * np.exp(-next_restart_margin(curve.data.restarts, curve.restart_sd))
     rate = float(np.clip(curve.inverse_sets(worse)[0], 1e-6, TOP * curve.scale))
     distance = max(0.0, log_estimate - np.log(rate))
     return float(np.exp(log_estimate - np.hypot(distance, 1.96 * curve.missed_sd(float(np.exp(log_estimate))))))
@@ -314,7 +340,7 @@ def _crossing(
         kept = found.lowest_seen
         return Bound(name, limit, unit, np.inf, kept, np.inf, kept, found.curve, transform, floor, note=note)
     restarts = max(2, found.broken[1])
-    restart = np.exp(min(found.low, found.estimate - next_restart_quantile(restarts) * found.curve.restart_sd))
+    restart = np.exp(min(found.low, found.estimate - next_restart_margin(restarts, found.curve.restart_sd)))
     high = float(np.exp(min(found.high, 700)))
     return Bound(
         name,

@@ -106,7 +106,7 @@ class Curve:
         values, missed = self._log_sets(np.asarray(pps, dtype=np.float64) / self.scale)
         if self.data.restarts < 2:
             return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-        mean = spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot())
+        mean = spread_of_mean(pseudo_values(values[0], values[1:]), self.data.block_of_plot()).informed()
         spread = replace(mean, error=np.sqrt(mean.error**2 + more_variance)).with_known(missed)
         half = spread.half_width(confidence)
         return np.exp(values[0] - half), np.exp(values[0] + half)

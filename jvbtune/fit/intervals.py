@@ -24,6 +24,10 @@ PRELIMINARY_P = 0.25
 #: their scatter is not taken for less than half of the least of that.
 LEAST_RESTART_SD = 0.005
 FEW = 4
+#: What is known of how packet rates of other hosts differ between restarts, and between blocks, for those of which only
+#: two were seen: a standard deviation of 2 to 11 % in quick sweeps (trials of 3 s), as much as two degrees of freedom
+#: would tell.
+KNOWN_SD, KNOWN_DEGREES = 0.07, 2.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,36 @@ class Spread:
         own = np.maximum(self.error**2, 1e-300)
         return Spread(np.sqrt(own + variance), self.degrees * (own + variance) / own, self.unit)
 
+    def informed(self) -> Spread:
+        """Of logarithms, where there are two units only: with what is known of other hosts (``moderated``)."""
+        if np.ndim(self.degrees) or self.degrees != 1:
+            return self
+        variance, degrees = moderated(self.error**2, KNOWN_SD**2 / 2)
+        return Spread(np.sqrt(variance), degrees, self.unit)
+
     def half_width(self, confidence: float = 0.95) -> Floats:
         return np.asarray(self.error * scipy.stats.t.ppf(0.5 + confidence / 2, self.degrees))
+
+
+def moderated(variance: Floats, known: float) -> tuple[Floats, float]:
+    """A variance that two units tell, moderated by one that is ``known`` of others (Smyth, Statistical Applications in
+    Genetics and Molecular Biology 3, 2004), and its degrees of freedom.
+
+    With one degree of freedom Student's t is 12.7, and intervals say nothing. Simulated, such intervals of two restarts
+    hold 97 % or more where restarts differ by up to 10 %, and are a fifth as wide; of two blocks with two restarts each
+    they hold what those by Student's t hold, within 1 %.
+    """
+    return (KNOWN_DEGREES * known + variance) / (KNOWN_DEGREES + 1), KNOWN_DEGREES + 1
+
+
+def next_restart_margin(restarts: int, sd: float) -> float:
+    """How far below the mean of ``restarts`` of them 19 of 20 further ones lie at most, as ``sd`` is one's standard
+    deviation (prediction bound: Hahn & Meeker, "Statistical Intervals", 1991, section 4.8)."""
+    degrees = restarts - 1.0
+    if restarts == 2:
+        variance, degrees = moderated(np.asarray(sd**2), KNOWN_SD**2)
+        sd = float(np.sqrt(variance))
+    return float(scipy.stats.t.ppf(0.95, degrees)) * float(np.sqrt(1 + 1 / restarts)) * sd
 
 
 def least_error(restarts: int) -> float:
