@@ -26,7 +26,7 @@ __all__ = [
 
 def expire_leftover(client: BridgeClient, prefix: str) -> int:
     """Expire the conferences of a generator that was killed; how many."""
-    from jvbtune.load.generator import expire_leftover as expire
+    from jvbtune.load.conferences import expire_leftover as expire
 
     return expire(client, prefix)
 

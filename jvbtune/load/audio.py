@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.lateness import Lateness
@@ -51,8 +51,9 @@ class Audio:
         """It sends from the next schedule on."""
         self._senders[endpoint.name] = Sender(endpoint, source, receivers)
 
-    def remove(self, name: str) -> None:
-        if self._senders.pop(name, None) is not None and self.sending:
+    def remove(self, names: Iterable[str]) -> None:
+        gone = [name for name in names if self._senders.pop(name, None) is not None]
+        if gone and self.sending:
             self._slots, self._prepared = self._wheel.place(self._connected()), []
 
     def _connected(self) -> list[Sender]:
@@ -66,11 +67,11 @@ class Audio:
         """Send by that schedule from now on, in place of the one before; how many send."""
         senders = self._connected()
         self._wheel, self._slots = wheel, wheel.place(senders)
+        self._tick, self._prepared = 0, []
         self.start()
         return len(senders)
 
     def start(self) -> None:
-        self._tick, self._prepared = 0, []
         self._next_tick, self.sending = time.monotonic(), True
 
     # -- sending ------------------------------------------------------------------------------------------------
@@ -136,6 +137,10 @@ class Audio:
         return Batch(sender.endpoint.socket, packets)
 
     # -- the account --------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self.edge()
+        self._tick, self._prepared = 0, []
 
     def edge(self) -> None:
         for sender in self._senders.values():

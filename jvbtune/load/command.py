@@ -22,13 +22,8 @@ from jvbtune.inventory import HostEntry
 from jvbtune.load import minder
 from jvbtune.load.base import Edge, IntendedLoad, Offered
 from jvbtune.load.colibri import PATH as COLIBRI_PATH
-from jvbtune.load.generator import (
-    DEFAULT_MAX_PPS,
-    MAX_CPU_RATIO,
-    MAX_LATENESS_MS,
-    MIN_OFFERED_RATIO,
-    expire_leftover,
-)
+from jvbtune.load.conferences import expire_leftover
+from jvbtune.load.generator import DEFAULT_MAX_PPS, MAX_CPU_RATIO, MAX_LATENESS_MS, MIN_OFFERED_RATIO
 from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 from jvbtune.load.target import media_target
 from jvbtune.load.workers import Line

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import BridgeError, JvbtuneError, LoadError
+from jvbtune.errors import JvbtuneError, LoadError
 from jvbtune.hosts.base import Host
 from jvbtune.interrupts import results
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import Edge, IntendedLoad, Mix, Offered
-from jvbtune.load.colibri import PATH as COLIBRI_PATH
-from jvbtune.load.colibri import Answer, Conference, LocalTransport, Signalling, Sources
-from jvbtune.load.participants import Behind, hear_nothing, participants, peer, sources_behind, sources_of
+from jvbtune.load.colibri import Signalling, Sources
+from jvbtune.load.conferences import Conferences
+from jvbtune.load.participants import hear_nothing
 from jvbtune.load.places import Place, open_places
 from jvbtune.load.process import DEFAULT_LEASE_SECONDS
 from jvbtune.load.shares import Share, shares_of
-from jvbtune.load.target import channel_target, media_target, refuse_elsewhere
+from jvbtune.load.target import media_target
 from jvbtune.load.windows import Windows, merge_windows
 from jvbtune.load.workers import Worker
 from jvbtune.protocol import worker as messages
@@ -36,15 +33,7 @@ R = TypeVar("R")
 
 #: No generator of this kind makes more: a bound where the caller sets none.
 DEFAULT_MAX_PPS = 10_000_000.0
-#: A bridge that was just started needs seconds for its first DTLS handshakes.
-CONNECT_TIMEOUT_SECONDS = 25.0
 SIGNALLING_TIMEOUT_SECONDS = 20.0
-PARALLEL_REQUESTS = 8
-#: Endpoints that are connected at once: more would make the handshakes time out on a cold bridge.
-BATCH_CONFERENCES = 10
-ATTEMPTS = 3
-#: Of numbers that are missing in a row this many mean that there are no more.
-MAX_CONFERENCES_AT_ONCE = 300
 
 #: A packet costs a worker 5 µs of its core to send (``benchmarks/bench_load.py``), and up to 20 µs with the loop, the
 #: kernel's way to the bridge and what is received: another worker is started well before one is half busy, where the
@@ -59,27 +48,6 @@ MAX_LATENESS_MS = 10.0
 MIN_OFFERED_RATIO = 0.99
 #: Workers that begin a window farther apart than this were not in it together.
 MAX_APART_MS = 250.0
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A conference with its endpoints' names; the first ones send. One worker has all of it."""
-
-    worker: Worker
-    number: int
-    conference: Signalling
-    endpoints: tuple[str, ...]
-    sources: tuple[Sources, ...]
-    behind: Behind | None = None  #: a relay, and who is at its other end
-
-    @property
-    def relays(self) -> list[str]:
-        return [self.behind.relay] if self.behind is not None else []
-
-    @property
-    def ends(self) -> list[str]:
-        """What the worker has of it: the endpoints, and the bridge at the other end of the relay."""
-        return [*self.endpoints, *self.relays]
 
 
 class WorkerGenerator:
@@ -99,16 +67,14 @@ class WorkerGenerator:
         """``leased``: somebody else calls ``keep_alive``, as long as the host is theirs; else the generator does.
         ``refuse`` raises LoadError for a load that must not be offered. ``sink``: makes the conferences that take the
         bridge's place when this machine is calibrated; it has no bridge channel."""
-        self._refuse, self._sink = refuse, sink
+        self._refuse = refuse
         self._entry, self._max_pps = entry, max_pps
         self._sent_pps_per_worker = sent_pps_per_worker
-        self._client = BridgeClient(
+        client = BridgeClient(
             host, entry.bridge.http_address, entry.bridge.http_port, timeout_seconds=SIGNALLING_TIMEOUT_SECONDS
         )
+        self._conferences = Conferences(entry, client, sink)
         self._places = open_places(entry)
-        self._prefix = f"jvbtune-{secrets.token_hex(4)}"  #: of its conferences' meeting ids
-        self._numbers = itertools.count()
-        self._groups: list[_Group] = []
         self._mix: Mix | None = None
         self._workers: list[Worker] = []
         self._place_of: dict[Worker, Place] = {}
@@ -135,7 +101,7 @@ class WorkerGenerator:
 
     @property
     def prefix(self) -> str:
-        return self._prefix
+        return self._conferences.prefix
 
     @property
     def worker_pid(self) -> int | None:
@@ -149,12 +115,14 @@ class WorkerGenerator:
     @property
     def endpoints(self) -> int:
         """How many endpoints are on the bridge now."""
-        return sum(len(group.endpoints) for group in self._groups)
+        return sum(len(group.endpoints) for group in self._conferences.groups)
 
     @property
     def conferences(self) -> list[tuple[Signalling, dict[str, Sources]]]:
         """Those that are on the bridge now, each with what its endpoints send."""
-        return [(one.conference, dict(zip(one.endpoints, one.sources, strict=True))) for one in self._groups]
+        return [
+            (one.conference, dict(zip(one.endpoints, one.sources, strict=True))) for one in self._conferences.groups
+        ]
 
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
@@ -163,11 +131,12 @@ class WorkerGenerator:
         if self._refuse is not None:
             self._refuse(load)
         if self._mix is not None and _endpoints_of(load.mix) != _endpoints_of(self._mix):
-            self._expire(len(self._groups))
+            self._expire(len(self._conferences))
         self._mix = load.mix
         begun = time.monotonic()
-        self._expire(len(self._groups) - load.conferences)
-        self._add(load.conferences - len(self._groups), load.mix)
+        self._expire(len(self._conferences) - load.conferences)
+        missing = load.conferences - len(self._conferences)
+        self._conferences.add(missing, load.mix, machines=len(self._places), worker_for=self._worker_for)
         set_up_seconds = time.monotonic() - begun
         self._all(messages.START, messages.Start(load.mix.stream_pps, load.mix.burst_packets))
         for number, worker in enumerate(self._workers):
@@ -192,13 +161,16 @@ class WorkerGenerator:
 
     def stop(self) -> None:
         """Expire all conferences; the workers stay for the next offer."""
-        self._expire(len(self._groups))
+        self._expire(len(self._conferences))
         self._all(messages.PAUSE, Nothing())
+
+    def _expire(self, count: int) -> None:
+        self._conferences.expire(count, self._workers)
 
     def close(self) -> None:
         self._closed.set()
         try:
-            self._expire(len(self._groups), best_effort=True)
+            self._conferences.expire(len(self._conferences), self._workers, best_effort=True)
         finally:
             for worker in self._workers:
                 worker.close()
@@ -214,166 +186,13 @@ class WorkerGenerator:
     ) -> None:
         self.close()
 
-    # -- conferences --------------------------------------------------------------------------------------------
-
-    def _add(self, count: int, mix: Mix) -> None:
-        """As fast as the bridge takes them, or a conference at a time at the mix's mean rate of joins."""
-        begun, joined = time.monotonic(), 0
-        while count > 0:
-            each = -(-count // len(self._places))  # several machines share even a small load
-            batch = min(each, BATCH_CONFERENCES) if not mix.joins_per_second else 1
-            worker = self._worker_for(batch * mix.sent_pps())
-            self._add_batch(batch, mix, worker)
-            count -= batch
-            joined += batch * mix.participants
-            if mix.joins_per_second:
-                worker.check_alive(max(0.0, begun + joined / mix.joins_per_second - time.monotonic()))
-
-    def _add_batch(self, count: int, mix: Mix, worker: Worker) -> None:
-        """Set up whole conferences; one that fails is expired and tried anew."""
-        failures: list[str] = []
-        missing = count
-        for _ in range(ATTEMPTS):
-            groups = [self._new_group(mix, worker) for _ in range(missing)]
-            try:
-                failures = self._connect(groups, mix, worker)
-            except BaseException:
-                self._forget(groups)
-                raise
-            if not failures:
-                return
-            missing = count - sum(group in self._groups for group in groups)
-            count = missing
-        raise LoadError(
-            f"{self._entry.name}: {missing} conferences could not be set up: {'; '.join(failures[:3])}",
-            hint="Does the bridge's media port answer from here? See bridge.media_address in jvbtune.toml.",
-        )
-
-    def _new_group(self, mix: Mix, worker: Worker) -> _Group:
-        number = next(self._numbers)
-        sources, remote = sources_of(mix), sources_behind(mix)
-        behind = Behind(f"jvbtune-{_name()}", tuple(_name() for _ in remote), remote) if remote else None
-        conference: Signalling = Conference(self._client, f"{self._prefix}-{number}")
-        if self._sink is not None:
-            conference = self._sink(mix)
-        return _Group(worker, number, conference, tuple(_name() for _ in sources), sources, behind)
-
-    def _connect(self, groups: Sequence[_Group], mix: Mix, worker: Worker) -> list[str]:
-        """Open, signal, connect. Groups of which all endpoints are connected are kept; why others are not."""
-        failures: list[str] = []
-        signalled = self._signal(groups, worker, failures)
-        if not signalled:
-            return failures or ["no endpoint was signalled"]
-        connect = messages.Connect(sorted(signalled), CONNECT_TIMEOUT_SECONDS)
-        failed = worker.call(messages.CONNECT, connect, CONNECT_TIMEOUT_SECONDS + 10).failed
-        for group in groups:
-            bad = [name for name in group.ends if name not in signalled or name in failed]
-            if bad:
-                failures += [f"{name}: {failed.get(name, 'not signalled')}" for name in bad]
-                self._drop(group)
-                continue
-            self._groups.append(group)
-            if mix.meeting:
-                members, seed, behind = (group.endpoints, group.sources), group.number, group.behind
-                asked = participants(mix, *members, seed=seed, behind=behind, channel=self._sink is None)
-                peers = [peer(mix, *members, behind, seed=seed)] if behind is not None else []
-                worker.call(messages.JOIN, messages.Participants(asked, mix.packet_rate_pps(), peers))
-                continue
-            receivers = len(group.endpoints) - 1
-            senders = [
-                messages.SenderOf(name, sources.audio, mix.stream_pps, mix.payload_bytes, receivers)
-                for name, sources in zip(group.endpoints, group.sources, strict=True)
-                if sources.audio is not None
-            ]
-            worker.call(messages.SENDERS, messages.Senders(senders))
-        return failures
-
-    def _signal(self, groups: Sequence[_Group], worker: Worker, failures: list[str]) -> set[str]:
-        """Signal all endpoints, and begin to connect each at once; those that were signalled."""
-        names = [name for group in groups for name in group.ends]
-        clients = any(sources.clients for group in groups for sources in group.sources)
-        relays = [name for group in groups for name in group.relays]
-        opened = worker.call(messages.OPEN, messages.Open(names, clients, relays))
-        signalled: set[str] = set()
-
-        def signal(group: _Group) -> None:
-            for index, name in enumerate(group.ends):
-                own = opened.endpoints[name]
-                transport = LocalTransport(own.ufrag, own.password, own.ip, own.port, opened.fingerprint)
-                try:
-                    answer = self._introduce(group, index, transport)
-                except JvbtuneError as error:
-                    failures.append(f"{name}: signalling: {error.message}")
-                    return
-                remote = self._allowed(answer, worker, clients)
-                worker.call(messages.BEGIN, messages.Begin({name: remote}, CONNECT_TIMEOUT_SECONDS))
-                signalled.add(name)
-
-        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            list(pool.map(signal, groups))
-        return signalled
-
-    def _introduce(self, group: _Group, index: int, transport: LocalTransport) -> Answer:
-        """One of the conference's ends, the relay as the last."""
-        if index < len(group.endpoints):
-            return group.conference.add(group.endpoints[index], transport, group.sources[index])
-        behind = group.behind
-        assert behind is not None
-        assert isinstance(group.conference, Conference), "a sink takes no relays"
-        remote = dict(zip(behind.endpoints, behind.sources, strict=True))
-        return group.conference.add_relay(behind.relay, transport, remote)
-
-    def _allowed(self, answer: Answer, worker: Worker, clients: bool) -> messages.Remote:
-        """The bridge's end, if the inventory allows load where it takes media. Raises LoadError."""
-        refuse_elsewhere(self._entry.name, worker.remote, answer.candidates)
-        if not clients or self._sink is not None:
-            return answer.remote
-        return replace(answer.remote, channel=channel_target(self._entry, answer.channels))
-
-    def _drop(self, group: _Group) -> None:
-        group.worker.call(messages.CLOSE, messages.Names(group.ends))
-        try:
-            group.conference.expire()
-        except BridgeError:
-            pass  # it expires by itself once nothing arrives any more
-
-    def _forget(self, groups: Sequence[_Group]) -> None:
-        """What was signalled is gone from the bridge at once, though the worker may have ended."""
-        for group in groups:
-            if group in self._groups:
-                self._groups.remove(group)
-            with contextlib.suppress(JvbtuneError):
-                group.conference.expire()
-
-    def _expire(self, count: int, *, best_effort: bool = False) -> None:
-        going = _from_the_fullest(self._groups, count)
-        self._groups = [group for group in self._groups if group not in going]
-        if not going:
-            return
-        for worker in self._workers:
-            try:
-                names = [name for group in going if group.worker is worker for name in group.ends]
-                worker.call(messages.CLOSE, messages.Names(names))
-            except JvbtuneError:
-                if not best_effort:
-                    raise
-
-        def expire(group: _Group) -> None:
-            try:
-                group.conference.expire()
-            except BridgeError:
-                pass  # a bridge that is down, or restarts, has lost them anyway
-
-        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            list(pool.map(expire, going))
-
     # -- the worker ---------------------------------------------------------------------------------------------
 
     def _worker_for(self, sent_pps: float) -> Worker:
         """The worker that sends least; a new one if a machine has none yet, or if that one would send too much and
         there is a core for another."""
         sends = dict.fromkeys(self._workers, 0.0)
-        for group in self._groups:
+        for group in self._conferences.groups:
             assert self._mix is not None
             sends[group.worker] += self._mix.sent_pps()
         runs = [(list(self._place_of.values()).count(place), place) for place in self._places]
@@ -430,7 +249,8 @@ class WorkerGenerator:
             because.append(f"{received - expected} packets of before the window arrived in it")
         if seen.unsent_packets:
             because.append(f"the kernel did not take {seen.unsent_packets} of its packets")
-        nothing = [n for group in self._groups for n in hear_nothing(group.endpoints, group.sources, group.behind)]
+        groups = self._conferences.groups
+        nothing = [n for group in groups for n in hear_nothing(group.endpoints, group.sources, group.behind)]
         silent = sorted(set(seen.silent_endpoints) - set(nothing))
         if silent:
             because.append(f"first packet: {len(silent)} endpoints never got any media, {', '.join(silent[:3])} first")
@@ -465,14 +285,6 @@ class WorkerGenerator:
         )
 
 
-def _from_the_fullest(groups: Sequence[_Group], count: int) -> list[_Group]:
-    """So many of them, so that the shares of the workers stay as equal as they were."""
-    shares: dict[Worker, list[_Group]] = {}
-    for group in groups:
-        shares.setdefault(group.worker, []).append(group)
-    return [max(shares.values(), key=len).pop() for _ in range(min(count, len(groups)))]
-
-
 def _hold(worker: Worker, seconds: float, begin: float) -> messages.Window:
     """A worker's window, which begins at ``begin`` of this machine's clock, told by this machine's clock."""
     window = worker.call(messages.WINDOW, messages.Hold(seconds, begin + worker.clock.mono), seconds + 30)
@@ -489,22 +301,3 @@ def _endpoints_of(mix: Mix) -> Mix:
     """What of a mix its endpoints depend on: conferences of another one are set up again."""
     plain = mix.video is None and mix.remote is None
     return replace(mix, burst_packets=1 if plain else min(2, mix.burst_packets))
-
-
-def _name() -> str:
-    """An id as Jicofo's: 8 hexadecimal digits."""
-    return f"{secrets.randbits(32):08x}"
-
-
-def expire_leftover(client: BridgeClient, prefix: str) -> int:
-    """Expire the conferences that a killed generator left on the bridge; how many.
-
-    Meeting ids are the prefix and a running number; a bridge forgets such conferences by itself only after a minute.
-    """
-    expired = misses = number = 0
-    while misses < MAX_CONFERENCES_AT_ONCE:
-        status, _ = client.raw("PATCH", f"{COLIBRI_PATH}{prefix}-{number}", {"expire": True})
-        misses = 0 if status == 200 else misses + 1
-        expired += status == 200
-        number += 1
-    return expired

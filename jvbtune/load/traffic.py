@@ -41,6 +41,9 @@ class Traffic(Protocol):
     def step(self, now: float) -> None:
         """Until the next tick, and what is due at it."""
 
+    def begin(self) -> None:
+        """A window begins: an edge, and a schedule of bursts at its first tick."""
+
     def edge(self) -> None:
         """Count from here on. What is missing now is lost, or it counts as too much later on."""
 

@@ -231,7 +231,7 @@ class Worker:
     def window(self, asked: messages.Hold) -> messages.Window:
         """Measure, from quiet to quiet: so that nothing in flight is counted twice or lost. Stays quiet."""
         traffic = self._traffic
-        traffic.edge()
+        traffic.begin()
         overflows = _overflows()
         time.sleep(max(0.0, asked.begin_mono - time.monotonic()))
         usage, begun, started_unix = _cpu_seconds(), time.monotonic(), time.time()
@@ -290,8 +290,8 @@ class Worker:
 
     def forget(self, asked: messages.Names) -> Nothing:
         """Close endpoints."""
+        self._audio.remove(asked.endpoints)
         for name in asked.endpoints:
-            self._audio.remove(name)
             self._meetings.leave(name)
             self._pps_of.pop(name, None)
             endpoint = self._endpoints.pop(name, None)

@@ -35,7 +35,7 @@ def generator_for(hello: dict[str, Any]) -> WorkerGenerator:
     )
     entry = HostEntry(hello["host"], None, bridge=bridge, generator=GeneratorEntry(netns=NETNS))
     made = WorkerGenerator(entry, LocalHost(), max_pps=hello["max_pps"])
-    made._prefix = hello["meeting_id_prefix"]
+    made._conferences.prefix = hello["meeting_id_prefix"]
     return made
 
 

@@ -246,6 +246,6 @@ from jvbtune.inventory import load_inventory
 from jvbtune.load import IntendedLoad, Mix, open_generator
 entry = load_inventory(Path(sys.argv[1])).host(sys.argv[2])
 with connect(entry) as host, open_generator(entry, host) as generator:
-    generator._prefix = "jvbtune-killed"
+    generator._conferences.prefix = "jvbtune-killed"
     generator.offer(IntendedLoad(8, Mix(participants=4, senders=2)), 120, settle_seconds=0.5)
 """
