@@ -1,13 +1,14 @@
 """A generator that is opened again if it is lost while it makes load: a machine that makes load may restart, and its
 link may break, and a sweep of hours shall not end with it.
 
-What it was asked for is then offered once more, from the beginning: of a load that lacked a share no figure is made.
+Whoever offered the load begins what it was for again: of a load that lacked a share no figure is made.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,6 @@ from jvbtune.errors import GeneratorLostError, HostError, JvbtuneError, LoadErro
 from jvbtune.interrupts import wait_for
 from jvbtune.load.base import Edge, Generator, IntendedLoad, Offered
 
-#: So often one load is offered in all. A generator that dies of the load itself is not opened for ever.
-ATTEMPTS = 3
 #: Before each attempt to open it. A host that boots takes longer: then the run ends, and can be resumed.
 PAUSES_SECONDS = (1.0, 5.0, 15.0)
 
@@ -29,6 +28,7 @@ class RenewedGenerator:
         self._lock = threading.Lock()  # an abort meets either generator, the old one or the new one
         self._aborted: JvbtuneError | None = None
         self._abort = threading.Event()
+        self._lease_ends: float | None = None  #: the fresh one's too
         self._current, self._closed = opens(), False
 
     @property
@@ -46,16 +46,11 @@ class RenewedGenerator:
     def offer(
         self, load: IntendedLoad, duration_seconds: float, *, settle_seconds: float = 2.0, edge: Edge | None = None
     ) -> Offered:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return self._current.offer(load, duration_seconds, settle_seconds=settle_seconds, edge=edge)
-            except GeneratorLostError as lost:
-                self._tell(lost.message)
-                self._renew(lost)
         return self._current.offer(load, duration_seconds, settle_seconds=settle_seconds, edge=edge)
 
-    def _renew(self, lost: GeneratorLostError) -> None:
-        """Raises ``lost`` where none can be opened."""
+    def renew(self, lost: GeneratorLostError) -> None:
+        """Open another one in place of that which was lost. Raises ``lost`` where none can be opened."""
+        self._tell(lost.message)
         with contextlib.suppress(JvbtuneError):  # what can be expired on the bridge is
             self.close()
         for seconds in PAUSES_SECONDS:
@@ -70,6 +65,8 @@ class RenewedGenerator:
                 self._current, self._closed = fresh, False
                 if self._aborted is not None:
                     fresh.abort(self._aborted)
+            if self._lease_ends is not None:
+                fresh.keep_alive(max(0.0, self._lease_ends - time.monotonic()))
             return
         raise lost
 
@@ -77,10 +74,10 @@ class RenewedGenerator:
         try:
             self._current.stop()
         except GeneratorLostError as lost:
-            self._tell(lost.message)
-            self._renew(lost)
+            self.renew(lost)
 
     def keep_alive(self, seconds: float) -> None:
+        self._lease_ends = time.monotonic() + seconds
         self._current.keep_alive(seconds)
 
     def abort(self, error: JvbtuneError) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jvbtune.capture import Place, Request, capture
-from jvbtune.errors import CaptureError
+from jvbtune.errors import CaptureError, GeneratorLostError
 from jvbtune.protocol.agent import BridgeQuery
 from jvbtune.sweep.experiment import ProfileSection
 from jvbtune.sweep.plan import Step, Trial
@@ -21,13 +21,16 @@ from jvbtune.trials.judge import Invalid, Why, fields_of
 
 #: Of the load before the profiler: enough to tell that it is really offered.
 CHECK_SECONDS = 2.0
+#: And behind it, to tell that it still is.
+LAST_SECONDS = 0.2
 
 
 def hold_profiled(sweep: Session, step: Step, trial: Trial, order: int, bridge: BridgeQuery) -> dict[str, Any]:
     """Hold the load, profile it, store both; the trial's row. Its figures are those of the profiled slices."""
     section = sweep.experiment.profile
     assert section is not None
-    offered = sweep.generator.offer(trial.load, CHECK_SECONDS, settle_seconds=sweep.experiment.durations.settle_seconds)
+    settle = sweep.experiment.durations.settle_seconds
+    offered = sweep.again_if_lost(lambda _: sweep.generator.offer(trial.load, CHECK_SECONDS, settle_seconds=settle))
     row: dict[str, Any] = {
         "run_id": sweep.writer.run.id,
         "host": sweep.entry.name,
@@ -55,9 +58,14 @@ def hold_profiled(sweep: Session, step: Step, trial: Trial, order: int, bridge: 
             bridge=bridge,
             observe=sweep.observe,
         )
+        sweep.generator.offer(trial.load, LAST_SECONDS, settle_seconds=0.0)  # raises if it was lost meanwhile
     except CaptureError as error:
         row.update(fields_of([Invalid(Why.NOT_PROFILED, f"not profiled: {error}")]))
         sweep.record("capture_failed", trial=trial.id, message=error.message, hint=error.hint)
+    except GeneratorLostError as lost:
+        row.update(fields_of([Invalid(Why.NOT_PROFILED, f"the load ended during the capture: {lost}")]))
+        sweep.record("capture_failed", trial=trial.id, message=lost.message, hint=lost.hint)
+        sweep.generator.renew(lost)
     else:
         document = json.loads((paths[0] / "capture.json").read_text())
         row.update(_figures(document))

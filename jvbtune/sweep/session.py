@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from jvbtune.agent.procfs import boot_id
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import BridgeBusyError, HostError, JvbtuneError, LoadError, UsageError
+from jvbtune.errors import BridgeBusyError, GeneratorLostError, HostError, JvbtuneError, LoadError, UsageError
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import hold, pause, release
@@ -52,6 +52,11 @@ LEAST_OFFER_SECONDS = 1.0
 COMPILING_ATTEMPTS = 3
 #: A trial's clock is judged by the median of those before it, from so many on.
 LEAST_CLOCKS = 3
+
+#: So many are used for one load, where each is lost.
+GENERATORS = 3
+
+T = TypeVar("T")
 
 #: Tells the caller what happens: an event of the journal's vocabulary, or ``tick``.
 Observer = Callable[[str, Mapping[str, Any]], None]
@@ -88,7 +93,7 @@ class Session:
     experiment: Experiment
     agent: AgentClient
     bridge: BridgeClient
-    generator: Generator
+    generator: RenewedGenerator
     tuning: Tuning
     poller: BridgePoller
     samples: Samples
@@ -150,7 +155,9 @@ class Session:
         durations = self.experiment.durations
         if durations.longest_warm_up_seconds() == 0:
             return
-        offered = self.generator.offer(load, LEAST_OFFER_SECONDS, settle_seconds=0.0)  # held on until the next offer
+        offered = self.again_if_lost(  # held on until the next offer
+            lambda _: self.generator.offer(load, LEAST_OFFER_SECONDS, settle_seconds=0.0)
+        )
         begun = offered.started_unix + self.agent.clock_offset_seconds
         since = time.monotonic() - (time.time() - offered.started_unix)
         went = warmup.hold(
@@ -180,14 +187,35 @@ class Session:
             measured = self.hold_once(step, trial, order, expected_rcvbuf, 0.0, durations.extend_seconds)
         return measured
 
+    def again_if_lost(self, ask: Callable[[bool], T]) -> T:
+        """What ``ask`` gives; asked again where the generator is lost meanwhile, with another one: the argument says
+        so. Raises GeneratorLostError after ``GENERATORS`` of them: one may die of the load itself."""
+        for number in range(GENERATORS - 1):
+            try:
+                return ask(number > 0)
+            except GeneratorLostError as lost:
+                self.generator.renew(lost)
+        return ask(True)
+
     def hold_once(
+        self, step: Step, trial: Trial, order: int, expected_rcvbuf: int | None, settle: float, seconds: float
+    ) -> Measured:
+        """One trial, as it comes out. Conferences that are new, after a loss, settle as those of a new load do."""
+        least = self.experiment.durations.settle_seconds
+
+        def ask(again: bool) -> Measured:
+            return self._measure(step, trial, order, expected_rcvbuf, max(settle, least if again else 0.0), seconds)
+
+        return self.again_if_lost(ask)
+
+    def _measure(
         self, step: Step, trial: Trial, order: int, expected_rcvbuf: int | None, settle: float, seconds: float
     ) -> Measured:
         begun = time.time()
         with self._queue_watched(trial, settle + seconds) as watched:
             try:
                 offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
-            except LoadError as error:  # the trial has no figures, and the run ends
+            except LoadError as error:  # the trial has no figures
                 self.record("trial_failed", trial=trial.id, because=error.message)
                 raise
         self._wait_for_samples(offered.started_unix + offered.duration_seconds)
@@ -224,11 +252,13 @@ class Session:
             return
         watch = protocol.WatchQueue(bridge_arguments(self.entry), seconds + QUEUE_MARGIN_SECONDS)
         self.agent.call(protocol.QUEUE_START, watch)
-        yield seen
         try:
-            seen.append(self.agent.call(protocol.QUEUE_STOP, Nothing()))
-        except HostError as error:
-            self.record("queue_not_watched", trial=trial.id, because=error.message)
+            yield seen
+        finally:
+            try:
+                seen.append(self.agent.call(protocol.QUEUE_STOP, Nothing()))
+            except HostError as error:
+                self.record("queue_not_watched", trial=trial.id, because=error.message)
 
     def _wait_for_samples(self, until_unix: float) -> None:
         """The last sample of the window arrives a moment after it."""

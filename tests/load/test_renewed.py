@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from jvbtune.errors import GeneratorLostError, HostError, JvbtuneError, LoadError
 from jvbtune.load import renewed
 from jvbtune.load.base import Generator, IntendedLoad, Mix, Offered
-from jvbtune.load.renewed import ATTEMPTS, RenewedGenerator
+from jvbtune.load.renewed import RenewedGenerator
+from jvbtune.sweep.session import GENERATORS, Session
 
 LOAD = IntendedLoad(2, Mix())
 OFFERED = cast(Offered, object())
@@ -74,13 +76,20 @@ def made(*opened: Fake | JvbtuneError) -> tuple[RenewedGenerator, list[str]]:
     return RenewedGenerator(opens, said.append), said
 
 
+def held(generator: RenewedGenerator) -> Any:
+    """What a session does with it: the load is offered, and again where it is lost."""
+    host = SimpleNamespace(generator=generator)
+    return Session.again_if_lost(cast(Session, host), lambda again: (generator.offer(LOAD, 3.0), again))
+
+
 def test_what_was_asked_of_a_lost_generator_is_asked_of_the_next_one() -> None:
     first, second = Fake([lost()], dies=True), Fake(prefix="jvbtune-y")
     generator, said = made(first, second)
-    assert generator.offer(LOAD, 3.0, settle_seconds=1.0) is OFFERED
-    assert second.asked == [(LOAD, 3.0, {"settle_seconds": 1.0, "edge": None})] == first.asked
+    assert held(generator) == (OFFERED, True)
+    assert second.asked == [(LOAD, 3.0, {"settle_seconds": 2.0, "edge": None})] == first.asked
     assert (first.closed, second.closed) == (1, 0)
     assert (generator.prefix, said) == ("jvbtune-y", ["load-2: the worker is gone (0)"])
+    assert held(generator) == (OFFERED, False)
     generator.close()
     generator.close()
     assert (first.closed, second.closed) == (1, 1)
@@ -89,44 +98,47 @@ def test_what_was_asked_of_a_lost_generator_is_asked_of_the_next_one() -> None:
 def test_a_host_that_is_not_back_at_once_is_waited_for() -> None:
     second = Fake()
     generator, _ = made(Fake([lost()]), HostError("load-2 does not answer"), LoadError("no Python"), second)
-    assert generator.offer(LOAD, 3.0) is OFFERED
+    assert held(generator) == (OFFERED, True)
     assert len(second.asked) == 1
     gone = HostError("load-2 does not answer")
     generator, said = made(Fake([lost(1)]), gone, gone, gone)
     with pytest.raises(GeneratorLostError, match=r"gone \(1\)"):
-        generator.offer(LOAD, 3.0)
+        held(generator)
     assert len(said) == 1
 
 
 def test_a_generator_that_dies_of_a_load_is_not_opened_for_ever() -> None:
-    generator, said = made(*(Fake([lost(number)]) for number in range(ATTEMPTS + 1)))
-    with pytest.raises(GeneratorLostError, match=rf"gone \({ATTEMPTS - 1}\)"):
-        generator.offer(LOAD, 3.0)
-    assert len(said) == ATTEMPTS - 1
+    generator, said = made(*(Fake([lost(number)]) for number in range(GENERATORS + 1)))
+    with pytest.raises(GeneratorLostError, match=rf"gone \({GENERATORS - 1}\)"):
+        held(generator)
+    assert len(said) == GENERATORS - 1
 
 
 def test_an_error_of_another_kind_is_no_loss() -> None:
     first = Fake([LoadError("too much")])
     generator, said = made(first)
     with pytest.raises(LoadError, match="too much"):
-        generator.offer(LOAD, 3.0)
+        held(generator)
     assert (first.closed, said) == (0, [])
 
 
-def test_a_load_that_must_end_is_not_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_must_end_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host was lost to its agent while a new generator was waited for."""
     monkeypatch.setattr(renewed, "PAUSES_SECONDS", (60.0,))
     generator, _ = made(Fake([lost()]), Fake())
     threading.Timer(0.2, generator.abort, [HostError("the lease ended")]).start()
     with pytest.raises(HostError, match="the lease ended"):
-        generator.offer(LOAD, 3.0)
+        held(generator)
 
 
-def test_an_abort_and_a_lease_reach_the_generator_that_is_there() -> None:
+def test_an_abort_and_what_is_left_of_a_lease_reach_the_generator_that_is_there() -> None:
     second = Fake()
     generator, _ = made(Fake([lost()]), second)
+    generator.keep_alive(400.0)
     generator.stop()
     generator.keep_alive(4.0)
     generator.abort(HostError("the lease ended"))
-    assert second.asked == [4.0]
+    left, renewed_by = second.asked
+    assert left == pytest.approx(400, abs=5), "it is not told again before a quarter of the lease is over"
+    assert renewed_by == 4.0
     assert isinstance(second.aborted, HostError)
