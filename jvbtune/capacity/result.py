@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 
 from jvbtune.capacity.goals import Goal
 from jvbtune.capacity.search import Bracket, State
+from jvbtune.fit.intervals import Spread, next_restart_margin
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,11 @@ def _rate(goal: Goal, brackets: Sequence[Bracket]) -> Rate:
     logs = np.log(known)
     found: dict[str, Any] = {"pps": _rounded(float(np.exp(logs.mean())))}
     if logs.size > 1:
-        spread, bracket = float(logs.std(ddof=1)), 0.5 * (facts["relative_width"] or 0.0)
-        half = np.hypot(float(scipy.stats.t.ppf(0.975, logs.size - 1)) * spread / np.sqrt(logs.size), bracket)
+        sd, bracket = float(logs.std(ddof=1)), 0.5 * (facts["relative_width"] or 0.0)
+        spread = Spread(np.asarray(sd / np.sqrt(logs.size)), logs.size - 1, "restart").informed()
+        half = np.hypot(float(spread.half_width()), bracket)
         found["interval_pps"] = tuple(_rounded(float(np.exp(logs.mean() + sign * half))) for sign in (-1, 1))
-        further = float(scipy.stats.t.ppf(0.95, logs.size - 1)) * spread * np.sqrt(1 + 1 / logs.size)
+        further = next_restart_margin(logs.size, sd)
         found["restart_low_pps"] = _rounded(float(np.exp(logs.mean() - np.hypot(further, bracket))))
     return rate(State.WIDE if State.WIDE in states else State.FOUND, **found)
 

@@ -28,6 +28,8 @@ FLAT_GROWTH = 1.02
 MIN_LEVELS = 3
 #: How many times as much a packet may cost in one trial as in the average restart, or as little.
 MOST_UNLIKE = 2.0
+#: Late packets are fitted at equal CPU where their deviance is so much less by that.
+CLEARLY_NEARER = 0.9
 #: No figure beyond this multiple of the highest steady load: a curve says nothing of what was never run.
 MAX_EXTRAPOLATION = 1.15
 
@@ -121,7 +123,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     late = _rows(rows, "offered_pps", "late_ratio", relative=False)
     delay = _rows(rows, "offered_pps", "delay_p99_ms", relative=False)
     if late is not None and (delay is None or late.x.size == delay.x.size):
-        found.append(_late(_at_equal_cpu(late, rows, found), late, limits.delay_p99_ms, scale, found))
+        found.append(_late(late, rows, limits.delay_p99_ms, scale, found))
     elif delay is not None:
         # in microseconds, so that the logarithm is above 0 as the form needs it
         logs = np.log(np.maximum(delay.y, 1e-3) * 1000)
@@ -133,28 +135,33 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     return found if force else [_within_reach(bound, scale) for bound in found]
 
 
-def _at_equal_cpu(data: Data, rows: pl.DataFrame, others: Sequence[Bound]) -> Data:
-    """The same trials, each at the packet rate at which the average restart takes as much CPU as this one took.
-
-    Packets are late because a bridge is busy, so restarts that differ in what a packet costs meet the limit at packet
-    rates that differ as much. By the packet rate itself one restart had 19 % of its packets late at 61 kpps and another
-    none at 79 kpps, at 100 and 89 % of the core, and no rate could be told.
-    """
-    cpu = next((bound for bound in others if bound.name == "cpu"), None)
-    took = _rows(rows.with_columns(taken=pl.col("cpu_cores") / pl.col("cores")), "offered_pps", "taken")
-    if cpu is None or took is None or not np.array_equal(took.x, data.x):
-        return data
+def _at_equal_cpu(data: Data, rows: pl.DataFrame, cpu: Bound) -> Data | None:
+    """The same trials, each at the packet rate at which the average restart takes as much CPU as this one took; None
+    where one of them has no CPU. A packet waits for the compilers too: what they took more or less than on average
+    counts as the bridge's own."""
+    compilers = pl.col("compiler_cores") if "compiler_cores" in rows.columns else pl.lit(None, pl.Float64)
+    more = (compilers / pl.col("cores")).fill_null(0.0)
+    took = _rows(rows.with_columns(taken=pl.col("cpu_ratio") + more - more.mean()), "offered_pps", "taken")
+    if took is None or not np.array_equal(took.x, data.x):
+        return None
     rates = cpu.curve.scale * GRID
     at = np.interp(took.y, np.maximum.accumulate(cpu.curve.mean(rates)), rates)
     return replace(data, x=np.clip(at, data.x / MOST_UNLIKE, data.x * MOST_UNLIKE))
 
 
-def _late(data: Data, offered: Data, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
-    """The delay limit, by the share of late packets. A dearer restart meets it earlier by as much as the CPU's.
+def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others: Sequence[Bound]) -> Bound:
+    """The delay limit, by the share of late packets.
 
-    ``data``: at equal CPU; the same as ``offered`` where CPU was not measured.
+    Where packets are late because the bridge is busy, restarts that differ in what a packet costs meet the limit at
+    packet rates that differ as much. By the packet rate itself one restart had 19 % of its packets late at 61 kpps and
+    another none at 79 kpps, at 100 and 89 % of the core, and no rate could be told. Pauses of the JVM come with packets
+    and not with CPU. So both are fitted, and what is nearer to the trials counts.
     """
-    met = fit_lateness(data, LATE_SHARE, scale=scale)
+    met, cpu = fit_lateness(data, LATE_SHARE, scale=scale), _finite_cpu(others)
+    alike = _at_equal_cpu(data, rows, cpu) if cpu is not None else None
+    busy = fit_lateness(alike, LATE_SHARE, scale=scale) if alike is not None else met
+    at_equal_cpu = busy.deviance < CLEARLY_NEARER * met.deviance
+    met = busy if at_equal_cpu else met
     estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
     unit = f"of packets later than {limit_ms:g} ms"
     unmet = Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, column="late_ratio")
@@ -162,7 +169,7 @@ def _late(data: Data, offered: Data, limit_ms: float, scale: float, others: Sequ
         some, trials = met.broken
         if not some:
             return unmet
-        first = offered.x[offered.y > LATE_SHARE].min()
+        first = data.x[data.y > LATE_SHARE].min()
         note = (
             f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
             f"trials, from {first:.0f} pps on, but no packet rate follows from that; run more blocks"
@@ -172,21 +179,29 @@ def _late(data: Data, offered: Data, limit_ms: float, scale: float, others: Sequ
     if estimate < least / MAX_EXTRAPOLATION:  # as far below what was run as beyond it a curve says nothing
         high = max(least, min(high, scale))
         return replace(unmet, estimate_pps=0.0, low_pps=0.0, high_pps=high, restart_low_pps=0.0)
-    cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
-    if cpu is not None and data is not offered:  # how well is known at which rate a restart is so busy
-        low = _with_further(estimate, low, cpu.low_pps / cpu.estimate_pps)
-        high = _with_further(estimate, high, cpu.high_pps / cpu.estimate_pps)
-    restart = low if cpu is None else min(low, estimate * cpu.restart_low_pps / cpu.estimate_pps)
+    restart = low
+    if cpu is not None and isinstance(cpu.curve, Curve):  # how far restarts are from the average one, where it is met
+        there = _rising("cpu", cpu.unit, float(cpu.curve.mean(np.array([estimate]))[0]), cpu.curve.data, scale)
+        further = there.restart_low_pps / there.estimate_pps
+        restart = min(low, estimate * further)
+        if at_equal_cpu:  # then their differences are not in the scatter of the late packets
+            restart = _with_further(estimate, low, further)
+            low = _with_further(estimate, low, there.low_pps / there.estimate_pps)
+            high = _with_further(estimate, high, there.high_pps / there.estimate_pps)
     high = high if high < TOP * scale else np.inf
     return replace(unmet, estimate_pps=estimate, low_pps=low, high_pps=high, restart_low_pps=restart)
 
 
+def _finite_cpu(others: Sequence[Bound]) -> Bound | None:
+    return next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
+
+
 def _with_further(estimate: float, end: float, ratio: float) -> float:
-    """An end of an interval with an independent one of something that the estimate is proportional to."""
+    """An end of an interval, wider by an independent one of something that the estimate is proportional to."""
     if not (0 < end < np.inf and 0 < ratio < np.inf):
-        return 0.0 if ratio < 1 else np.inf
+        return 0.0 if end < estimate or ratio < 1 else np.inf
     half = math.hypot(math.log(end / estimate), math.log(ratio))
-    return estimate * math.exp(-half if ratio < 1 else half)
+    return estimate * math.exp(-half if end < estimate else half)
 
 
 class Unplaced(Exception):

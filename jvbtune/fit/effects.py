@@ -191,9 +191,10 @@ def _loss(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _against_level(rows: pl.DataFrame) -> pl.DataFrame:
-    """Take out what the load does: the mean over all restarts at the same level (intended load, else within 5 %)."""
+    """Take out what the load does: the mean over all restarts at the same level (intended load, else within 5 %). Of a
+    level that one restart alone has, nothing is left that could be compared."""
     level = pl.coalesce("intended_pps", ((pl.col("bridge_pps").log() / np.log(1.05)).round()))
-    rows = rows.with_columns(level=level)
+    rows = rows.with_columns(level=level).filter(pl.struct("block", "step").n_unique().over("level") > 1)
     return rows.with_columns(value=pl.col("value") - pl.col("value").mean().over("level"))
 
 

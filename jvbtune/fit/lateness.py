@@ -91,6 +91,7 @@ class Lateness:
     high: float
     broken: tuple[int, int]  #: trials with more than the goal, of how many
     broken_from: float  #: the least packet rate of one; inf if there is none
+    deviance: float = 0.0  #: of the fit: the less, the nearer it is to the shares
 
 
 def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
@@ -119,7 +120,7 @@ def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
     noise = float(np.std(data.y - of_best)) / goal
     curve = LatenessCurve(data, scale, goal, place, (float(weight), float(power)), low, high, noise)
     met = best < PLACES - 1
-    return Lateness(curve, place if met else np.inf, low, high, said, first)
+    return Lateness(curve, place if met else np.inf, low, high, said, first, float(profile[best]))
 
 
 def _room(data: Data, expected: Floats) -> float:

@@ -41,6 +41,7 @@ class Code(StrEnum):
     SETTINGS_FIRST = "settings_first"
     NOT_COMBINED = "not_combined"
     POOLED = "pooled"
+    UNSTEADY_HOST = "unsteady_host"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION, MIN_LEVELS, Bound, Unplaced, bounds, unsaturated
-from jvbtune.fit.curve import Data, fit_curve, levels
+from jvbtune.fit.curve import Curve, Data, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS
 from jvbtune.fit.history import nearest_shape, of_host
 from jvbtune.fit.host_fit import HostFit, OwnMeasurement, floored, none
@@ -29,6 +29,9 @@ SAME_RATE = 1.1
 MIN_SECONDS = 2.0
 #: A packet of another shape of conference is worth a word from here on.
 EXPENSIVE = 1.05
+#: Standard deviation of CPU at one packet rate, between trials or restarts, that has a reason outside the bridge: it
+#: was 2 to 5 % on quiet machines, in trials of 3 to 8 s, and 9 to 13 % on a shared one.
+UNSTEADY_SD = 0.08
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
 PLAUSIBLE_PPS_PER_CORE = (2_000.0, 60_000.0)
 
@@ -107,6 +110,7 @@ def _one_host(
         **_per_participant(of_main_shape(indexed), history),
         "own_measurement": _own_measurement(of_main_shape(indexed)),
     }
+    notes = [*_unsteady(found), *notes]
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
         return none(host, limits, problems, remarks=notes, missing=missing, **facts)
@@ -248,6 +252,19 @@ def _why_none_usable(rows: pl.DataFrame) -> list[Reason]:
         return [Reason(Code.ALL_INVALID, text)]
     text = f"None of the {steady.height} steady trials has a packet rate"
     return [Reason(Code.NO_PACKET_RATE, text, "Give bridge_pps, or in_pps and out_pps.")]
+
+
+def _unsteady(found: Sequence[Bound]) -> list[Reason]:
+    """Why intervals are wide where nothing is wrong with the trials."""
+    cpu = next((bound.curve for bound in found if bound.name == "cpu"), None)
+    if not isinstance(cpu, Curve) or max(cpu.noise_sd, cpu.restart_sd) < UNSTEADY_SD:
+        return []
+    text = (
+        f"At one packet rate, CPU differed by {cpu.noise_sd:.0%} between trials and by {cpu.restart_sd:.0%} between "
+        "restarts (standard deviations; on a quiet host 2 to 5 %), so the host is not always as fast"
+    )
+    advice = "Run at a quieter time, or more blocks. A virtual machine may have busy neighbours that it cannot see."
+    return [Reason(Code.UNSTEADY_HOST, text, advice)]
 
 
 def _problems(rows: pl.DataFrame, found: Sequence[Bound], no_blocks: bool) -> list[Reason]:

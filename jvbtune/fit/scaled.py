@@ -18,7 +18,7 @@ import scipy
 
 from jvbtune.fit.curve import HUBER, TOP, Data
 from jvbtune.fit.forms import Form, FormFit, fit_form
-from jvbtune.fit.intervals import least_error
+from jvbtune.fit.intervals import Spread, least_error
 
 Floats = npt.NDArray[np.float64]
 
@@ -121,7 +121,8 @@ def fit_crossing(data: Data, forms: Sequence[Form], goal: float, *, scale: float
     drawn = own * PRIOR_SD**2 / (own + PRIOR_SD**2)
     error = float(np.hypot(error, np.sqrt(np.mean(own + drawn) / known.sum()))) if known.any() else error
     error = max(error, least_error(int(known.sum())))
-    half = error * float(scipy.stats.t.ppf(0.975, degrees)) if data.restarts > 1 else np.inf
+    spread = Spread(np.asarray(error), degrees, "restart").informed()
+    half = float(spread.half_width()) if data.restarts > 1 else np.inf
     others = [_inverse(fit.table, goal) for fit in fits if fit.score < 1.1 * best.score]
     if len(others) > 1:
         half = float(np.hypot(half, 1.96 * np.std(np.log(np.clip(others, 1e-6, TOP)))))

@@ -145,8 +145,9 @@ def find_levels(opened: Session) -> tuple[float, ...]:
 
 
 def above(opened: Session, step: Step) -> Iterator[Trial]:
-    """Further trials of a step that stays below every limit at its highest level, until it meets one. To be asked when
-    the step's own trials are done, and for the next one when that is done.
+    """Further trials of a step that stays below the limits of CPU, receive thread, loss and delay at its highest level,
+    until it meets one. To be asked when the step's own trials are done, and for the next one when that is done. A run
+    that is resumed behind a step's own trials has none for it.
 
     Restarts of a bridge differ by 10 % and more in what a packet costs. Where the levels were found with a dear one,
     the curves of the others would have to be followed far beyond what was run. Levels that the experiment states are
@@ -167,7 +168,7 @@ def above(opened: Session, step: Step) -> Iterator[Trial]:
         if highest is None or number >= MOST_ABOVE:
             return
         busiest, met = _nearness(highest, opened.experiment.limits)
-        if met:
+        if met or any(row.get("generator_limited") for trial, row in done.items() if trial.startswith(prefix)):
             return
         rate = float(highest["intended_pps"])
         ratio = ABOVE_LIMIT_RATIO / busiest if busiest else MOST_ABOVE_RATIO

@@ -176,13 +176,15 @@ def test_any_delay_limit_is_held_against_the_share_that_is_later_than_it(limit_m
 
 
 def unlike_restarts(rng: np.random.Generator) -> tuple[pl.DataFrame, float]:
-    """Four restarts of which a packet costs one 15 % more than another, as the machine was busy meanwhile; queues make
-    packets late by how busy the bridge is. The second: where the average restart has 1 % late."""
+    """Four restarts of which a packet costs one 35 % more than another, as the machine was busy meanwhile; compilers
+    are at work in some trials, and the network's softirq beside the process. Queues make packets late by how busy the
+    cores are. The second: where the average restart has 1 % late."""
     rows, cost, at = [], 1.4e-5, 0.93
     for block in range(4):
         for pps in (18e3, 36e3, 52e3, 66e3, 75e3):
             dearer = math.exp(0.15 * (-1.0, 1.0, 0.6, -0.6)[block] + 0.03 * rng.standard_normal())
-            busy = min(1.0, 0.02 + cost * pps * dearer)
+            compilers = float(rng.choice([0.0, 0.02, 0.06]))
+            busy = min(1.0, 0.02 + cost * pps * dearer + compilers)
             odds = GOAL / (1 - GOAL) * (busy / at) ** 40
             late = round(5000 * odds / (1 + odds) * math.exp(0.3 * rng.standard_normal()))
             delays = np.concatenate([np.full(5000 - late, 2_000.0), np.full(late, 80_000.0)])
@@ -190,7 +192,9 @@ def unlike_restarts(rng: np.random.Generator) -> tuple[pl.DataFrame, float]:
                 {
                     "block": block,
                     "bridge_pps": pps,
-                    "cpu_cores": busy,
+                    "cpu_cores": 0.75 * busy,
+                    "busy_ratio": busy,
+                    "compiler_cores": compilers,
                     "cores": 1.0,
                     "loss_ratio": 0.0,
                     "delay_p99_ms": 2.0,
@@ -198,7 +202,7 @@ def unlike_restarts(rng: np.random.Generator) -> tuple[pl.DataFrame, float]:
                     "delay_counts": delay_counts(delay_histogram(delays)),
                 }
             )
-    return pl.DataFrame(rows), (at - 0.02) / cost
+    return pl.DataFrame(rows), (at - 0.02 - 0.08 / 3) / cost
 
 
 def test_restarts_of_which_each_meets_the_delay_limit_elsewhere_place_it_all_the_same() -> None:
@@ -216,5 +220,7 @@ def test_restarts_of_which_each_meets_the_delay_limit_elsewhere_place_it_all_the
     assert held >= 36
     assert np.median([one.high_pps / one.low_pps for one in found]) < 1.9
     assert np.median([one.estimate_pps / right for one, right in zip(found, truths, strict=True)]) == pytest.approx(
-        1.0, abs=0.08
+        1.0, abs=0.05
     )
+    sustained = [one.restart_low_pps / right for one, right in zip(found, truths, strict=True)]
+    assert 0.5 < np.median(sustained) < math.exp(-0.15), "the dearest of the four restarts meets it there"

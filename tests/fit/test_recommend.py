@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jvbtune.errors import UsageError
 from jvbtune.fit import HostFit, Limits, recommend
+from jvbtune.fit.reasons import Code
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from tests.fit.words import texts
 
@@ -171,6 +172,19 @@ def test_the_cpu_limit_is_held_against_all_that_keeps_the_bridges_cores_busy() -
     found = one(busy)
     assert found.max_packet_rate_pps == pytest.approx(HOST.truth(Limits(cpu_ratio=0.7))["cpu"], rel=0.03)
     assert found.max_packet_rate_pps < 0.9 * one(trials).max_packet_rate_pps  # type: ignore[operator]
+
+
+def test_a_host_that_is_not_always_as_fast_is_named_with_the_wide_interval() -> None:
+    rng = np.random.default_rng(3)
+    quiet = run(seed=4, blocks=4)
+    slower = np.exp(0.12 * rng.standard_normal(quiet.height))
+    unsteady = quiet.with_columns(cpu_cores=pl.col("cpu_cores") * pl.Series(slower))
+
+    def said(trials: pl.DataFrame) -> list[str]:
+        return [str(remark) for remark in one(trials).remarks if remark.code is Code.UNSTEADY_HOST]
+
+    assert said(quiet) == []
+    assert "so the host is not always as fast" in said(unsteady)[0]
 
 
 def test_limits_out_of_range_are_refused() -> None:
