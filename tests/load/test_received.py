@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jvbtune.load import received
-from jvbtune.load.media.rtp import header, set_abs_send_time, set_audio_level, set_transport_sequence
+from jvbtune.load.media.rtp import audio_level, header, set_abs_send_time, set_transport_sequence
 from jvbtune.load.received import Receiver
 from jvbtune.load.sockets import open_socket
 
@@ -64,7 +64,8 @@ def test_extensions_as_a_bridge_writes_them(pair: tuple[socket.socket, socket.so
     far, near = pair
     plain = struct.pack("!BBHII", 0x80, 100, 1, 0, 9)
     after_level = bytearray(header(111, False, 2, 0, 9))
-    set_audio_level(after_level, 20, True)
+    level = audio_level(20, True)
+    after_level[24 - len(level) : 24] = level
     after_level[16:24] = b"\x10\x94\x00\x00\x51\x12\x34\x00"
     csrc = struct.pack("!BBHII", 0x92, 100, 3, 0, 9) + bytes(8) + b"\xbe\xde\x00\x01\x51\x00\x07\x00"
     two_byte = struct.pack("!BBHII", 0x90, 100, 4, 0, 9) + b"\x10\x00\x00\x01\x05\x02\x00\x07"

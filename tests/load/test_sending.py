@@ -21,7 +21,7 @@ from pylibsrtp import Policy, Session
 
 from jvbtune.load import native
 from jvbtune.load.media.av1 import Av1Stream
-from jvbtune.load.media.frame import Frame, whole
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import PLAIN, VP8
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.media.vp8 import Vp8Layer
@@ -55,9 +55,9 @@ def media() -> list[list[Frame]]:
                     assert again is not None
                     client.append(again)
         for client, mike in zip(clients[:2], speech, strict=True):
-            packet = mike.packet(number / 50)
-            assert packet is not None
-            client.append(whole(packet))
+            frame = mike.frame(number / 50)
+            assert frame is not None
+            client.append(frame)
     return clients
 
 
@@ -231,7 +231,6 @@ def test_a_part_of_a_frame_is_those_packets() -> None:
         cut = rest.randint(0, len(frame.sizes))
         packets = frame.part(0, cut).packets() + frame.part(cut, len(frame.sizes)).packets()
         assert packets == frame.packets()
-        assert [whole(packet).packets()[0] for packet in packets] == packets
 
 
 PROGRAM = "from jvbtune.load import native; print(type(native.outbox()).__name__, native.__file__)"

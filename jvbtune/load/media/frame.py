@@ -50,10 +50,3 @@ class Frame(NamedTuple):
             ends=self.ends[begin:end],
             sizes=self.sizes[begin:end],
         )
-
-
-def whole(packet: bytes | bytearray) -> Frame:
-    """Of one packet that is written already, with header extensions."""
-    _, kind, sequence, timestamp, ssrc = _FIXED.unpack_from(packet)
-    front = bytes(packet[FIXED_BYTES:])
-    return Frame(kind & 0x7F, kind >= 0x80, sequence, timestamp, ssrc, [front], [b""], [len(packet)])

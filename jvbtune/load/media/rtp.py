@@ -55,10 +55,10 @@ def header(
     return bytearray(_HEADER.pack(0x90, kind, sequence, timestamp & 0xFFFFFFFF, ssrc) + extensions(descriptor))
 
 
-def set_audio_level(packet: bytearray, level_dbov: int, voice: bool) -> None:
-    """RFC 6464; ``level_dbov``: 0 (loudest) to 127 (silence)."""
-    packet[LEVEL_AT - 1] = AUDIO_LEVEL_ID << 4
-    packet[LEVEL_AT] = level_dbov | (0x80 if voice else 0)
+def audio_level(level_dbov: int, voice: bool) -> bytes:
+    """RFC 6464, as the end of the extensions of a packet of audio; ``level_dbov``: 0 (loudest) to 127 (silence)."""
+    level = bytes((AUDIO_LEVEL_ID << 4, level_dbov | (0x80 if voice else 0)))
+    return level + bytes(HEADER_BYTES - LEVEL_AT - 1)
 
 
 def set_abs_send_time(packet: bytearray, now_ns: int) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import random
 
 from jvbtune.load.media import red
-from jvbtune.load.media.rtp import OPUS, RED, STAMP, header, set_audio_level
+from jvbtune.load.media.frame import FIXED_BYTES, Frame
+from jvbtune.load.media.rtp import OPUS, PLAIN, RED, STAMP, audio_level
 
 CLOCK_RATE = 48_000
 TURN_SECONDS = 8.0
@@ -50,11 +51,11 @@ class Floor:
 
 
 class Speech:
-    """One microphone: ``packet`` gives what is due at a packet's time, None in DTX's silence."""
+    """One microphone: ``frame`` gives the packet that is due at a time, None in DTX's silence."""
 
     __slots__ = (
-        "_before", "_dtx", "_filler", "_floor", "_number", "_red", "_since_sent", "octets", "packets", "sequence",
-        "silent", "ssrc", "step_seconds", "timestamp",
+        "_before", "_dtx", "_filler", "_floor", "_fronts", "_number", "_red", "_since_sent", "octets", "packets",
+        "sequence", "silent", "ssrc", "step_seconds", "timestamp",
     )  # fmt: skip
 
     def __init__(
@@ -77,9 +78,13 @@ class Speech:
         self.step_seconds = 1 / stream_pps
         self._since_sent = DTX_SECONDS
         self._filler = bytes(max(STAMP.size, payload_bytes))
+        #: Extensions and payload of a packet, by whether its microphone's owner talks; of RED without the payload.
+        payload = b"" if redundant else self._filler
+        levels = (audio_level(ROOM_DBOV, False), audio_level(SPEECH_DBOV, True))
+        self._fronts = tuple(PLAIN[: -len(level)] + level + payload for level in levels)
 
-    def packet(self, seconds: float) -> bytearray | None:
-        """The packet of ``seconds``, of the stream's clock."""
+    def frame(self, seconds: float) -> Frame | None:
+        """What is due at ``seconds`` of the stream's clock: one packet."""
         talks = self._floor.speaker(seconds) == self._number
         self._since_sent += self.step_seconds
         self.timestamp = round(seconds * CLOCK_RATE) & 0xFFFFFFFF
@@ -88,13 +93,16 @@ class Speech:
             return None
         self._since_sent = 0.0
         self.sequence = (self.sequence + 1) & 0xFFFF
-        data = header(RED if self._red else OPUS, False, self.sequence, self.timestamp, self.ssrc)
-        set_audio_level(data, SPEECH_DBOV if talks else ROOM_DBOV, talks)
-        payload = self._filler
+        front = self._fronts[talks]
         if self._red:
-            payload = red.headers(self._before, self.timestamp, len(self._filler)) + self._filler
+            front += red.headers(self._before, self.timestamp, len(self._filler)) + self._filler
             self._before = self.timestamp
-        data += payload
         self.packets += 1
-        self.octets += len(payload)
-        return data
+        self.octets += len(front) - len(PLAIN)
+        kind, size = RED if self._red else OPUS, FIXED_BYTES + len(front)
+        return Frame(kind, False, self.sequence, self.timestamp, self.ssrc, [front], [b""], [size])
+
+    def packet(self, seconds: float) -> bytearray | None:
+        """The frame's packet."""
+        frame = self.frame(seconds)
+        return frame.packets()[0] if frame is not None else None
