@@ -13,7 +13,7 @@ from jvbtune.errors import LoadError
 from jvbtune.load import rtcp
 from jvbtune.load.channel import Channel, receiver_constraints
 from jvbtune.load.endpoint import Endpoint
-from jvbtune.load.feedback import Arrivals, Reports
+from jvbtune.load.feedback import Arrivals, Bandwidth, Reports
 from jvbtune.load.media.av1 import Av1Stream
 from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import MID_ID, extension
@@ -165,11 +165,12 @@ class Client(Endpoint):
         self.receives = 0  #: how many hear a microphone of it
         self.transport_sequence = 0
         self.arrivals: Arrivals | None = None
+        self.bandwidth: Bandwidth | None = None
         self.reports: Reports | None = None
         self.counts: dict[str, int] = dict.fromkeys(
             ("feedback_sent", "feedback_received", "key_requests", "nacks_sent", "nacks_received", "retransmitted",
              "channel_messages", "rtcp_sent", "rtcp_received", "rtx_sent", "relayed_in", "relayed_out",
-             "mids_checked", "mids_wrong"), 0,
+             "mids_checked", "mids_wrong", "remb_sent", "remb_received"), 0,
         )  # fmt: skip
         self.sent: dict[int, int] = {}  #: by SSRC
         self._port: Port | None = None
@@ -229,6 +230,7 @@ class Client(Endpoint):
         first = [*(mike.ssrc for mike in self.microphones), *(camera.layers[0].ssrc for camera in self.cameras), 1]
         own = first[0]
         self.arrivals = Arrivals(own) if asked.transport_cc else None
+        self.bandwidth = Bandwidth(own) if asked.remb else None
         self.reports = Reports(own, self.name, self._reported) if asked.rtcp else None
         self._stage = self._watched[0] if self._watched else ""
         self._ask_for_video()
@@ -341,6 +343,10 @@ class Client(Endpoint):
             for compound in self.arrivals.due(now):
                 self.send_rtcp(compound)
                 self.counts["feedback_sent"] += 1
+        if self.bandwidth is not None:
+            for compound in self.bandwidth.due(now):
+                self.send_rtcp(compound)
+                self.counts["remb_sent"] += 1
         if self.reports is not None:
             for compound in self.reports.due(now, wall_ns):
                 self.send_rtcp(compound)
@@ -366,6 +372,8 @@ class Client(Endpoint):
                 self._on_key_frame_request(packet.media_ssrcs)
             elif isinstance(packet, rtcp.TransportFeedback):
                 self.counts["feedback_received"] += 1
+            elif isinstance(packet, rtcp.Remb):
+                self.counts["remb_received"] += 1
             elif isinstance(packet, rtcp.Nack):
                 self._on_nack(packet)
             elif isinstance(packet, rtcp.SenderReport) and self.reports is not None:

@@ -24,7 +24,13 @@ ABS_SEND_TIME_URI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 
 
 def medias(
-    *, video: bool, transport_cc: bool, codec: str = "vp8", red: bool = False, mids: bool = False
+    *,
+    video: bool,
+    transport_cc: bool,
+    codec: str = "vp8",
+    red: bool = False,
+    mids: bool = False,
+    remb: bool = False,
 ) -> list[dict[str, Any]]:
     """Payload types and header extensions, as Jicofo offers them (its ``codec`` configuration): of video VP8 and the
     ``codec`` that is sent."""
@@ -51,6 +57,7 @@ def medias(
     if not video:
         return [audio]
     feedback = [{"type": "ccm", "subtype": "fir"}, {"type": "nack"}, {"type": "nack", "subtype": "pli"}, *congestion]
+    feedback += [{"type": "goog-remb"}] if remb else []
     described = [{"uri": DESCRIPTOR_URI, "id": DESCRIPTOR_ID}] if codec == "av1" else []
     offered = [entry for name in dict.fromkeys(("vp8", codec)) for entry in _payload_types(CODECS[name], feedback)]
     return [
@@ -85,6 +92,7 @@ class Sources:
     red: bool = False  #: likewise of audio
     rewriting: bool = False  #: the bridge may send it others' media under SSRCs of its own, which its channel tells
     mids: bool = False  #: and mark it with mids, which the channel tells too
+    remb: bool = False  #: in place of transport-cc
 
     def to_json(self, name: str) -> list[dict[str, Any]]:
         """As Jicofo signals them to a bridge."""
@@ -145,6 +153,7 @@ def endpoint_json(name: str, transport: LocalTransport | None, sources: Sources)
             codec=sources.codec,
             red=sources.red,
             mids=sources.mids,
+            remb=sources.remb,
         ),
         "transport": _transport_json(name, transport) if transport is not None else {"ice-controlling": True},
         "sources": sources.to_json(name),

@@ -1,4 +1,5 @@
-"""What a receiver reports: transport-wide feedback of each packet's arrival, and sender and receiver reports."""
+"""What a receiver reports: transport-wide feedback of each packet's arrival, or the bandwidth that it estimates; sender
+and receiver reports."""
 
 from __future__ import annotations
 
@@ -15,6 +16,14 @@ Ints = npt.NDArray[np.int64]
 #: 50 ms from 218 kbit/s on, which every camera and every new connection (300 kbit/s) has.
 FEEDBACK_SECONDS = 0.05
 REPORT_SECONDS = 1.0
+#: libwebrtc, remb_throttler.cc (kRembSendInterval); aimd_rate_control.cc: the first estimate is what arrives after 5 s,
+#: it grows by 8 % a second, up to 1.5 times what arrives and 10 kbit/s.
+REMB_SECONDS, REMB_BEGINS_SECONDS = 0.2, 5.0
+REMB_GROWTH, REMB_MOST_RATIO, REMB_MORE_BPS = 1.08, 1.5, 10_000.0
+#: Over so long: what has come is booked about once a second.
+ARRIVING_SECONDS = 3.0
+#: Of a packet of video in this engine's mixes; the socket's filter cuts off what would tell.
+REMB_PACKET_BITS = 8 * 950.0
 MAX_BLOCKS = 31
 
 
@@ -65,6 +74,51 @@ class Arrivals:
                 arrived[number - base] = time_ns
         self._number += 1
         return [rtcp.transport_feedback(self._ssrc, self._media_ssrc, self._number, base, arrived)]
+
+
+class Bandwidth:
+    """Of one client without transport-cc: the bandwidth that it estimates, as libwebrtc does on a link that is never
+    full. What arrives is known by packets, not by bytes."""
+
+    def __init__(self, ssrc: int) -> None:
+        self._ssrc = ssrc
+        self._streams: dict[int, None] = {}
+        self._packets = 0
+        self._since: float | None = None
+        self._begins = 0.0
+        self._arriving_bps = 0.0
+        self.bits_per_second = 0.0  #: the estimate; 0: there is none yet
+        self._due = 0.0
+
+    def got(self, ssrc: int, packets: int) -> None:
+        """So many more of a stream of video."""
+        self._streams[ssrc] = None
+        self._packets += packets
+
+    def due(self, now: float) -> list[bytes]:
+        """A REMB, where it is time and the estimate has begun."""
+        if self._since is None:
+            if self._packets:
+                self._since, self._begins, self._packets = now, now + REMB_BEGINS_SECONDS, 0
+            return []
+        lasted = now - self._since
+        if lasted >= ARRIVING_SECONDS:
+            self._arriving_bps = self._packets * REMB_PACKET_BITS / lasted
+            self._since, self._packets = now, 0
+            self._estimate(now, lasted)
+        if now < self._due or not self.bits_per_second:
+            return []
+        following = self._due + REMB_SECONDS  # of when it was due: a client has its turn each 24 ms only
+        self._due = following if following > now else now + REMB_SECONDS
+        return [rtcp.remb(self._ssrc, int(self.bits_per_second), list(self._streams)[-MAX_BLOCKS:])]
+
+    def _estimate(self, now: float, seconds: float) -> None:
+        if not self.bits_per_second:
+            self.bits_per_second = self._arriving_bps if now >= self._begins else 0.0
+            return
+        most = REMB_MOST_RATIO * self._arriving_bps + REMB_MORE_BPS
+        if self.bits_per_second < most:
+            self.bits_per_second = min(most, self.bits_per_second * REMB_GROWTH**seconds)
 
 
 class Reports:

@@ -22,7 +22,7 @@ from jvbtune.load.feedback import unwrap
 from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import sent_ns
 from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
-from jvbtune.load.media.frame import Frame, whole
+from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.native import outbox
 from jvbtune.load.received import Media, Receiver
@@ -175,9 +175,9 @@ class Meetings:
         """With what is due: seconds of the stream's clock, kept apart from the ticks so that no rounding adds up."""
         microphone, due = asked
         at = self._tick * TICK_SECONDS if due is None else due
-        packet = microphone.packet(at)
-        if packet is not None:
-            self._send(client, whole(packet))
+        frame = microphone.frame(at)
+        if frame is not None:
+            self._send(client, frame)
         following = at + microphone.step_seconds
         self._at(following - self._tick * TICK_SECONDS, self._speak, client, (microphone, following))
 
@@ -310,6 +310,8 @@ class Meetings:
                 self._heard.add(stream >> 32)
                 if client.reports is not None:
                     client.reports.got(stream & 0xFFFFFFFF, sequences[rows])
+            if kind == "video" and client.bandwidth is not None:
+                client.bandwidth.got(stream & 0xFFFFFFFF, len(rows))
             if kind == "video":
                 client.nack([stream & 0xFFFFFFFF] * len(rows), sequences[rows].tolist())
 
@@ -392,6 +394,9 @@ class Meetings:
         lost = sum(seen.expected - seen.received for seen in self.kinds().values())
         return max(0, lost)
 
+    def begin(self) -> None:
+        self.edge()
+
     def edge(self) -> None:
         """Count from here on."""
         self.account()
@@ -441,6 +446,8 @@ class Meetings:
         return messages.MeetingCounts(
             transport_feedback_sent=counts["feedback_sent"],
             transport_feedback_received=counts["feedback_received"],
+            remb_sent=counts["remb_sent"],
+            remb_received=counts["remb_received"],
             key_frame_requests=counts["key_requests"],
             key_frames=counts["key_frames"],
             nacks_sent=counts["nacks_sent"],

@@ -14,6 +14,7 @@ from jvbtune.load.media.svc import layer_rates
 FEEDBACK_PPS = 20.0  #: a client's, of what it receives (``feedback.FEEDBACK_SECONDS``)
 #: Of a media packet, beside its payload: the RTP header, its extensions, the tag of SRTP with AES-GCM.
 OVERHEAD_BYTES = 12 + 20 + 16
+REMB_PPS = 5.0  #: likewise (``feedback.REMB_SECONDS``)
 REPORTS_PPS = 1.0  #: sender and receiver reports of a client, and as many of the bridge
 
 
@@ -144,6 +145,7 @@ class Mix:
     red: bool = False  #: of a meeting: each packet of audio has the one before it too
     video: Video | None = None
     transport_cc: bool = True  #: of a meeting: transport-wide feedback both ways
+    remb: bool = False  #: of a meeting without transport-cc: both ways, what bandwidth is estimated
     rtcp: bool = True  #: of a meeting: sender and receiver reports
     ssrc_rewriting: bool = True  #: of a meeting: the bridge sends under SSRCs of its own, as Jitsi Meet asks since 2024
     mid_demux: bool = False  #: of a meeting: the bridge marks what it sends with the mid of its source's slot
@@ -159,7 +161,7 @@ class Mix:
             what = "shared screens" if self.video.desktop else "cameras"
             text = f"{self.participants} with {self.senders} microphones and {self.video.senders} {what}"
             text += "" if self.video.codec == "vp8" else f" of {self.video.codec_name}"
-            text += "" if self.transport_cc else ", without transport-cc"
+            text += "" if self.transport_cc else ", REMB" if self.remb else ", without transport-cc"
         if (self.video is not None or self.remote is not None) and not self.ssrc_rewriting:
             text += ", without SSRC rewriting"
         text += ", with mids" if self.mid_demux else ""
@@ -184,7 +186,8 @@ class Mix:
         sent = self.senders * self.stream_pps
         if not self.meeting:
             return sent
-        feedback = self.participants * FEEDBACK_PPS if self.transport_cc and self.video is not None else 0.0
+        each = FEEDBACK_PPS if self.transport_cc else REMB_PPS if self.remb else 0.0
+        feedback = self.participants * each if self.video is not None else 0.0
         sent += self._video_pps() * self.local_share()
         return sent + feedback + (self.participants * REPORTS_PPS if self.rtcp else 0.0)
 

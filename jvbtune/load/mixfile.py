@@ -93,6 +93,7 @@ class MixSection(_Strict):
     red: bool = False
     video: VideoSection | None = None
     transport_cc: bool = True
+    remb: bool = False
     rtcp: bool = True
     ssrc_rewriting: bool = True
     mid_demux: bool = False
@@ -123,6 +124,10 @@ class MixSection(_Strict):
                 raise ValueError(f"video.{key} = {number} is more than participants = {self.participants}")
         if self.remote is not None and self.remote.cameras and self.video is None:
             raise ValueError("remote.cameras needs the table [video], which says what a camera sends")
+        if self.remb and self.transport_cc:
+            raise ValueError("remb needs transport_cc = false: a bridge takes REMB only from clients without it")
+        if self.remb and self.video is None:
+            raise ValueError("remb needs the table [video]: it is an estimate of the bandwidth for video")
         if self.mid_demux and not self.ssrc_rewriting:
             raise ValueError("mid_demux needs ssrc_rewriting = true: a bridge marks only what it rewrites")
         if self.mid_demux and self.video is None and self.remote is None:
@@ -152,6 +157,7 @@ class MixSection(_Strict):
             red=self.red,
             video=video,
             transport_cc=self.transport_cc,
+            remb=self.remb,
             rtcp=self.rtcp,
             ssrc_rewriting=self.ssrc_rewriting,
             mid_demux=self.mid_demux,

@@ -42,6 +42,7 @@ def _sources(mix: Mix, participants: int, microphones: int, cameras: int) -> tup
                 red=mix.meeting and mix.red,
                 rewriting=mix.meeting and mix.ssrc_rewriting,
                 mids=mix.meeting and mix.mid_demux,
+                remb=mix.meeting and mix.remb,
             )
         )
     return tuple(found)
@@ -99,6 +100,7 @@ def participants(
                 transport_cc=mix.transport_cc,
                 rtcp=mix.rtcp,
                 nack_ratio=mix.nack_ratio,
+                remb=mix.remb,
             )
         )
     return found

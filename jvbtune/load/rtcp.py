@@ -1,6 +1,7 @@
 """RTCP of a client, and what a bridge sends back: bytes in, typed packets out. Pure.
 
-RFC 3550 (SR, RR, SDES), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-holmer-rmcat-transport-wide-cc-extensions-01.
+RFC 3550 (SR, RR, SDES), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-holmer-rmcat-transport-wide-cc-extensions-01,
+draft-alvestrand-rmcat-remb-03.
 Feedback goes alone, as reduced-size RTCP (RFC 5506), the way WebRTC sends it.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, BYE = 200, 201, 202, 203
 TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK = 205, 206
 NACK_FORMAT, TRANSPORT_CC_FORMAT = 1, 15
-PLI_FORMAT, FIR_FORMAT = 1, 4
+PLI_FORMAT, FIR_FORMAT, REMB_FORMAT = 1, 4, 15
+REMB_MARK, REMB_MANTISSA_BITS = b"REMB", 18
 
 DELTA_NS = 250_000  #: transport-cc: deltas of arrival are in 250 µs,
 REFERENCE_NS = 64_000_000  #: the reference time in 64 ms
@@ -70,6 +72,15 @@ class KeyFrameRequest:
 
 
 @dataclass(frozen=True)
+class Remb:
+    """Receiver estimated maximum bitrate, in bits per second."""
+
+    ssrc: int
+    bits_per_second: int
+    media_ssrcs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TransportFeedback:
     """``received``: transport-wide sequence number (16 bits) -> arrival in ns, to 250 µs; ``count``: with the lost."""
 
@@ -83,13 +94,13 @@ class TransportFeedback:
 
 @dataclass(frozen=True)
 class Other:
-    """What a generator has no use for: BYE, SDES, REMB."""
+    """What a generator has no use for: BYE, SDES."""
 
     packet_type: int
     format: int
 
 
-Packet = SenderReport | ReceiverReport | Nack | KeyFrameRequest | TransportFeedback | Other
+Packet = SenderReport | ReceiverReport | Nack | KeyFrameRequest | TransportFeedback | Remb | Other
 
 
 def _packet(format_or_count: int, packet_type: int, body: bytes) -> bytes:
@@ -148,6 +159,14 @@ def nack(ssrc: int, media_ssrc: int, sequences: Iterable[int]) -> bytes:
         body += struct.pack("!HH", first, mask)
         wanted = [s for s in wanted if s - first > 16]
     return _packet(NACK_FORMAT, TRANSPORT_FEEDBACK, body)
+
+
+def remb(ssrc: int, bits_per_second: int, media_ssrcs: Sequence[int]) -> bytes:
+    """Receiver estimated maximum bitrate, rounded down to 18 bits; of at most 255 SSRCs."""
+    exponent = max(0, bits_per_second.bit_length() - REMB_MANTISSA_BITS)
+    rate = exponent << REMB_MANTISSA_BITS | bits_per_second >> exponent
+    named = bytes((len(media_ssrcs),)) + rate.to_bytes(3, "big") + b"".join(map(_U32.pack, media_ssrcs))
+    return _packet(REMB_FORMAT, PAYLOAD_FEEDBACK, _U32.pack(ssrc) + bytes(4) + REMB_MARK + named)
 
 
 def transport_feedback(ssrc: int, media_ssrc: int, number: int, base: int, arrivals_ns: Sequence[int | None]) -> bytes:
@@ -240,6 +259,8 @@ def _parse_one(count: int, packet_type: int, body: bytes) -> Packet:
         return KeyFrameRequest((_U32.unpack_from(body, 4)[0],))
     if packet_type == PAYLOAD_FEEDBACK and count == FIR_FORMAT:
         return KeyFrameRequest(tuple(_U32.unpack_from(body, at)[0] for at in range(8, len(body) - 7, 8)), fir=True)
+    if packet_type == PAYLOAD_FEEDBACK and count == REMB_FORMAT and body[8:12] == REMB_MARK:
+        return _parse_remb(body)
     if packet_type == TRANSPORT_FEEDBACK and count == NACK_FORMAT:
         return _parse_nack(body)
     if packet_type == TRANSPORT_FEEDBACK and count == TRANSPORT_CC_FORMAT:
@@ -255,6 +276,13 @@ def _parse_blocks(count: int, body: bytes, at: int) -> tuple[ReportBlock, ...]:
         signed -= (signed & 0x800000) << 1
         blocks.append(ReportBlock(ssrc, lost >> 24, signed, highest, jitter, last, delay))
     return tuple(blocks)
+
+
+def _parse_remb(body: bytes) -> Remb:
+    rate = int.from_bytes(body[13:16], "big")
+    ssrcs = tuple(_U32.unpack_from(body, 16 + 4 * number)[0] for number in range(body[12]))
+    mantissa = rate & (1 << REMB_MANTISSA_BITS) - 1
+    return Remb(_U32.unpack_from(body)[0], mantissa << (rate >> REMB_MANTISSA_BITS), ssrcs)
 
 
 def _parse_nack(body: bytes) -> Nack:

@@ -186,6 +186,7 @@ class Participant:
     transport_cc: bool
     rtcp: bool
     nack_ratio: float = 0.0
+    remb: bool = False
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,8 @@ class MeetingCounts:
     unmapped_streams: int = 0  #: and streams that came to such clients under no SSRC that they were told
     mids_checked: int = 0  #: of sampled packets for which the bridge told a mid,
     mids_wrong: int = 0  #: and those without it
+    remb_sent: int = 0  #: bandwidth that clients estimated,
+    remb_received: int = 0  #: and that the bridge did
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ KEYS: dict[str, dict[str, str]] = {
         "video": "Cameras and what the receivers ask for. Without it the load is audio only.",
         "transport_cc": "Transport-wide congestion control: sequence numbers on every packet, feedback both ways. Only "
         "with video.",
+        "remb": "Bandwidth estimates of clients and of the bridge (REMB), as browsers send them where transport-cc is "
+        "not negotiated. Only with video and transport_cc = false.",
         "rtcp": "Send sender reports and receiver reports. Only with video.",
         "ssrc_rewriting": "Let the bridge send every source under an SSRC of its own and tell by the channel which "
         "one, as Jitsi Meet does by default. Only with video or a relay.",

@@ -12,11 +12,13 @@ import pytest
 
 from jvbtune.load.client import Camera, Client
 from jvbtune.load.colibri import MID_URI, endpoint_json
+from jvbtune.load.feedback import REMB_PACKET_BITS, Bandwidth
 from jvbtune.load.media.rtp import AV1, DESCRIPTOR_ID, MID_ID, VP8, extension, header
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
 from jvbtune.load.participants import participants, sources_of
 from jvbtune.load.received import Media
+from jvbtune.load.rtcp import Remb, parse
 from jvbtune.protocol import worker as messages
 
 NAMES = ("aaaa", "bbbb", "cccc")
@@ -158,6 +160,32 @@ def test_mids_are_asked_for_where_the_mix_says_so() -> None:
         assert ("rtp-mid-demux" in signalled["capabilities"]) is expected
         offered = [one["uri"] for media in signalled["medias"] for one in media["rtp-hdrexts"]]
         assert offered.count(MID_URI) == (2 if expected else 0), "of audio and of video"
+
+
+def test_clients_without_transport_cc_report_the_bandwidth_that_they_estimate() -> None:
+    """As libwebrtc on a link that is never full: after 5 s what arrives, then 8 % more a second, up to half as much
+    again."""
+    mix = replace(MIX, transport_cc=False, remb=True)
+    video = endpoint_json("e", None, sources_of(mix)[0])["medias"][1]
+    assert {"type": "goog-remb"} in video["payload-types"][0]["rtcp-fbs"]
+    assert {"type": "transport-cc"} not in video["payload-types"][0]["rtcp-fbs"]
+    (asked, *_) = participants(mix, NAMES, sources_of(mix), seed=3)
+    assert (asked.remb, asked.transport_cc) == (True, False)
+    estimate, sent = Bandwidth(7), []
+    for step in range(400):
+        now = 0.05 * step
+        estimate.got(50, 4)
+        estimate.got(60, 2)
+        sent += [(now, *parse(packet)) for packet in estimate.due(now)]
+    arriving = 120 * REMB_PACKET_BITS
+    assert 5.0 <= sent[0][0] < 7.5
+    assert all(isinstance(one, Remb) and one.media_ssrcs == (50, 60) and one.ssrc == 7 for _, one in sent)
+    rates = [one.bits_per_second for _, one in sent]
+    assert rates[0] == pytest.approx(arriving, rel=0.1)
+    assert rates == sorted(rates)
+    assert max(rates) < rates[0] * 1.6
+    assert rates[-1] == pytest.approx(1.5 * arriving + 10_000, rel=0.1)
+    assert np.diff([at for at, _ in sent]) == pytest.approx(0.2, abs=0.051)
 
 
 def test_packets_without_the_mid_that_the_bridge_told_are_counted(meetings: Any) -> None:

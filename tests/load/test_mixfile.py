@@ -88,6 +88,8 @@ def test_with_mix_replaces_what_the_experiment_has(tmp_path: Path) -> None:
         ("[load.mix]\nparticipants = 3\n[load.mix.video]\nsenders = 4\n", 4, "video.senders = 4 is more than"),
         ("[load.mix.video]\nsenders = 2\nstage_views = 9\n", 2, "video.stage_views = 9 is more than participants = 5"),
         ("[load.mix.video]\nsenders = 2\nheights = 3\n", 6, "unknown key"),
+        ("[load.mix]\nremb = true\n", 4, "remb needs transport_cc = false"),
+        ("[load.mix]\nremb = true\ntransport_cc = false\n", 4, "remb needs the table [video]"),
         ("[load.mix]\nmid_demux = true\n", 4, "mid_demux needs the table [video] or [remote]"),
         ("[load.mix]\nmid_demux = true\nssrc_rewriting = false\n", 4, "mid_demux needs ssrc_rewriting = true"),
         (

@@ -39,6 +39,21 @@ def test_a_nack(ssrc: int, media: int, sequences: set[int]) -> None:
     assert sorted(found.sequences) == sorted(sequences)
 
 
+@given(U32, st.integers(0, 10**11), st.lists(U32, max_size=31))
+def test_a_bandwidth_estimate(ssrc: int, rate: int, media: list[int]) -> None:
+    (found,) = rtcp.parse(rtcp.remb(ssrc, rate, media))
+    assert isinstance(found, rtcp.Remb)
+    assert (found.ssrc, found.media_ssrcs) == (ssrc, tuple(media))
+    assert found.bits_per_second <= rate
+    assert rate - found.bits_per_second <= rate / 2**17
+
+
+def test_a_bandwidth_estimate_byte_by_byte() -> None:
+    """draft-alvestrand-rmcat-remb-03, 2.2: PT 206, FMT 15; exponent 3 and mantissa 250 000 are 2 Mbit/s."""
+    data = bytes.fromhex("8fce0006 00000001 00000000 52454d42 020fd090 00000032 00000033".replace(" ", ""))
+    assert rtcp.remb(1, 2_000_000, [0x32, 0x33]) == data
+
+
 def test_key_frame_requests() -> None:
     assert rtcp.parse(rtcp.pli(1, 2)) == [rtcp.KeyFrameRequest((2,))]
     fir = bytes.fromhex("84ce0004 00000001 00000000 00000002 05000000".replace(" ", ""))

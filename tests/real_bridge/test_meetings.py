@@ -97,6 +97,18 @@ def test_the_bridge_marks_media_with_the_mids_that_it_told(real: Lab) -> None:
     assert meetings["unmapped_streams"] == 0
 
 
+def test_bandwidth_estimates_go_both_ways_where_there_is_no_transport_cc(real: Lab) -> None:
+    mix = replace(load_mix("meeting-5").mix(), transport_cc=False, remb=True)
+    offered, state, _ = hold(real, mix)
+    meetings = offered.extra["meetings"]
+    assert meetings["transport_feedback_sent"] == meetings["transport_feedback_received"] == 0
+    assert meetings["remb_sent"] == pytest.approx(5 * offered.endpoints * offered.duration_seconds, rel=0.2)
+    assert meetings["remb_received"] > offered.endpoints
+    for one in endpoints(state):
+        assert one["bitrate_controller"]["bitrate_allocator"]["bweBps"] > 500_000
+    assert offered.extra["kinds"]["video"]["received"] == offered.extra["kinds"]["video"]["expected"] > 0
+
+
 def test_congestion_control_works_both_ways(held: Any) -> None:
     offered, state, _ = held
     meetings = offered.extra["meetings"]
