@@ -12,9 +12,7 @@ the bridge's process and of its compilers. The storm's packets are not in the ca
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import re
 import sys
 import threading
 import time
@@ -23,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from jvbtune.agent import procfs
+from jvbtune.agent.jvmthreads import COMPILER, kind_of
 from jvbtune.hosts import connect
 from jvbtune.lab import Lab
 from jvbtune.load import Generator, IntendedLoad, Offered, open_generator
@@ -31,7 +31,6 @@ from jvbtune.load.mixfile import load_mix
 PARTICIPANTS = 5
 WARM_SECONDS, REST_SECONDS = 60.0, 4.0
 MOST_LOSS_RATIO = 1e-4
-COMPILER = re.compile(r"C[12] Compiler")
 
 
 @dataclass
@@ -115,10 +114,9 @@ def compiler_seconds(pid: int) -> float:
     """Of the threads that HotSpot has now: one that ends takes its seconds with it."""
     found = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            if COMPILER.match((task / "comm").read_text()):
-                fields = (task / "stat").read_text().rpartition(")")[2].split()
-                found += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        text = procfs.read_text(str(task / "stat"))
+        if text is not None and kind_of((stat := procfs.parse_stat(text)).name) == COMPILER:
+            found += stat.user_s + stat.sys_s
     return found
 
 

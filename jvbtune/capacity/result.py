@@ -11,7 +11,7 @@ import numpy as np
 
 from jvbtune.capacity.goals import Goal
 from jvbtune.capacity.search import Bracket, State
-from jvbtune.fit.intervals import Spread, next_restart_margin
+from jvbtune.fit.intervals import next_restart_margin, spread_of_mean
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def _rate(goal: Goal, brackets: Sequence[Bracket]) -> Rate:
     found: dict[str, Any] = {"pps": _rounded(float(np.exp(logs.mean())))}
     if logs.size > 1:
         sd, bracket = float(logs.std(ddof=1)), 0.5 * (facts["relative_width"] or 0.0)
-        spread = Spread(np.asarray(sd / np.sqrt(logs.size)), logs.size - 1, "restart").informed()
-        half = np.hypot(float(spread.half_width()), bracket)
+        half = np.hypot(float(spread_of_mean(logs, np.arange(logs.size)).informed().half_width()), bracket)
         found["interval_pps"] = tuple(_rounded(float(np.exp(logs.mean() + sign * half))) for sign in (-1, 1))
         further = next_restart_margin(logs.size, sd)
         found["restart_low_pps"] = _rounded(float(np.exp(logs.mean() - np.hypot(further, bracket))))

@@ -139,8 +139,7 @@ def _at_equal_cpu(data: Data, rows: pl.DataFrame, cpu: Bound) -> Data | None:
     """The same trials, each at the packet rate at which the average restart takes as much CPU as this one took; None
     where one of them has no CPU. A packet waits for the compilers too: what they took more or less than on average
     counts as the bridge's own."""
-    compilers = pl.col("compiler_cores") if "compiler_cores" in rows.columns else pl.lit(None, pl.Float64)
-    more = (compilers / pl.col("cores")).fill_null(0.0)
+    more = (pl.col("compiler_cores") / pl.col("cores")).fill_null(0.0)
     took = _rows(rows.with_columns(taken=pl.col("cpu_ratio") + more - more.mean()), "offered_pps", "taken")
     if took is None or not np.array_equal(took.x, data.x):
         return None
@@ -157,7 +156,8 @@ def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others:
     another none at 79 kpps, at 100 and 89 % of the core, and no rate could be told. Pauses of the JVM come with packets
     and not with CPU. So both are fitted, and what is nearer to the trials counts.
     """
-    met, cpu = fit_lateness(data, LATE_SHARE, scale=scale), _finite_cpu(others)
+    met = fit_lateness(data, LATE_SHARE, scale=scale)
+    cpu = next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
     alike = _at_equal_cpu(data, rows, cpu) if cpu is not None else None
     busy = fit_lateness(alike, LATE_SHARE, scale=scale) if alike is not None else met
     at_equal_cpu = busy.deviance < CLEARLY_NEARER * met.deviance
@@ -181,7 +181,7 @@ def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others:
         return replace(unmet, estimate_pps=0.0, low_pps=0.0, high_pps=high, restart_low_pps=0.0)
     restart = low
     if cpu is not None and isinstance(cpu.curve, Curve):  # how far restarts are from the average one, where it is met
-        there = _rising("cpu", cpu.unit, float(cpu.curve.mean(np.array([estimate]))[0]), cpu.curve.data, scale)
+        there = _met("cpu", cpu.unit, float(cpu.curve.mean(np.array([estimate]))[0]), cpu.curve, scale)
         further = there.restart_low_pps / there.estimate_pps
         restart = min(low, estimate * further)
         if at_equal_cpu:  # then their differences are not in the scatter of the late packets
@@ -190,10 +190,6 @@ def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others:
             high = _with_further(estimate, high, there.high_pps / there.estimate_pps)
     high = high if high < TOP * scale else np.inf
     return replace(unmet, estimate_pps=estimate, low_pps=low, high_pps=high, restart_low_pps=restart)
-
-
-def _finite_cpu(others: Sequence[Bound]) -> Bound | None:
-    return next((bound for bound in others if bound.name == "cpu" and np.isfinite(bound.estimate_pps)), None)
 
 
 def _with_further(estimate: float, end: float, ratio: float) -> float:
@@ -307,8 +303,12 @@ def _rows(rows: pl.DataFrame, x_name: str, y_name: str, *, relative: bool = True
 
 
 def _rising(name: str, unit: str, limit: float, data: Data, scale: float) -> Bound:
-    curve = fit_curve(data, CPU_FORMS, scale=scale)
-    rates = curve.inverse_sets(limit)
+    return _met(name, unit, limit, fit_curve(data, CPU_FORMS, scale=scale), scale)
+
+
+def _met(name: str, unit: str, limit: float, curve: Curve, scale: float) -> Bound:
+    """Where a rising curve meets the limit."""
+    data, rates = curve.data, curve.inverse_sets(limit)
     top = TOP * scale
     logs = np.log(np.clip(rates, 1e-6 * scale, top))
     low, high, restart = 0.0, np.inf, 0.0

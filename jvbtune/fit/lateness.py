@@ -90,7 +90,6 @@ class Lateness:
     low: float
     high: float
     broken: tuple[int, int]  #: trials with more than the goal, of how many
-    broken_from: float  #: the least packet rate of one; inf if there is none
     deviance: float = 0.0  #: of the fit: the less, the nearer it is to the shares
 
 
@@ -98,14 +97,13 @@ def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
     """``data``: of each trial the share of late packets, at 3 packet rates or more; ``scale``: the highest rate."""
     broken = data.y > goal
     said = (int(broken.sum()), data.y.size)
-    first = float(data.x[broken].min()) if broken.any() else np.inf
     logs = np.log(data.x)
     bottom, top = float(logs.min()) + np.log(LOWEST), float(np.log(TOP * scale))
     places = np.linspace(bottom, top, PLACES)
     if not np.any(data.y > 0):
         kept = float(logs.max())
         curve = LatenessCurve(data, scale, goal, top, (0.0, float(POWERS[-1])), kept, np.inf, 0.0)
-        return Lateness(curve, np.inf, kept, np.inf, said, first)
+        return Lateness(curve, np.inf, kept, np.inf, said)
     weights, powers = SHAPES.T[:, :, None]
     expected = _shares(logs - places[:, None, None], weights, powers, goal)  # (places, shapes, trials)
     deviance = _deviance(data.y, expected)
@@ -120,7 +118,7 @@ def fit_lateness(data: Data, goal: float, *, scale: float) -> Lateness:
     noise = float(np.std(data.y - of_best)) / goal
     curve = LatenessCurve(data, scale, goal, place, (float(weight), float(power)), low, high, noise)
     met = best < PLACES - 1
-    return Lateness(curve, place if met else np.inf, low, high, said, first, float(profile[best]))
+    return Lateness(curve, place if met else np.inf, low, high, said, float(profile[best]))
 
 
 def _room(data: Data, expected: Floats) -> float:

@@ -10,10 +10,8 @@ from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import OpusSource
 from jvbtune.load.schedule import Wheel
 from jvbtune.load.sockets import Batch
-from jvbtune.load.traffic import ALL_THERE_SECONDS, MAX_DRAIN_SECONDS, QUIET_SECONDS, Counted
+from jvbtune.load.traffic import ALL_THERE_SECONDS, MAX_BEHIND_TICKS, MAX_DRAIN_SECONDS, QUIET_SECONDS, Counted
 from jvbtune.protocol import worker as messages
-
-MAX_BEHIND_TICKS = 200
 
 
 class Sender:

@@ -36,6 +36,12 @@ def unwrap(numbers: Ints, last: int | None) -> Ints:
     return first + np.cumsum(((steps + 0x8000) & 0xFFFF) - 0x8000)
 
 
+def _next_due(due: float, now: float, seconds: float) -> float:
+    """After that which was ``due``: a client has its turn each 24 ms only."""
+    following = due + seconds
+    return following if following > now else now + seconds
+
+
 class Arrivals:
     """Of one client: what arrived since its last transport-wide feedback."""
 
@@ -60,8 +66,7 @@ class Arrivals:
         """Feedback, where it is time and something arrived."""
         if now < self._due or not self._numbers:
             return []
-        following = self._due + FEEDBACK_SECONDS  # of when it was due: a client has its turn each 24 ms only
-        self._due = following if following > now else now + FEEDBACK_SECONDS
+        self._due = _next_due(self._due, now, FEEDBACK_SECONDS)
         numbers, times = np.concatenate(self._numbers), np.concatenate(self._times)
         self._numbers, self._times = [], []
         base = int(numbers.min()) if self._next is None else min(self._next, int(numbers.min()))
@@ -108,8 +113,7 @@ class Bandwidth:
             self._estimate(now, lasted)
         if now < self._due or not self.bits_per_second:
             return []
-        following = self._due + REMB_SECONDS  # of when it was due: a client has its turn each 24 ms only
-        self._due = following if following > now else now + REMB_SECONDS
+        self._due = _next_due(self._due, now, REMB_SECONDS)
         return [rtcp.remb(self._ssrc, int(self.bits_per_second), list(self._streams)[-MAX_BLOCKS:])]
 
     def _estimate(self, now: float, seconds: float) -> None:

@@ -27,12 +27,11 @@ from jvbtune.load.media.speech import Floor, Speech
 from jvbtune.load.native import outbox
 from jvbtune.load.received import Media, Receiver
 from jvbtune.load.relay import RelayPeer
-from jvbtune.load.traffic import ALL_THERE_SECONDS, QUIET_SECONDS, Counted
+from jvbtune.load.traffic import ALL_THERE_SECONDS, MAX_BEHIND_TICKS, QUIET_SECONDS, Counted
 from jvbtune.protocol import worker as messages
 
 TICK_SECONDS = 0.001
 SLOTS = 2048
-MAX_BEHIND_TICKS = 200
 DRAIN_SECONDS = 0.024
 DRAINED_AT_ONCE = 8
 #: Packets that wait for others: some 0.2 ms at most, and a call costs nearly nothing for each.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jvbtune.load.media.rtp import EXTENSIONS_AT, PROFILE_AT, TRANSPORT_CC_ID, TWO_BYTES
+from jvbtune.load.media.rtp import PROFILE_AT, TRANSPORT_CC_ID, TWO_BYTES, extension
 from jvbtune.load.sockets import HEADERS_BYTES, SAMPLE_EVERY, SO_TIMESTAMPNS
 
 ROWS = 1024
@@ -126,13 +126,8 @@ class Receiver:
 
 def _of_two_bytes(packet: bytes) -> int:
     """Of two-byte header extensions (RFC 8285, 4.3) the transport-wide sequence number; -1: there is none."""
-    at = EXTENSIONS_AT
-    end = min(at + 4 * int.from_bytes(packet[at - 2 : at], "big"), len(packet) - 1)
-    while at < end:
-        if packet[at] == TRANSPORT_CC_ID:
-            return int.from_bytes(packet[at + 2 : at + 4], "big")
-        at += 2 + packet[at + 1] if packet[at] else 1
-    return -1
+    found = extension(packet, TRANSPORT_CC_ID)
+    return -1 if found is None else int.from_bytes(found[:2], "big")
 
 
 def _transport_numbers(head: Ints) -> Ints:

@@ -10,7 +10,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from jvbtune.errors import GeneratorLostError, HostError, JvbtuneError, LoadError
 from jvbtune.interrupts import wait_for
@@ -21,7 +20,8 @@ PAUSES_SECONDS = (1.0, 5.0, 15.0)
 
 
 class RenewedGenerator:
-    """See ``load.base.Generator``. ``opens``: makes one. ``tell(because)``: one was lost, and it goes on without it."""
+    """What a session needs of a ``load.base.Generator``. ``opens``: makes one. ``tell(because)``: one was lost, and it
+    goes on without it."""
 
     def __init__(self, opens: Callable[[], Generator], tell: Callable[[str], None]) -> None:
         self._opens, self._tell = opens, tell
@@ -34,10 +34,6 @@ class RenewedGenerator:
     @property
     def prefix(self) -> str:
         return self._current.prefix
-
-    @property
-    def worker_pid(self) -> int | None:
-        return self._current.worker_pid
 
     @property
     def endpoints(self) -> int:
@@ -90,9 +86,3 @@ class RenewedGenerator:
         if not self._closed:
             self._closed = True
             self._current.close()
-
-    def __enter__(self) -> RenewedGenerator:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.close()

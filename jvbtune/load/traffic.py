@@ -71,3 +71,5 @@ QUIET_SECONDS = 0.6
 ALL_THERE_SECONDS = 0.05
 #: Where none has, the path is not open yet: a JVM may load and compile for seconds when the first packet comes.
 MAX_DRAIN_SECONDS = 10.0
+#: Of those that are due, so many are made up for before sockets are read again.
+MAX_BEHIND_TICKS = 200

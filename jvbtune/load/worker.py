@@ -32,7 +32,6 @@ from jvbtune.protocol.codec import ProtocolError, Splitter, encode
 from jvbtune.protocol.messages import Fault, Nothing, Refusal, refusal, reply
 from jvbtune.protocol.peers import Asked, Served, read_asked, table
 
-CONNECT_TIMEOUT_SECONDS = 20.0
 HOUSEKEEPING_SECONDS = 0.05
 DRAIN_STEP_SECONDS = 0.01
 MAX_SET_UP_BYTES = 65536

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from jvbtune.lab import Lab
 from jvbtune.store import open_run
 from tests.e2e.hosts import jvbtune
-from tests.load.loadhosts import inventory, load_hosts, within
+from tests.load.loadhosts import LoadHost, inventory, load_hosts, within
 
 pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.measured]
 
@@ -70,20 +72,28 @@ def test_a_search_whose_load_a_command_makes(lab: Lab, tmp_path: Path) -> None:
     assert not rows["generator_limited"].any()
 
 
-def test_a_sweep_goes_on_if_a_worker_is_lost(lab: Lab, tmp_path: Path) -> None:
-    experiment, runs = tmp_path / "others.toml", tmp_path / "runs"
+@contextmanager
+def sweep_that_loads(lab: Lab, directory: Path) -> Iterator[tuple[subprocess.Popen[str], list[LoadHost], list[str]]]:
+    """A sweep whose trials are long, as soon as its hosts send; the hosts, and where it is."""
+    experiment = directory / "others.toml"
     experiment.write_text(EXPERIMENT.replace("trial_seconds = 3", "trial_seconds = 8"))
-    with load_hosts(lab, tmp_path / "load-hosts") as hosts:
-        where = ("--inventory", str(inventory(lab, tmp_path / "jvbtune.toml", hosts)), "--runs-dir", str(runs))
-        argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, *where, str(experiment)]
+    with load_hosts(lab, directory / "load-hosts") as hosts:
+        path = inventory(lab, directory / "jvbtune.toml", hosts)
+        where = ["--host", lab.name, "--inventory", str(path), "--runs-dir", str(directory / "runs")]
+        argv = [sys.executable, "-m", "jvbtune", "sweep", *where, str(experiment)]
         with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
             assert within(60, lambda: all(host.processes() for host in hosts))
             assert within(30, lambda: hosts[1].sends())
-            os.kill(hosts[1].processes()[0], signal.SIGKILL)
-            _, said = sweep.communicate(timeout=120)
+            yield sweep, hosts, where
+
+
+def test_a_sweep_goes_on_if_a_worker_is_lost(lab: Lab, tmp_path: Path) -> None:
+    with sweep_that_loads(lab, tmp_path) as (sweep, hosts, _):
+        os.kill(hosts[1].processes()[0], signal.SIGKILL)
+        _, said = sweep.communicate(timeout=120)
     assert sweep.returncode in (0, 5), said
     assert "load-2: the generator's worker is gone, so this load does not count: " in said
-    run = open_run("latest", runs)
+    run = open_run("latest", tmp_path / "runs")
     assert len(run.events("generator_lost")) == 1
     assert len(run.events("generator")) == 2
     rows = run.trials()
@@ -94,17 +104,11 @@ def test_a_sweep_goes_on_if_a_worker_is_lost(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_be_had_again_ends_the_sweep_and_it_can_be_resumed(lab: Lab, tmp_path: Path) -> None:
-    experiment, runs = tmp_path / "others.toml", tmp_path / "runs"
-    experiment.write_text(EXPERIMENT.replace("trial_seconds = 3", "trial_seconds = 8"))
-    with load_hosts(lab, tmp_path / "load-hosts") as hosts:
-        where = ("--inventory", str(inventory(lab, tmp_path / "jvbtune.toml", hosts)), "--runs-dir", str(runs))
-        argv = [sys.executable, "-m", "jvbtune", "sweep", "--host", lab.name, *where, str(experiment)]
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
-            assert within(60, lambda: all(host.processes() for host in hosts))
-            assert within(30, lambda: hosts[1].sends())
-            with hosts[1].unreachable():
-                os.kill(hosts[1].processes()[0], signal.SIGKILL)
-                _, said = sweep.communicate(timeout=150)
+    runs = tmp_path / "runs"
+    with sweep_that_loads(lab, tmp_path) as (sweep, hosts, where):
+        with hosts[1].unreachable():
+            os.kill(hosts[1].processes()[0], signal.SIGKILL)
+            _, said = sweep.communicate(timeout=150)
         assert sweep.returncode == 1
         assert "load-2: the generator's worker is gone" in said
         run = open_run("latest", runs)
@@ -112,6 +116,6 @@ def test_a_worker_that_cannot_be_had_again_ends_the_sweep_and_it_can_be_resumed(
         assert failed["because"].startswith("load-2: the generator's worker is gone, so this load does not count: ")
         assert failed["trial"] not in [event["row"]["trial"] for event in run.finished_trials()]
         assert run.events("reverted")
-        done = jvbtune("sweep", "--host", lab.name, *where, "--resume", run.id)
+        done = jvbtune("sweep", *where, "--resume", run.id)
         assert done.returncode in (0, 5), done.stderr
         assert open_run("latest", runs).trials().height >= 2
