@@ -11,6 +11,7 @@ The second table is how many cameras one worker holds: what leaves more than 2 m
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -47,15 +48,25 @@ ENDPOINTS = 2000
 Way = Callable[[], float]
 
 
-def _in_c(library: ctypes.CDLL, out: socket.socket, segmented: bool) -> float:
+def _in_c(library: ctypes.CDLL, port: int, many: int, segmented: bool) -> float:
+    """By so many sockets, each with keys of its own, as clients have."""
     profile = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
-    session = Session(Policy(key=os.urandom(28), ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=profile))
     ffi, lib = pylibsrtp._binding.ffi, pylibsrtp._binding.lib
     protect = int(ffi.cast("uintptr_t", ffi.addressof(lib, "srtp_protect")))
-    found: float = library.send_all(
-        out.fileno(), ctypes.c_void_p(protect), ctypes.c_void_p(int(ffi.cast("uintptr_t", session._srtp[0]))),
-        ctypes.c_long(PACKETS), FRAME_PACKETS, PACKET_BYTES, int(segmented),
-    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        sessions, descriptors = [], []
+        for _ in range(many):
+            sessions.append(
+                Session(Policy(key=os.urandom(28), ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=profile))
+            )
+            out = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            out.connect(("127.0.0.1", port))
+            descriptors.append(out.fileno())
+        keys = [int(ffi.cast("uintptr_t", session._srtp[0])) for session in sessions]
+        found: float = library.send_all(
+            (ctypes.c_int * many)(*descriptors), ctypes.c_void_p(protect), (ctypes.c_void_p * many)(*keys),
+            ctypes.c_long(many), ctypes.c_long(PACKETS), FRAME_PACKETS, PACKET_BYTES, int(segmented),
+        )  # fmt: skip
     if found < 0:
         raise OSError("the reference in C failed")
     return found / 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import socket
@@ -56,7 +57,8 @@ class Cameras:
                 ssrc_type=Policy.SSRC_ANY_OUTBOUND,
                 srtp_profile=Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
             )
-            client.outbound = Session(policy)
+            client.outbound, client.state = Session(policy), "connected"
+            client.next_check = math.inf  # there is nobody who would answer
             self.meetings.join(client, asked)
             self._clients.append(client)
 
@@ -67,7 +69,8 @@ class Cameras:
         while (now := time.monotonic()) < begun + seconds:
             self.meetings.step(now)
         cpu, lasted = time.process_time() - cpu, time.monotonic() - begun
-        sent = sum(self.meetings.sent.values())
+        self.meetings.calendar.settle()
+        sent = sum(self.meetings.calendar.sent.values())
         return Held(sent, sent / lasted, cpu / sent, cpu / lasted, late_ratio(self.meetings.lateness))
 
     def __enter__(self) -> Cameras:

@@ -41,9 +41,9 @@ static void write_packet(uint8_t *packet, int bytes, uint16_t sequence, int mark
     put(packet + STAMP, wall, 8);
 }
 
-/* Nanoseconds of CPU a packet; below 0: it failed. */
-double send_all(int descriptor, int (*protect)(void *, void *, int *), void *session, long packets, int frame,
-                int bytes, int segmented)
+/* Nanoseconds of CPU a packet, of frames by so many sockets in turn, each with its own session; below 0: it failed. */
+double send_all(const int *descriptors, int (*protect)(void *, void *, int *), void *const *sessions, long many,
+                long packets, int frame, int bytes, int segmented)
 {
     static uint8_t data[MOST][ROOM];
     static struct iovec vectors[MOST];
@@ -59,11 +59,12 @@ double send_all(int descriptor, int (*protect)(void *, void *, int *), void *ses
         return -1;
     for (int i = 0; i < frame; i++)
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
-    uint16_t sequence = 0;
     uint64_t begun = now_ns(CLOCK_PROCESS_CPUTIME_ID);
     for (long sent = 0; sent < packets; sent += frame) {
         uint64_t wall = now_ns(CLOCK_REALTIME);
-        int length = bytes;
+        int length = bytes, descriptor = descriptors[sent / frame % many];
+        void *session = sessions[sent / frame % many];
+        uint16_t sequence = (uint16_t)(sent / frame / many * frame);
         for (int i = 0; i < frame; i++, length = bytes) {
             write_packet(data[i], bytes, ++sequence, i == frame - 1, (uint32_t)(sent / frame * 3000), wall);
             if (protect(session, data[i], &length) != 0)

@@ -5,150 +5,54 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from pylibsrtp import Error as SrtpError
 
 from jvbtune.errors import LoadError
 from jvbtune.load import rtcp
+from jvbtune.load.camera import Source
 from jvbtune.load.channel import Channel, receiver_constraints
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Bandwidth, Reports
-from jvbtune.load.media.av1 import Av1Stream
 from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import MID_ID, extension
-from jvbtune.load.media.speech import Floor, Speech
-from jvbtune.load.media.svc import SvcStream
-from jvbtune.load.media.video import VideoStream
-from jvbtune.load.media.vp8 import Vp8Layer
-from jvbtune.load.media.vp9 import Vp9Stream
-from jvbtune.load.sending import UNNUMBERED, Port, Sends
+from jvbtune.load.media.speech import Floor
+from jvbtune.load.sending import Port, Sends
 from jvbtune.load.sockets import SAMPLE_EVERY
 from jvbtune.protocol import worker as messages
 
-#: libwebrtc's pacer sends at 2.5 times the target rate (goog_cc_network_control.cc, kDefaultPaceMultiplier), and lets
-#: what it would send in 40 ms leave at once (pacing_controller.h, kDefaultBurstInterval): a frame, but for key frames.
-#: Not modelled: with feedback, newer ones pace at 1.1 times the bandwidth estimate instead.
-PACING_FACTOR = 2.5
-BURST_SECONDS = 0.04
-#: libwebrtc, EncoderRtcpFeedback.
-MIN_KEY_FRAME_SECONDS = 0.3
 CHANNEL_INTERVAL_SECONDS = 0.1
-SVC = {"vp9": Vp9Stream, "av1": Av1Stream}
 DOMINANT_SPEAKER = "DominantSpeakerEndpointChangeEvent"
 #: Of a bridge that rewrites SSRCs (jitsi-videobridge, BridgeChannelMessage.kt).
 SOURCE_MAPS = ("AudioSourcesMap", "VideoSourcesMap")
 
 
-class Pacer:
-    """When each packet leaves: in order, at once while what is owed is less than a burst."""
+class Microphone(Protocol):
+    """``media.speech.Speech``, or one that C sends. See there."""
 
-    def __init__(self) -> None:
-        self._paid = 0.0  #: when nothing is owed any more, in seconds of the stream's clock
+    ssrc: int
+    step_seconds: float
 
-    def parts(self, seconds: float, frame: Frame, bytes_per_second: float) -> list[tuple[float, Frame]]:
-        """Of the next frame, which was made at ``seconds``; these never go back. What leaves at once is together."""
-        owed = max(seconds, self._paid)
-        before_last = owed + sum(frame.sizes[:-1]) / bytes_per_second
-        if before_last - BURST_SECONDS <= seconds:
-            self._paid = before_last + frame.sizes[-1] / bytes_per_second
-            return [(0.0, frame)]
-        leaves, at_once = [], 0
-        for at, size in enumerate(frame.sizes):
-            delay = owed - BURST_SECONDS - seconds
-            if delay <= 0:
-                at_once = at + 1
-            else:
-                leaves.append((delay, at))
-            owed += size / bytes_per_second
-        self._paid = owed
-        first = [(0.0, frame.part(0, at_once))] if at_once else []
-        return first + [(delay, frame.part(at, at + 1)) for delay, at in leaves]
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def packets(self) -> int: ...
+    @property
+    def octets(self) -> int: ...
 
 
-def _streams(asked: messages.Camera) -> list[VideoStream]:
-    """By SSRC, lowest layer first."""
-    layers, fps = asked.layers, asked.frames_per_second
-    if asked.codec in SVC:
-        return [
-            SVC[asked.codec](
-                layers[0].ssrc,
-                layers[0].rtx_ssrc,
-                heights=[layer.height for layer in layers],
-                bits_per_second=[layer.bits_per_second for layer in layers],
-                frames_per_second=fps,
-                seed=asked.seed,
-            )
-        ]
-    return [
-        Vp8Layer(
-            layer.ssrc,
-            layer.rtx_ssrc,
-            height=layer.height,
-            bits_per_second=layer.bits_per_second,
-            frames_per_second=fps,
-            seed=asked.seed + number,
-        )
-        for number, layer in enumerate(layers)
-    ]
+class Studio(Protocol):
+    """What makes the streams of clients, and sends them: ``calendar.Calendar``."""
 
+    sends: Sends
 
-class Camera:
-    """A source of layers, each under its SSRC or all under one; those that no bridge wants stop, as in a browser.
+    def floor(self, seed: int, speakers: int) -> Floor:
+        """By its seed, so that all of a conference share one."""
 
-    WebRTC's encoder makes a key frame of all layers at once, whichever was asked for, at most every 300 ms; a JVB waits
-    for such a group of key frames before it switches layers.
-    """
+    def microphone(self, asked: messages.Microphone) -> Microphone: ...
 
-    def __init__(self, asked: messages.Camera) -> None:
-        self.name, self.frames_per_second, self.desktop = asked.name, asked.frames_per_second, asked.desktop
-        self._heights = [layer.height for layer in asked.layers]
-        self._rates = [layer.bits_per_second for layer in asked.layers]
-        self.layers = _streams(asked)
-        self.active = [True] * len(asked.layers)
-        self._key_wanted, self._last_key_seconds = True, -MIN_KEY_FRAME_SECONDS
-        self._pacer = Pacer()
-        self.pacing = 0  #: packets that wait for their time in the pacer
-        self.constrain(asked.max_height)
-
-    def request_key_frame(self) -> None:
-        """With the next frame that may be one."""
-        self._key_wanted = True
-
-    def constrain(self, max_height: int) -> None:
-        """``SenderSourceConstraints``: -1 is no limit, 0 no video; the lowest layer is within any other."""
-        for number in range(len(self.active)):
-            wanted = max_height < 0 or self._heights[number] <= max_height or (number == 0 and max_height > 0)
-            self._key_wanted |= wanted and not self.active[number]
-            self.active[number] = wanted
-        stream = self.layers[0]
-        if isinstance(stream, SvcStream) and self.active[0] and stream.send_layers(sum(self.active)):
-            self._key_wanted = True
-        self._sending = [layer for layer, on in zip(self.layers, self.active, strict=False) if on]
-        self._pace = PACING_FACTOR * self._bits_per_second() / 8
-
-    def layer_of(self, ssrc: int) -> VideoStream | None:
-        return next((layer for layer in self.layers if layer.ssrc == ssrc), None)
-
-    def sending(self) -> list[VideoStream]:
-        """The streams of the layers that are wanted: of a scalable codec there is one, which is of the lowest too."""
-        return self._sending
-
-    def _bits_per_second(self) -> float:
-        wanted = [rate for rate, on in zip(self._rates, self.active, strict=True) if on]
-        return sum(wanted) if len(self.layers) == len(self.active) else max(wanted, default=0.0)
-
-    def frame(self, seconds: float) -> list[tuple[float, Frame]]:
-        """All active layers' frames, in parts, each with its delay in the pacer, in seconds."""
-        if self._key_wanted and seconds >= self._last_key_seconds + MIN_KEY_FRAME_SECONDS:
-            self._key_wanted, self._last_key_seconds = False, seconds
-            for layer in self.layers:
-                layer.request_key_frame()
-        parts = []
-        for layer in self._sending:
-            for frame in layer.picture(seconds):
-                parts += self._pacer.parts(seconds, frame, self._pace)
-        return parts
+    def camera(self, asked: messages.Camera) -> Source: ...
 
 
 class Client(Endpoint):
@@ -160,10 +64,9 @@ class Client(Endpoint):
     def __init__(self, name: str, bind_address: str | None, remote_address: tuple[str, int]) -> None:
         super().__init__(name, bind_address, remote_address, headers=True)
         self.channel: Channel | None = None
-        self.cameras: list[Camera] = []
-        self.microphones: list[Speech] = []
+        self.cameras: list[Source] = []
+        self.microphones: list[Microphone] = []
         self.receives = 0  #: how many hear a microphone of it
-        self.transport_sequence = 0
         self.arrivals: Arrivals | None = None
         self.bandwidth: Bandwidth | None = None
         self.reports: Reports | None = None
@@ -173,7 +76,7 @@ class Client(Endpoint):
              "mids_checked", "mids_wrong", "remb_sent", "remb_received"), 0,
         )  # fmt: skip
         self.sent: dict[int, int] = {}  #: by SSRC
-        self._port: Port | None = None
+        self.port: Port | None = None  #: since it takes part
         self.forwarded: list[str] = []
         self.mapped: dict[int, str] = {}  #: SSRCs under which the bridge sends, and the sources that they are of
         self.mids: dict[int, str] = {}  #: likewise, and the mids with which it marks them
@@ -215,14 +118,14 @@ class Client(Endpoint):
             self.channel.send({"colibriClass": "ClientHello"})
             self.state = "connected"
 
-    def take_part(self, asked: messages.Participant, floors: dict[int, Floor]) -> None:
-        """Its role; ``floors`` by their seeds, so that all of a conference share one."""
+    def take_part(self, asked: messages.Participant, studio: Studio) -> None:
+        """Its role."""
         self._transport_cc, self._view, self._watched = asked.transport_cc, asked.view, list(asked.cameras)
         self.receives, self._nack_ratio = asked.receives, asked.nack_ratio
         self._speak_and_film(
             [asked.microphone] if asked.microphone is not None else [],
             [asked.camera] if asked.camera is not None else [],
-            floors,
+            studio,
         )
         for camera in self.cameras if self.channel is not None else ():
             if camera.desktop:
@@ -239,29 +142,21 @@ class Client(Endpoint):
         self,
         microphones: Sequence[messages.Microphone],
         cameras: Sequence[messages.Camera],
-        floors: dict[int, Floor],
+        studio: Studio,
     ) -> None:
-        for mike in microphones:
-            floor = floors.setdefault(mike.floor_seed, Floor(mike.floor_seed, mike.speakers))
-            self.microphones.append(
-                Speech(
-                    mike.ssrc,
-                    number=mike.number,
-                    floor=floor,
-                    stream_pps=mike.stream_pps,
-                    payload_bytes=mike.payload_bytes,
-                    dtx=mike.dtx,
-                    redundant=mike.red,
-                )
+        self.microphones += [studio.microphone(mike) for mike in microphones]
+        self.cameras += [studio.camera(camera) for camera in cameras]
+        if self.outbound is not None:
+            self.port = studio.sends.port(
+                self.socket, self.outbound, abs_send_time=self.abs_send_time, numbered=self._transport_cc
             )
-        self.cameras += [Camera(camera) for camera in cameras]
 
     def _say(self, message: dict[str, Any]) -> None:
         """To the bridge, where there is a channel."""
         if self.channel is not None:
             self.channel.send(message)
 
-    def camera_of(self, ssrc: int) -> Camera | None:
+    def camera_of(self, ssrc: int) -> Source | None:
         return next((camera for camera in self.cameras if camera.layer_of(ssrc) is not None), None)
 
     def _ask_for_video(self) -> None:
@@ -303,17 +198,6 @@ class Client(Endpoint):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def hand_over(self, outbox: Sends, frame: Frame) -> None:
-        """To be sent; its packets are numbered."""
-        if self._port is None:
-            assert self.outbound is not None
-            self._port = outbox.port(self.socket, self.outbound, abs_send_time=self.abs_send_time)
-        number = UNNUMBERED
-        if self._transport_cc:
-            number = self.transport_sequence
-            self.transport_sequence += len(frame.sizes)
-        outbox.add(self._port, frame, number)
-
     def took(self, ssrc: int, packets: int) -> None:
         """What the kernel took of a frame that was handed over."""
         self.sent[ssrc] = self.sent.get(ssrc, 0) + packets
@@ -334,8 +218,21 @@ class Client(Endpoint):
                     streams.append((layer.ssrc, layer.timestamp, layer.packets, layer.octets, 1.0))
         return streams
 
+    def _something_is_due(self, now: float) -> bool:
+        """Asked for each client some 40 times a second, of which most find nothing."""
+        if self._resend or self.bandwidth is not None or self.state != "connected":
+            return True
+        due = self.next_check if self.channel is None else min(self.next_check, self._next_channel)
+        if self.arrivals is not None:
+            due = min(due, self.arrivals.next_due)
+        if self.reports is not None:
+            due = min(due, self.reports.next_due)
+        return now >= due
+
     def service(self, now: float, wall_ns: int) -> list[Frame]:
         """What is due of ICE, channel and RTCP; the retransmissions that were asked for."""
+        if not self._something_is_due(now):
+            return []
         self.tick(now)
         if self.outbound is None:
             return []

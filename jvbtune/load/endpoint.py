@@ -44,7 +44,7 @@ class Endpoint:
         self._handshake: Handshake | None = None
         self._tie_breaker = int.from_bytes(os.urandom(8), "big")
         self._transactions: set[bytes] = set()
-        self._next_check = 0.0
+        self.next_check = 0.0
         self._deadline = 0.0
         self._last_sequence: dict[int, int] = {}
         self._rejected = 0
@@ -73,7 +73,7 @@ class Endpoint:
             self._fail(f"{STEPS[self.state]}: no answer of the bridge")
         elif self.state == "handshaking" and self._handshake is not None:
             self._send_all(self._handshake.tick())
-        elif self.state in ("checking", "joining", "connected") and now >= self._next_check:
+        elif self.state in ("checking", "joining", "connected") and now >= self.next_check:
             self._check()
 
     def _check(self) -> None:
@@ -83,7 +83,7 @@ class Endpoint:
             self._transactions.clear()
         self._transactions.add(transaction)
         interval = CHECK_INTERVAL_SECONDS if self.state == "checking" else CONSENT_INTERVAL_SECONDS
-        self._next_check = time.monotonic() + interval
+        self.next_check = time.monotonic() + interval
         request = stun.binding_request(
             transaction,
             local_ufrag=self.ufrag,
@@ -118,7 +118,7 @@ class Endpoint:
         keys = self._handshake.keys
         if self.state == "handshaking" and keys is not None:
             self.outbound, self.inbound = keys.outbound(), keys.inbound()
-            self._next_check = time.monotonic() + CONSENT_INTERVAL_SECONDS
+            self.next_check = time.monotonic() + CONSENT_INTERVAL_SECONDS
             # 70 kB; the bridge has sent the last flight (RFC 6347, 4.2.4), so that there is nothing to send again
             self._handshake = None
             self._secured()

@@ -3,6 +3,7 @@ and receiver reports."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -53,6 +54,11 @@ class Arrivals:
         self._next: int | None = None
         self._number = 0
         self._due = 0.0
+
+    @property
+    def next_due(self) -> float:
+        """Of ``due``; infinite where nothing arrived."""
+        return self._due if self._numbers else math.inf
 
     def add(self, numbers: Ints, arrivals_ns: Ints, media_ssrc: int) -> None:
         """In the order of arrival."""
@@ -135,7 +141,7 @@ class Reports:
         self, ssrc: int, name: str, sends: Callable[[], list[tuple[int, int, int, int, float]]], *, apart: bool = False
     ) -> None:
         self._ssrc, self._name, self._sends, self._apart = ssrc, name, sends, apart
-        self._due = 0.0
+        self.next_due = 0.0
         self._sent: dict[int, float] = {}
         self._heard: dict[int, tuple[int, float]] = {}
         self._streams: dict[int, tuple[int, int, int]] = {}  # ssrc -> base, highest, received
@@ -156,9 +162,9 @@ class Reports:
             self._streams[ssrc] = (known[0], max(known[1], highest), known[2] + len(extended))
 
     def due(self, now: float, wall_ns: int) -> list[bytes]:
-        if now < self._due:
+        if now < self.next_due:
             return []
-        self._due = now + REPORT_SECONDS
+        self.next_due = now + REPORT_SECONDS
         blocks = [self._block(ssrc, now) for ssrc in list(self._streams)[-MAX_BLOCKS:]]
         compounds = []
         for ssrc, timestamp, packets, octets, interval in self._sends():

@@ -1,66 +1,47 @@
-"""All meetings of a worker: when each client sends, what each receives, and the account of a window.
+"""All meetings of a worker: what each client receives, and the account of a window. ``calendar.py`` has them send.
 
-An open loop on a calendar of 1 ms ticks: a microphone each 20 ms, a camera's frame each 33 ms, its packets spread as
-libwebrtc's pacer spreads them. Sockets are read in batches some 40 times a second: the kernel's timestamps keep the
-time of each arrival.
+Sockets are read in batches some 40 times a second: the kernel's timestamps keep the time of each arrival.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pylibsrtp import Error as SrtpError
 
-from jvbtune.load.client import Camera, Client
+from jvbtune.load.calendar import GOLDEN, KINDS, Calendar
+from jvbtune.load.client import Client
 from jvbtune.load.feedback import unwrap
 from jvbtune.load.lateness import Lateness
 from jvbtune.load.media import sent_ns
 from jvbtune.load.media.codecs import KIND_OF, stamp_in_payload
-from jvbtune.load.media.frame import Frame
-from jvbtune.load.media.speech import Floor, Speech
-from jvbtune.load.native import outbox
+from jvbtune.load.native.calendar import calendar
 from jvbtune.load.received import Media, Receiver
 from jvbtune.load.relay import RelayPeer
 from jvbtune.load.traffic import ALL_THERE_SECONDS, MAX_BEHIND_TICKS, QUIET_SECONDS, Counted
 from jvbtune.protocol import worker as messages
 
-TICK_SECONDS = 0.001
-SLOTS = 2048
 DRAIN_SECONDS = 0.024
 DRAINED_AT_ONCE = 8
-#: Packets that wait for others: some 0.2 ms at most, and a call costs nearly nothing for each.
-SENT_AT_ONCE = 64
 ACCOUNT_SECONDS = 1.0
-KINDS = ("audio", "video", "rtx", "rtcp")
 RTX_TYPES = [payload_type for payload_type, kind in KIND_OF.items() if kind == "rtx"]
-GOLDEN = (math.sqrt(5) - 1) / 2
 
 Ints = npt.NDArray[np.int64]
-Action = tuple[Callable[[Client, Any], None], Client, Any]
 
 
 class Meetings:
     """See ``traffic.Traffic``. The clients that take part, by a number of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, sends: Calendar | None = None) -> None:
         self.sending = False
+        self.calendar = calendar() if sends is None else sends
         self._clients: dict[int, Client] = {}
         self._numbers: dict[str, int] = {}
         self._added = 0
-        self._floors: dict[int, Floor] = {}
         self._receiver = Receiver()
-        self._outbox = outbox()
-        self._waiting: list[tuple[Client, Frame]] = []  #: in the outbox
-        self._slots: list[list[Action]] = [[] for _ in range(SLOTS)]
-        self._tick = 0
-        self._next_tick = 0.0
-        self._wall_ns = 0
         self._groups: list[list[int]] = []
         self._turn = 0
         self._next_drain = 0.0
@@ -72,9 +53,7 @@ class Meetings:
         self._window: dict[int, list[Ints]] = {}
         self._received: dict[int, int] = {}  #: stream -> packets since its client takes part
         self._heard: set[int] = set()  #: clients that got media since they take part
-        self.sent = dict.fromkeys(KINDS, 0)
-        self.audio_expected = self.audio_received = self.unsent = self.media_received = 0
-        self.lateness = Lateness()
+        self.audio_received = self.media_received = 0
         self.delays_ns: list[int] = []
         self._counts_at_edge: dict[str, int] = {}
 
@@ -88,12 +67,12 @@ class Meetings:
 
     def join(self, client: Client, asked: messages.Participant) -> None:
         """It sends from the next start on, or at once when the others do."""
-        client.take_part(asked, self._floors)
+        client.take_part(asked, self.calendar)
         self._add(client)
 
     def relay(self, peer: RelayPeer, asked: messages.Peer) -> None:
         """Likewise the bridge at the other end of a relay, for all its participants."""
-        peer.stand_in(asked, self._floors)
+        peer.stand_in(asked, self.calendar)
         self._add(peer)
 
     def _add(self, client: Client) -> None:
@@ -102,18 +81,13 @@ class Meetings:
         self._clients[number] = client
         self._numbers[client.name] = number
         self._group()
-        for at, microphone in enumerate(client.microphones):
-            phase = (number + at) * GOLDEN % 1
-            self._at(phase * microphone.step_seconds, self._speak, client, (microphone, None))
-        for at, camera in enumerate(client.cameras):
-            phase = (number + at) * GOLDEN % 1
-            self._at(phase / camera.frames_per_second, self._film, client, (camera, None))
+        self.calendar.add(client, number * GOLDEN % 1)
 
     def leave(self, name: str) -> None:
         number = self._numbers.pop(name, None)
         if number is None:
             return
-        del self._clients[number]
+        self.calendar.remove(self._clients.pop(number))
         for table in (self._highest, self._base, self._kind, self._window, self._received):
             for stream in [stream for stream in table if stream >> 32 == number]:
                 del table[stream]
@@ -129,17 +103,17 @@ class Meetings:
     def start(self) -> None:
         """Send from now on; streams go on where they were."""
         self.sending = True
-        self._next_tick = time.monotonic()
+        self.calendar.start()
 
     def step(self, now: float) -> None:
         """Sleep until the next tick, send what is due, read a group of sockets when it is its turn."""
         if self.sending:
-            if self._next_tick > now:
-                time.sleep(self._next_tick - now)
+            if self.calendar.next_tick > now:
+                time.sleep(self.calendar.next_tick - now)
                 now = time.monotonic()
             behind = 0
-            while self._next_tick <= now and behind < MAX_BEHIND_TICKS:
-                self._run()
+            while self.calendar.next_tick <= now and behind < MAX_BEHIND_TICKS:
+                self.calendar.run()
                 behind += 1
         else:
             time.sleep(min(0.002, max(0.0, self._next_drain - now)))
@@ -153,89 +127,19 @@ class Meetings:
             self._next_account = now + ACCOUNT_SECONDS / len(self._unread)
             self._book(self._unread.pop(next(iter(self._unread))))
 
-    def _run(self) -> None:
-        slot = self._slots[self._tick % SLOTS]
-        if slot:
-            self._wall_ns = time.time_ns()
-            self._slots[self._tick % SLOTS] = []
-            for action, client, argument in slot:
-                if client.name in self._numbers:
-                    action(client, argument)
-            self._send_waiting()
-        self._tick += 1
-        self._next_tick += TICK_SECONDS
-
-    def _at(self, seconds: float, action: Callable[[Client, Any], None], client: Client, argument: Any) -> None:
-        """In so many seconds from the tick under way."""
-        ahead = min(SLOTS - 1, max(1, round(seconds / TICK_SECONDS)))
-        self._slots[(self._tick + ahead) % SLOTS].append((action, client, argument))
-
-    def _speak(self, client: Client, asked: tuple[Speech, float | None]) -> None:
-        """With what is due: seconds of the stream's clock, kept apart from the ticks so that no rounding adds up."""
-        microphone, due = asked
-        at = self._tick * TICK_SECONDS if due is None else due
-        frame = microphone.frame(at)
-        if frame is not None:
-            self._send(client, frame)
-        following = at + microphone.step_seconds
-        self._at(following - self._tick * TICK_SECONDS, self._speak, client, (microphone, following))
-
-    def _film(self, client: Client, asked: tuple[Camera, float | None]) -> None:
-        camera, due = asked
-        at = self._tick * TICK_SECONDS if due is None else due
-        for delay, frame in camera.frame(at):
-            if delay < TICK_SECONDS and not camera.pacing:
-                self._send(client, frame)
-            else:
-                camera.pacing += 1
-                self._at(delay, self._send_paced, client, (camera, frame))
-        following = at + 1 / camera.frames_per_second
-        self._at(following - self._tick * TICK_SECONDS, self._film, client, (camera, following))
-
-    def _send_paced(self, client: Client, paced: tuple[Camera, Frame]) -> None:
-        camera, frame = paced
-        camera.pacing -= 1
-        self._send(client, frame)
-
-    def _send(self, client: Client, frame: Frame) -> None:
-        """What is due at the tick under way: soon, with that of other clients."""
-        client.hand_over(self._outbox, frame)
-        self._waiting.append((client, frame))
-        if self._outbox.packets >= SENT_AT_ONCE:
-            self._send_waiting()
-
-    def _send_waiting(self) -> None:
-        """All are as late as the last of them."""
-        packets = self._outbox.packets
-        if packets:
-            self._flush()
-            self.lateness.add(time.monotonic() - self._next_tick, packets)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for (client, frame), taken in zip(waiting, self._outbox.flush(self._wall_ns), strict=True):
-            client.took(frame.ssrc, taken)
-            kind = KIND_OF[frame.payload_type]
-            self.sent[kind] += taken
-            if kind == "audio":
-                self.audio_expected += client.receives * taken
-            self.unsent += len(frame.sizes) - taken
-
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def _drain(self, numbers: list[int], now: float) -> None:
         taken = [self._receiver.take(self._clients[number].socket.fileno(), number) for number in numbers]
         if any(taken):
             self._read()
-        self._wall_ns = wall_ns = time.time_ns()
+        wall_ns = time.time_ns()
         for number in numbers:
             client = self._clients[number]
-            for frame in client.service(now, wall_ns):
-                client.hand_over(self._outbox, frame)
-                self._waiting.append((client, frame))
-                client.counts["retransmitted"] += 1
-        if self._waiting:
-            self._flush()
+            again = client.service(now, wall_ns)
+            self.calendar.send_now(client, again)
+            client.counts["retransmitted"] += len(again)
+        self.calendar.flush(wall_ns)
 
     def _read(self) -> None:
         media = self._receiver.read(self._other, self._sample)
@@ -321,6 +225,16 @@ class Meetings:
         return len(self) > 0
 
     @property
+    def unsent(self) -> int:
+        self.calendar.settle()
+        return self.calendar.unsent
+
+    @property
+    def lateness(self) -> Lateness:
+        self.calendar.settle()
+        return self.calendar.lateness
+
+    @property
     def arrived_packets(self) -> int:
         return self.media_received
 
@@ -354,6 +268,7 @@ class Meetings:
             if not self._take_all():
                 break
         self.account()
+        self.calendar.settle()
         received = [
             messages.StreamCount(self._clients[stream >> 32].name, stream & 0xFFFFFFFF, packets)
             for stream, packets in self._received.items()
@@ -401,9 +316,8 @@ class Meetings:
         self.account()
         self._base = dict(self._highest)
         self._window = {}
-        self.sent = dict.fromkeys(KINDS, 0)
-        self.audio_expected = self.audio_received = self.unsent = 0
-        self.lateness = Lateness()
+        self.calendar.edge()
+        self.audio_received = 0
         self.delays_ns = []
         self._counts_at_edge = self._totals()
 
@@ -424,9 +338,9 @@ class Meetings:
         found = {}
         for kind in KINDS:
             expected, received, duplicated, reordered = (int(number) for number in tallies[kind])
-            sent = self.sent[kind]
+            sent = self.calendar.sent[kind]
             if kind == "audio":
-                expected = self.audio_expected
+                expected = self.calendar.audio_expected
             elif kind == "rtx":
                 expected, reordered = received, 0
             elif kind == "rtcp":
@@ -474,6 +388,7 @@ class Meetings:
         )
 
     def _totals(self) -> dict[str, int]:
+        self.calendar.settle()
         totals: dict[str, int] = {"key_frames": 0}
         for client in self._clients.values():
             for name, value in client.counts.items():

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from jvbtune.load import rtcp
-from jvbtune.load.client import Camera, Client
+from jvbtune.load.camera import Source
+from jvbtune.load.client import Client, Studio
 from jvbtune.load.feedback import Reports
 from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.speech import Floor
@@ -36,11 +37,11 @@ class RelayPeer(Client):
         self._heights: dict[str, int] = {}  #: what the bridge under test wants of each camera here,
         self._wanted: dict[str, int] = {}  #: and what it was asked of each camera there
 
-    def stand_in(self, asked: messages.Peer, floors: dict[int, Floor]) -> None:
-        """For these participants; ``floors`` by their seeds, so that all of a conference share one."""
+    def stand_in(self, asked: messages.Peer, studio: Studio) -> None:
+        """For these participants."""
         self._asked, self.receives = asked, asked.receives
-        self._speak_and_film(asked.microphones, asked.cameras, floors)
-        self._floor = floors.setdefault(asked.floor_seed, Floor(asked.floor_seed, asked.speakers))
+        self._speak_and_film(asked.microphones, asked.cameras, studio)
+        self._floor = studio.floor(asked.floor_seed, asked.speakers)
         self.reports = Reports(asked.ssrc, self.name, self._reported, apart=True) if asked.rtcp else None
         self._holder = self._floor.holder
         self._ask()
@@ -76,7 +77,7 @@ class RelayPeer(Client):
         for number, camera in enumerate(self.cameras):
             self._constrain(number, camera)
 
-    def _constrain(self, number: int, camera: Camera) -> None:
+    def _constrain(self, number: int, camera: Source) -> None:
         assert self._asked is not None
         theirs, ours = self._heights.get(camera.name, 0), 0
         if self._asked.participants > 1:

@@ -19,10 +19,18 @@ UNNUMBERED = -1
 
 
 class Port:
-    """A client's socket and its keys. ``abs_send_time``: its video has it."""
+    """A client's socket and its keys. ``abs_send_time``: its video has it; ``numbered``: transport-wide."""
 
-    def __init__(self, opened: socket.socket, session: Session, *, abs_send_time: bool) -> None:
+    def __init__(self, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool) -> None:
         self.socket, self.session, self.abs_send_time = opened, session, abs_send_time
+        self._following = 0 if numbered else UNNUMBERED
+
+    def number(self, packets: int) -> int:
+        """Of the first of the next packets; ``UNNUMBERED``: they have none."""
+        number = self._following
+        if number != UNNUMBERED:
+            self._following += packets
+        return number
 
 
 class Sends(Protocol):
@@ -30,7 +38,7 @@ class Sends(Protocol):
 
     packets: int  #: that wait
 
-    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool) -> Port:
+    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool = True) -> Port:
         """For ``add``."""
 
     def add(self, port: Port, frame: Frame, number: int) -> None:
@@ -47,8 +55,8 @@ class Outbox:
         self.packets = 0
         self._waiting: list[tuple[Port, Frame, int]] = []
 
-    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool) -> Port:
-        return Port(opened, session, abs_send_time=abs_send_time)
+    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool = True) -> Port:
+        return Port(opened, session, abs_send_time=abs_send_time, numbered=numbered)
 
     def add(self, port: Port, frame: Frame, number: int) -> None:
         self._waiting.append((port, frame, number))

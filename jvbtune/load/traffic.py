@@ -28,8 +28,14 @@ class Traffic(Protocol):
     """Sends in an open loop: ``step`` never waits for the bridge."""
 
     sending: bool
-    unsent: int  #: packets since the last edge that the kernel did not take
-    lateness: Lateness  #: of each packet since the last edge
+
+    @property
+    def unsent(self) -> int:
+        """Packets since the last edge that the kernel did not take."""
+
+    @property
+    def lateness(self) -> Lateness:
+        """Of each packet since the last edge."""
 
     @property
     def active(self) -> bool:

@@ -80,16 +80,21 @@ class Lying(LocalHost):
 NAMES = ("boot_id", "hostname", "kernel", "machine", "python")
 HELLO = json.dumps({"id": 1, "result": {"protocol": 1, "uid": 0, "pid": 1, **dict.fromkeys(NAMES, "")}})
 SAID = f"read x; echo '{HELLO}'; echo"
+WAITS = "cat >/dev/null"  #: for the end of its input: a time of its own would race with the client's
+SAMPLE = '{"event": "sample", "data": {"t_unix": "now"}}'
 
 
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("echo 7; cat >/dev/null", "did not answer|was not answered"),
-        ("""read x; echo '{"id": 1, "result": {"pid": 4}}'; cat >/dev/null""", r"hello result\.protocol: is missing"),
-        (f"{SAID} 7; cat >/dev/null", "an object is expected, not 7"),
-        (f"{SAID} '[[['; cat >/dev/null", r"the line is not JSON: '\[\[\['"),
-        (f"""{SAID} '{{"event": "sample", "data": {{"t_unix": "now"}}}}'; cat >/dev/null""", r"sample\.t_mono: is missing"),
+        (f"echo 7; {WAITS}", "did not answer|was not answered"),
+        (f"""read x; echo '{{"id": 1, "result": {{"pid": 4}}}}'; {WAITS}""", r"hello result\.protocol: is missing"),
+        (f"{SAID} 7; {WAITS}", "an object is expected, not 7"),
+        (f"{SAID} '[[['; {WAITS}", r"the line is not JSON: '\[\[\['"),
+        (
+            f"""{SAID} '{{"event": "sample", "data": {{"t_unix": "now"}}}}'; cat >/dev/null""",
+            r"sample\.t_mono: is missing",
+        ),
         ("echo oops >&2; exit 1", "the agent ended unexpectedly: oops"),
     ],
 )

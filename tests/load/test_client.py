@@ -13,13 +13,16 @@ from itertools import pairwise
 import pytest
 from pylibsrtp import Policy, Session
 
-from jvbtune.load import rtcp
+from jvbtune.load import native, rtcp
+from jvbtune.load.calendar import Calendar
 from jvbtune.load.client import Client
 from jvbtune.load.media.rtp import OPUS, RTX, STAMP_MARK, VP8, header, set_transport_sequence
 from jvbtune.load.media.vp8 import packets_per_second
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
+from jvbtune.load.native.calendar import calendar
 from jvbtune.load.participants import participants, sources_of
+from jvbtune.load.sending import Outbox
 from jvbtune.protocol.worker import ChannelAt, Remote
 from tests.load.test_media import Rtp, read_rtp, read_vp8
 
@@ -58,8 +61,10 @@ class Far:
                 self.packets.append(read_rtp(self.takes.unprotect(data)))
 
 
-@pytest.fixture
-def far() -> Iterator[Far]:
+@pytest.fixture(params=["python", "compiled"])
+def far(request: pytest.FixtureRequest) -> Iterator[Far]:
+    if request.param == "compiled" and native.library() is None:
+        pytest.skip("built without a C compiler")
     mix = Mix(2, 1, video=Video(1, VP8_LAYERS))
     asked = participants(mix, ("aaaa", "bbbb"), sources_of(mix), seed=3)[0]
     to_bridge, to_client = os.urandom(28), os.urandom(28)
@@ -76,7 +81,7 @@ def far() -> Iterator[Far]:
             session(to_bridge, Policy.SSRC_ANY_OUTBOUND),
             session(to_client, Policy.SSRC_ANY_INBOUND),
         )
-        meetings = Meetings()
+        meetings = Meetings(Calendar(Outbox()) if request.param == "python" else calendar())
         meetings.join(client, asked)
         meetings.start()
         yield Far(
@@ -89,9 +94,9 @@ def far() -> Iterator[Far]:
 @pytest.mark.measured
 def test_it_sends_at_its_rate_numbers_each_packet_and_reports(far: Far) -> None:
     far.meetings.edge()
-    begun = far.meetings._tick
+    begun = far.meetings.calendar.tick
     far.run(2.0)
-    seconds = (far.meetings._tick - begun) / 1000
+    seconds = (far.meetings.calendar.tick - begun) / 1000
     kinds = Counter(packet.payload_type for packet in far.packets)
     assert kinds[OPUS] == pytest.approx(50 * seconds, abs=1.5)
     steady = sum(packets_per_second(layer.bitrate_kbps * 1000, 30, layer.height) for layer in VP8_LAYERS)

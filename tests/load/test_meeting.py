@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jvbtune.load.client import Camera, Client
+from jvbtune.load.calendar import Calendar
+from jvbtune.load.camera import Camera
+from jvbtune.load.client import Client
 from jvbtune.load.colibri import MID_URI, endpoint_json
 from jvbtune.load.feedback import REMB_PACKET_BITS, Bandwidth
 from jvbtune.load.media.rtp import AV1, DESCRIPTOR_ID, MID_ID, VP8, extension, header
@@ -19,6 +21,7 @@ from jvbtune.load.mix import VP8_LAYERS, Mix, Video
 from jvbtune.load.participants import participants, sources_of
 from jvbtune.load.received import Media
 from jvbtune.load.rtcp import Remb, parse
+from jvbtune.load.sending import Outbox
 from jvbtune.protocol import worker as messages
 
 NAMES = ("aaaa", "bbbb", "cccc")
@@ -44,7 +47,7 @@ class Told:
 
 @pytest.fixture
 def meetings() -> Any:
-    made = Meetings()
+    made = Meetings(Calendar(Outbox()))
     clients = []
     for asked in participants(MIX, NAMES, sources_of(MIX), seed=3):
         client = Client(asked.endpoint, "127.0.0.1", ("127.0.0.1", 9))
@@ -75,8 +78,8 @@ def test_gaps_are_lost_and_what_was_never_forwarded_is_not(meetings: Any) -> Non
         media(0, 60, [5, 6], kind=111),
     ):
         made.keep(got)
-    made.sent |= {"audio": 3, "video": 20}
-    made.audio_expected = 6
+    made.calendar.sent |= {"audio": 3, "video": 20}
+    made.calendar.audio_expected = 6
     made.account()
     made.keep(media(1, 50, [14]))
     made.account()

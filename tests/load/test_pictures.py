@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from jvbtune.load.browser import PAGE
-from jvbtune.load.client import Camera
+from jvbtune.load.camera import Camera
 from jvbtune.load.media.codecs import stamp_in_payload
 from jvbtune.load.media.picture import vp8 as vp8_picture
 from jvbtune.load.media.picture.blocks import SPLIT, partitions

@@ -11,12 +11,14 @@ import pytest
 from jvbtune.bridge.counts import IN_QUEUE, OUT_QUEUE, RELAY_QUEUES, bridge_counts
 from jvbtune.errors import ConfigError, LoadError
 from jvbtune.load import refuse_without_relays
+from jvbtune.load.calendar import Calendar
 from jvbtune.load.colibri import LocalTransport, parse_answer, relay_json
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Remote, Video
 from jvbtune.load.mixfile import MixSection, load_mix
 from jvbtune.load.participants import Behind, hear_nothing, participants, peer, sources_behind, sources_of
 from jvbtune.load.relay import RelayPeer
+from jvbtune.load.sending import Outbox
 from jvbtune.protocol import worker as messages
 from tests.load.test_meeting import Told
 
@@ -128,7 +130,7 @@ def test_one_participant_alone_there_does_not_see_itself(relay: RelayPeer) -> No
 
 def test_what_is_asked_for_again_is_repeated_as_it_was(relay: RelayPeer) -> None:
     """A JVB negotiates no RTX between bridges."""
-    Meetings().relay(relay, asked_of(MIX))
+    Meetings(Calendar(Outbox())).relay(relay, asked_of(MIX))
     (camera,) = relay.cameras
     layer = camera.layers[0]
     frames = [bytes(packet) for packet in layer.frame(0.0) + layer.frame(1 / 30)]

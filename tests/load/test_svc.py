@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jvbtune.load.client import Camera
+from jvbtune.load.camera import Camera
 from jvbtune.load.media.av1 import Av1Stream
 from jvbtune.load.media.codecs import CODECS, stamp_in_payload
 from jvbtune.load.media.rtp import (

@@ -37,9 +37,14 @@ class Floor:
         """Who had the floor when it was last asked."""
         return self._holder
 
+    @property
+    def until(self) -> float:
+        """Until when what was last asked holds: seconds of the meeting."""
+        return min(self._turn_ends, self._changes)
+
     def speaker(self, seconds: float) -> int | None:
         """Of the speakers which one talks at that time of the meeting; None: a pause."""
-        while seconds >= min(self._turn_ends, self._changes):
+        while seconds >= self.until:
             if self._turn_ends <= self._changes:
                 if self._speakers > 1:
                     self._holder = (self._holder + self._random.randrange(1, self._speakers)) % self._speakers
@@ -54,7 +59,7 @@ class Speech:
     """One microphone: ``frame`` gives the packet that is due at a time, None in DTX's silence."""
 
     __slots__ = (
-        "_before", "_dtx", "_filler", "_floor", "_fronts", "_number", "_red", "_since_sent", "octets", "packets",
+        "_before", "_dtx", "_filler", "_floor", "_number", "_red", "_since_sent", "fronts", "octets", "packets",
         "sequence", "silent", "ssrc", "step_seconds", "timestamp",
     )  # fmt: skip
 
@@ -81,7 +86,13 @@ class Speech:
         #: Extensions and payload of a packet, by whether its microphone's owner talks; of RED without the payload.
         payload = b"" if redundant else self._filler
         levels = (audio_level(ROOM_DBOV, False), audio_level(SPEECH_DBOV, True))
-        self._fronts = tuple(PLAIN[: -len(level)] + level + payload for level in levels)
+        room, speech = (PLAIN[: -len(level)] + level + payload for level in levels)
+        self.fronts = room, speech
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of a packet, redundancy aside."""
+        return len(self._filler)
 
     def frame(self, seconds: float) -> Frame | None:
         """What is due at ``seconds`` of the stream's clock: one packet."""
@@ -93,7 +104,7 @@ class Speech:
             return None
         self._since_sent = 0.0
         self.sequence = (self.sequence + 1) & 0xFFFF
-        front = self._fronts[talks]
+        front = self.fronts[talks]
         if self._red:
             front += red.headers(self._before, self.timestamp, len(self._filler)) + self._filler
             self._before = self.timestamp

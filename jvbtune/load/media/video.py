@@ -94,10 +94,19 @@ def packets_per_second(bits_per_second: float, frames_per_second: float, *, leas
     return sum(-(-size // most_bytes) for size in sizes) / CYCLE_FRAMES * frames_per_second
 
 
+def rtx(packet: Frame, payload_type: int, sequence: int, ssrc: int) -> Frame:
+    """A frame's only packet as RTX (RFC 4588, 4). Its marker is not kept."""
+    (front,), (size,) = packet.fronts, packet.sizes
+    payload = 4 + 4 * int.from_bytes(front[2:4], "big")
+    front = front[:payload] + packet.sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
+    sizes = [size + RTX_BYTES]
+    return Frame(payload_type, False, sequence, packet.timestamp, ssrc, [front], packet.ends, sizes)
+
+
 class Sizes:
     """The frame sizes of one layer, in the order in which they are made."""
 
-    __slots__ = ("_index", "_key_frame_bytes", "_least", "_sizes", "debt")
+    __slots__ = ("_index", "cycle", "debt", "key_frame_bytes", "least_bytes")
 
     def __init__(
         self, bits_per_second: float, frames_per_second: float, *, least_bytes: int, key_ratio: float, seed: int
@@ -105,18 +114,18 @@ class Sizes:
         mean = mean_frame_bytes(bits_per_second, frames_per_second, least_bytes)
         sizes = list(cycle_sizes(mean, least_bytes))
         random.Random(seed).shuffle(sizes)
-        self._sizes, self._least, self._index = sizes, least_bytes, 0
-        self._key_frame_bytes = round(key_ratio * mean)
+        self.cycle, self.least_bytes, self._index = sizes, least_bytes, 0
+        self.key_frame_bytes = round(key_ratio * mean)
         self.debt = 0  #: what was sent beyond the rate, and is being paid back
 
     def following(self, key: bool) -> int:
         """Of the next frame."""
-        size = nominal = self._sizes[self._index % CYCLE_FRAMES]
+        size = nominal = self.cycle[self._index % CYCLE_FRAMES]
         self._index += 1
         if key:
-            size = max(nominal, self._key_frame_bytes)
+            size = max(nominal, self.key_frame_bytes)
         elif self.debt > 0:
-            size = max(self._least, nominal - min(self.debt, int(PAY_BACK_RATIO * nominal)))
+            size = max(self.least_bytes, nominal - min(self.debt, int(PAY_BACK_RATIO * nominal)))
         self.debt += size - nominal
         return size
 
@@ -129,7 +138,7 @@ class VideoStream(ABC):
     behind_stamp: ClassVar[int]  #: bytes at the end of each packet
 
     __slots__ = (
-        "_history", "_key_wanted", "_rtx_sequence", "frames", "key_frames", "octets", "packets", "rtx_ssrc", "sequence",
+        "_history", "_key_wanted", "frames", "key_frames", "octets", "packets", "rtx_sequence", "rtx_ssrc", "sequence",
         "ssrc", "timestamp",
     )  # fmt: skip
 
@@ -138,7 +147,7 @@ class VideoStream(ABC):
         self.sequence = ssrc & 0x7FFF  # below 2^15, so that SRTP's roll-over counter starts at 0 on both sides
         self.timestamp = 0
         self.frames = self.key_frames = self.packets = self.octets = 0
-        self._rtx_sequence = rtx_ssrc & 0x7FFF
+        self.rtx_sequence = rtx_ssrc & 0x7FFF
         self._key_wanted = True
         self._history: deque[Frame] = deque()
 
@@ -189,24 +198,12 @@ class VideoStream(ABC):
         return None
 
     def retransmission(self, sequence: int) -> Frame | None:
-        """RTX of a packet (RFC 4588, 4); None where it is too old, or was never sent. Its marker is not kept."""
+        """RTX of a packet; None where it is too old, or was never sent."""
         found = self.repetition(sequence)
         if found is None:
             return None
-        self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
-        (front,), (size,) = found.fronts, found.sizes
-        payload = 4 + 4 * int.from_bytes(front[2:4], "big")
-        front = front[:payload] + sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
-        return Frame(
-            self.rtx_type,
-            False,
-            self._rtx_sequence,
-            found.timestamp,
-            self.rtx_ssrc,
-            [front],
-            found.ends,
-            [size + RTX_BYTES],
-        )
+        self.rtx_sequence = (self.rtx_sequence + 1) & 0xFFFF
+        return rtx(found, self.rtx_type, self.rtx_sequence, self.rtx_ssrc)
 
     def _end(self, room: int, end: bytes) -> bytes:
         """Of a packet with so many bytes behind its front: a place for the stamp, if nothing else is there."""

@@ -58,19 +58,46 @@ def _plan(content: bytes, frame_bytes: int) -> tuple[list[bytes], list[int], lis
     return leads, [HEADER_BYTES + DESCRIPTOR_BYTES + part for part in parts], ends
 
 
+@cache
+def contents(height: int) -> tuple[bytes, bytes, bytes]:
+    """What a decoder takes, of a frame to which nothing refers, of one that is kept, and of a key frame."""
+    size = width_of(height), height
+    return picture.repeated(*size, kept=False), picture.repeated(*size, kept=True), picture.key_frame(*size)
+
+
+def packets(
+    content: bytes, frame_bytes: int, base: bool, number: int, tl0: int
+) -> tuple[list[bytes], list[bytes], list[int]]:
+    """Fronts, ends and sizes of a frame's packets. ``number``: the picture's; ``base``: whether others refer to it."""
+    leads, sizes, ends = _plan(content, frame_bytes)
+    later = PLAIN + _descriptor(base, False, number, tl0)
+    fronts = [later + lead for lead in leads]
+    fronts[0] = PLAIN + _descriptor(base, True, number, tl0) + leads[0]
+    return fronts, ends, sizes
+
+
+def _descriptor(base: bool, start: bool, number: int, tl0: int) -> bytes:
+    """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""
+    first = 0x80 | (0 if base else 0x20) | (0x10 if start else 0)
+    # Y: no frame refers to any but a base frame. Without it libwebrtc's receiver waits for an upper layer's frame
+    # before the first one, and shows none of that layer (rtp_vp8_ref_finder.cc).
+    tid = 0x20 if base else 0x60
+    return bytes((first, 0xE0, 0x80 | number >> 8, number & 0xFF, tl0, tid))
+
+
 class Vp8Layer(VideoStream):
     """One SSRC, of one height."""
 
     payload_type, rtx_type, behind_stamp = VP8, RTX, BEHIND_STAMP
 
-    __slots__ = ("_height", "_index", "_picture", "_sizes", "_tl0", "_width")
+    __slots__ = ("_contents", "_index", "number", "sizes", "tl0")
 
     def __init__(
         self, ssrc: int, rtx_ssrc: int, *, height: int, bits_per_second: float, frames_per_second: float, seed: int
     ) -> None:
         super().__init__(ssrc, rtx_ssrc)
-        self._height, self._width = height, width_of(height)
-        self._sizes = Sizes(
+        self._contents = contents(height)
+        self.sizes = Sizes(
             bits_per_second,
             frames_per_second,
             least_bytes=least_bytes(height, frames_per_second),
@@ -78,32 +105,20 @@ class Vp8Layer(VideoStream):
             seed=seed,
         )
         self._index = 0
-        self._picture, self._tl0 = ssrc & 0x7FFF, ssrc & 0xFF
+        self.number, self.tl0 = ssrc & 0x7FFF, ssrc & 0xFF  #: of the last picture
 
     @property
     def debt_bytes(self) -> int:
-        return self._sizes.debt
+        return self.sizes.debt
 
     def picture(self, seconds: float) -> list[Frame]:
         key = self._begin_frame(seconds)
         base = key or self._index % 2 == 0
         self._index += 1
-        self._picture = (self._picture + 1) & 0x7FFF
+        self.number = (self.number + 1) & 0x7FFF
         if base:
-            self._tl0 = (self._tl0 + 1) & 0xFF
-        frame_bytes = self._sizes.following(key)
-        size = self._width, self._height
-        content = picture.key_frame(*size) if key else picture.repeated(*size, kept=base)
-        leads, sizes, ends = _plan(content, frame_bytes)
-        later = PLAIN + self._descriptor(base, False)
-        fronts = [later + lead for lead in leads]
-        fronts[0] = PLAIN + self._descriptor(base, True) + leads[0]
+            self.tl0 = (self.tl0 + 1) & 0xFF
+        frame_bytes = self.sizes.following(key)
+        content = self._contents[2 if key else base]
+        fronts, ends, sizes = packets(content, frame_bytes, base, self.number, self.tl0)
         return [self._frame(fronts, ends, sizes, frame_bytes + DESCRIPTOR_BYTES * len(sizes), marker=True)]
-
-    def _descriptor(self, base: bool, start: bool) -> bytes:
-        """X, N (nothing refers to it), S; I, L, T; 15 bits of picture id, TL0PICIDX, TID and Y (RFC 7741, 4.2)."""
-        first = 0x80 | (0 if base else 0x20) | (0x10 if start else 0)
-        # Y: no frame refers to any but a base frame. Without it libwebrtc's receiver waits for an upper layer's frame
-        # before the first one, and shows none of that layer (rtp_vp8_ref_finder.cc).
-        tid = 0x20 if base else 0x60
-        return bytes((first, 0xE0, 0x80 | self._picture >> 8, self._picture & 0xFF, self._tl0, tid))

@@ -1,7 +1,7 @@
 """Sending in C (send.c): a library that is built with the package, where a compiler was at hand.
 
-Without it, or with ``JVBTUNE_NATIVE=0``, Python does the same (``sending.Outbox``). It calls the libsrtp that
-pylibsrtp brings with it, by address: no library has to be there when the package is built.
+Without it, or with ``JVBTUNE_NATIVE=0``, Python does the same (``sending.Outbox``, ``calendar.Calendar``). It calls the
+libsrtp that pylibsrtp brings with it, by address: no library has to be there when the package is built.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pylibsrtp import Session
 from jvbtune.load.media.codecs import BEHIND_STAMP, KIND_OF
 from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, OPUS, RED, STAMP_MARK, TRANSPORT_CC_ID
-from jvbtune.load.sending import Outbox, Port, Sends
+from jvbtune.load.sending import UNNUMBERED, Outbox, Port, Sends
 from jvbtune.native import load
 
 _TYPES = 128
@@ -42,6 +42,7 @@ class _Rules(ctypes.Structure):
 class _Port(ctypes.Structure):
     _fields_ = (
         ("descriptor", ctypes.c_int64),
+        ("number", ctypes.c_int64),
         ("protect", ctypes.c_void_p),
         ("session", ctypes.c_void_p),
         ("rules", ctypes.c_void_p),
@@ -75,6 +76,16 @@ def library() -> ctypes.CDLL | None:
             ctypes.c_void_p,
         ]  # fmt: skip
         loaded.send_frames.restype = ctypes.c_long
+        for name, arguments, result in (
+            ("make", (ctypes.c_void_p,), ctypes.c_void_p),
+            ("free", (ctypes.c_void_p,), None),
+            ("film", (ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p), ctypes.c_long),
+            ("speak", (ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p), ctypes.c_long),
+            ("forget", (ctypes.c_void_p, ctypes.c_void_p), None),
+            ("run", (ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_uint64), ctypes.c_long),
+        ):
+            function = getattr(loaded, f"calendar_{name}")
+            function.argtypes, function.restype = arguments, result
     return loaded
 
 
@@ -90,15 +101,22 @@ def _protect() -> int | None:
 
 
 class CompiledPort(Port):
-    """``address``: of what the loop needs to know of it."""
+    """``address``: of what the loop needs to know of it. Numbers are there, for packets that are made there too."""
 
-    __slots__ = ("_kept", "address")
-
-    def __init__(self, protect: int, opened: socket.socket, session: Session, *, abs_send_time: bool) -> None:
-        super().__init__(opened, session, abs_send_time=abs_send_time)
+    def __init__(
+        self, protect: int, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool
+    ) -> None:
+        super().__init__(opened, session, abs_send_time=abs_send_time, numbered=numbered)
         keys = int(pylibsrtp._binding.ffi.cast("uintptr_t", session._srtp[0]))
-        self._kept = _Port(opened.fileno(), protect, keys, ctypes.addressof(_rules(abs_send_time)))
+        rules = ctypes.addressof(_rules(abs_send_time))
+        self._kept = _Port(opened.fileno(), 0 if numbered else UNNUMBERED, protect, keys, rules)
         self.address = ctypes.addressof(self._kept)
+
+    def number(self, packets: int) -> int:
+        number: int = self._kept.number
+        if number != UNNUMBERED:
+            self._kept.number = number + packets
+        return number
 
 
 class CompiledOutbox:
@@ -117,8 +135,10 @@ class CompiledOutbox:
         self._sizes: list[int] = []
         self._ports: list[Port] = []
 
-    def port(self, opened: socket.socket, session: Session, *, abs_send_time: bool) -> CompiledPort:
-        return CompiledPort(self._protect, opened, session, abs_send_time=abs_send_time)
+    def port(
+        self, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool = True
+    ) -> CompiledPort:
+        return CompiledPort(self._protect, opened, session, abs_send_time=abs_send_time, numbered=numbered)
 
     def add(self, port: Port, frame: Frame, number: int) -> None:
         assert isinstance(port, CompiledPort)
@@ -135,7 +155,7 @@ class CompiledOutbox:
         many = len(self._frames)
         front_bytes, end_bytes = array("i", map(len, self._fronts)), array("i", map(len, self._ends))
         sizes = array("i", self._sizes)
-        taken = array("i", bytes(4 * many))
+        taken = array("q", bytes(8 * many))
         failed = self._call(
             b"".join(self._frames), many, b"".join(self._fronts), front_bytes.buffer_info()[0],
             b"".join(self._ends), end_bytes.buffer_info()[0], sizes.buffer_info()[0], wall_ns, taken.buffer_info()[0],
@@ -146,6 +166,13 @@ class CompiledOutbox:
         if failed:
             raise ValueError(f"a packet of {min(sizes)} to {max(sizes)} bytes cannot be sent")
         return taken.tolist()
+
+
+def failure(status: int) -> Exception:
+    """What the loop reported."""
+    if status < -1:
+        return pylibsrtp.Error(f"libsrtp does not protect a packet: its status is {-1 - status}")
+    return ValueError("a packet of an impossible size cannot be sent")
 
 
 def outbox() -> Sends:
