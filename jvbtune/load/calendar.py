@@ -2,7 +2,8 @@
 
 A microphone each 20 ms, a camera's frame each 33 ms, its packets spread as libwebrtc's pacer spreads them.
 ``native.calendar.CompiledCalendar`` has what production sends most, VP8 and Opus, made and sent in C, where the package
-was built with a compiler: the same packets at the same ticks, byte by byte.
+was built with a compiler: the same packets at the same ticks, byte by byte. Only where a client has streams of either
+kind, those of C leave first in a tick.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Calendar:
 
     def remove(self, client: Client) -> None:
         """It sends nothing from now on. What it sent stays counted."""
-        self.settle()
+        self._settle(client)
         self._clients.discard(client)
 
     # -- sending ------------------------------------------------------------------------------------------------
@@ -188,6 +189,9 @@ class Calendar:
 
     def settle(self) -> None:
         """Bring the account up to date."""
+
+    def _settle(self, client: Client) -> None:
+        """What one client sent."""
 
     def edge(self) -> None:
         """Count from here on."""

@@ -200,7 +200,8 @@ class Client(Endpoint):
 
     def took(self, ssrc: int, packets: int) -> None:
         """What the kernel took of a frame that was handed over."""
-        self.sent[ssrc] = self.sent.get(ssrc, 0) + packets
+        if packets:
+            self.sent[ssrc] = self.sent.get(ssrc, 0) + packets
 
     def send_rtcp(self, compound: bytes) -> None:
         assert self.outbound is not None

@@ -35,9 +35,9 @@ R = TypeVar("R")
 DEFAULT_MAX_PPS = 10_000_000.0
 SIGNALLING_TIMEOUT_SECONDS = 20.0
 
-#: A packet costs a worker 5 µs of its core to send (``benchmarks/bench_load.py``), and up to 20 µs with the loop, the
-#: kernel's way to the bridge and what is received: another worker is started well before one is half busy, where the
-#: generator has another core.
+#: A packet of audio alone costs a worker 5 µs of its core to send (``benchmarks/bench_load.py``), one of a meeting 3 to
+#: 7 µs (``bench_sending.py``), and up to 20 µs with the kernel's way to the bridge and what is received: another worker
+#: is started well before one is half busy, where the generator has another core.
 SENT_PPS_PER_WORKER = 15_000.0
 #: All workers begin a window at one moment, by this machine's clock: in so long, and time to tell the farthest.
 START_TOGETHER_SECONDS = 0.05

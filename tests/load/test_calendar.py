@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import socket
 from collections import defaultdict
@@ -15,11 +16,13 @@ from pylibsrtp import Error as SrtpError
 from pylibsrtp import Policy
 
 from jvbtune.load import native
-from jvbtune.load.calendar import Calendar
+from jvbtune.load.calendar import SLOTS, Calendar
 from jvbtune.load.client import Client
 from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.speech import Floor
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, VP9_LAYERS, Mix, Remote, Video
+from jvbtune.load.native import calendar as bound
 from jvbtune.load.native.calendar import CompiledCalendar, CompiledCamera, calendar
 from jvbtune.load.participants import Behind, participants, peer, sources_behind, sources_of
 from jvbtune.load.relay import RelayPeer
@@ -46,6 +49,12 @@ MIXED = {
     "vp9": Mix(4, 2, video=Video(2, VP9_LAYERS, codec="vp9")),
     "more frames than C keeps": Mix(4, 2, video=Video(1, VP8_LAYERS, frames_per_second=90)),
 }
+
+
+def compiled() -> Calendar:
+    made = calendar()
+    assert isinstance(made, CompiledCalendar)
+    return made
 
 
 @dataclass
@@ -104,9 +113,7 @@ def both(
     monkeypatch.setattr("time.time_ns", lambda: WALL_NS)
     monkeypatch.setattr("time.monotonic", lambda: 77.0)
     found = []
-    compiled = calendar()
-    assert isinstance(compiled, CompiledCalendar)
-    for sends in (Calendar(Outbox()), compiled):
+    for sends in (Calendar(Outbox()), compiled()):
         with held(sends, mix) as one:
             happens(one)
             kinds = one.meetings.kinds()
@@ -161,7 +168,7 @@ def test_both_have_the_same_relay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_both_obey_the_bridge_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests for key frames, layers that are not wanted any more, NACKs, clients that leave and come."""
+    """Requests for key frames, layers that are not wanted any more, NACKs, clients that leave."""
 
     def happens(one: Held) -> None:
         chance = random.Random(seed)
@@ -204,44 +211,124 @@ def _resend(meetings: Meetings, client: Client, frame: Frame | None) -> None:
         meetings.calendar.flush(WALL_NS)
 
 
-def test_what_nobody_hears_is_not_sent_and_what_is_lost_is_counted() -> None:
-    """A far end that is gone: the kernel takes nothing."""
-    with held(calendar(), MEETING) as one:
-        one.run(500)
+def test_who_leaves_while_packets_wait_in_the_pacer_sends_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what another client gets of the memory that was its own does no harm."""
+
+    def happens(one: Held) -> None:
+        one.run(700)
+        leaves = one.clients[0]
+        leaves._on_key_frame_request([leaves.cameras[0].layers[0].ssrc])
+        sent = len(one.came[0])
+        while len(one.came[0]) < sent + 15:
+            one.run(1)
+        camera = leaves.cameras[0]
+        assert (camera.now if isinstance(camera, CompiledCamera) else camera).pacing > 3  # type: ignore[attr-defined]
+        one.meetings.leave(leaves.name)
+        gone = len(one.came[0])
+        again = Client("again", "127.0.0.1", ("127.0.0.1", 9))
+        again.socket.close()
+        again.socket, again.outbound = leaves.socket, session(Policy.SSRC_ANY_OUTBOUND)
+        one.run(50)
+        assert len(one.came[0]) == gone
+        one.meetings.join(again, replace(roles(MEETING)[0][0], endpoint="again"))
+        one.clients.append(again)
+        one.run(600)
+        assert len(one.came[0]) > gone + 100
+
+    by_python, by_c = both(MEETING, happens, monkeypatch)
+    assert by_python == by_c
+
+
+def test_numbers_that_go_round_do_so_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of packets, pictures, transport-wide numbers and time stamps; roll-over counters of SRTP among them."""
+    asked, _ = roles(MEETING)
+    highest = 0x7FFF_7FFE
+
+    def high(role: messages.Participant, number: int) -> messages.Participant:
+        camera, mike = role.camera, role.microphone
+        if camera is not None:
+            layers = [replace(layer, ssrc=highest - (9 * number + at << 16)) for at, layer in enumerate(camera.layers)]
+            camera = replace(camera, layers=layers)
+        return replace(role, camera=camera, microphone=mike and replace(mike, ssrc=highest - (9 * number + 8 << 16)))
+
+    monkeypatch.setitem(globals(), "roles", lambda _: ([high(role, at) for at, role in enumerate(asked)], None))
+
+    def happens(one: Held) -> None:
+        for client in one.clients:
+            assert client.port is not None
+            client.port.number(65_000)
+            for stream in [*client.microphones, *(layer for camera in client.cameras for layer in camera.layers)]:
+                getattr(stream, "now", stream).sequence = 65_500
+        ahead = 47_720_448  # 90 kHz goes round after 47 721.9 s; whole turns, so that streams begin in their slots
+        assert ahead % SLOTS == 0
+        one.meetings.calendar.tick += ahead
+        one.run(4000)
+
+    by_python, by_c = both(MEETING, happens, monkeypatch)
+    assert by_python == by_c
+
+
+@pytest.mark.parametrize("begun", [0, 500])
+def test_what_the_kernel_does_not_take_is_lost_and_counted_as_such(begun: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A far end that is gone, from the first packet on or later."""
+
+    def happens(one: Held) -> None:
+        one.run(begun)
         one.meetings.edge()
         assert one.meetings.unsent == 0
-        one.far[0].close()
-        lost = one.clients[0]
-        before = dict(lost.sent)
-        one.far, one.came = one.far[1:], one.came[1:]
-        one.run(500)
+        one.far.pop(0).close()
+        kept = one.came.pop(0)
+        one.run(800)
         assert one.meetings.unsent > 100
-        assert lost.sent == before
+        assert sum(one.clients[0].sent.values()) == len(kept)
         late = one.meetings.lateness
         assert sum(late.counts) == one.meetings.unsent + sum(one.meetings.calendar.sent.values())
+
+    by_python, by_c = both(MEETING, happens, monkeypatch)
+    assert by_python == by_c
+
+
+def test_what_a_floor_raises_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(floor: Floor, seconds: float) -> int | None:
+        raise RuntimeError("broken")
+
+    for sends in (Calendar(Outbox()), compiled()):
+        with held(sends, MEETING) as one, monkeypatch.context() as patch:
+            patch.setattr(Floor, "speaker", breaks)
+            with pytest.raises(RuntimeError, match="broken"):
+                one.run(100)
+
+
+def test_both_sides_mean_the_same_structures() -> None:
+    loaded = native.library()
+    assert loaded is not None
+    sizes = (ctypes.c_int64 * 6)()
+    loaded.calendar_layout(ctypes.addressof(sizes))
+    here = (bound._Floor, bound._Made, bound._Layer, bound._Camera, bound._Microphone, bound._Terms)
+    assert list(sizes) == [ctypes.sizeof(structure) for structure in here]
 
 
 def test_what_libsrtp_refuses_is_an_error() -> None:
     """It refuses a sequence number that is far behind those that it has protected."""
-    with held(calendar(), MEETING) as one:
+    with held(compiled(), MEETING) as one:
         one.run(500)
         (camera,) = one.clients[0].cameras
         assert isinstance(camera, CompiledCamera)
         for layer in camera.compiled:
-            layer.now.sequence -= 2000
+            layer.now.sequence += 40_000  # more than half of all numbers: it is behind
         with pytest.raises(SrtpError, match="status"):
             one.run(100)
 
 
 def test_a_layer_of_another_rate_is_a_python_stream() -> None:
-    with held(calendar(), MIXED["more frames than C keeps"]) as one:
+    with held(compiled(), MIXED["more frames than C keeps"]) as one:
         assert not isinstance(one.clients[0].cameras[0], CompiledCamera)
-    with held(calendar(), MIXES["many frames"]) as one:
+    with held(compiled(), MIXES["many frames"]) as one:
         assert isinstance(one.clients[0].cameras[0], CompiledCamera)
 
 
-def test_lateness_is_of_each_packet_against_its_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    with held(calendar(), MEETING) as one:
+def test_lateness_is_of_each_packet_against_its_tick() -> None:
+    with held(compiled(), MEETING) as one:
         one.meetings.calendar.start()
         one.meetings.calendar.next_tick -= 0.030
         one.meetings.edge()

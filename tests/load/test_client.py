@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -20,7 +21,7 @@ from jvbtune.load.media.rtp import OPUS, RTX, STAMP_MARK, VP8, header, set_trans
 from jvbtune.load.media.vp8 import packets_per_second
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
-from jvbtune.load.native.calendar import calendar
+from jvbtune.load.native.calendar import CompiledCalendar, calendar
 from jvbtune.load.participants import participants, sources_of
 from jvbtune.load.sending import Outbox
 from jvbtune.protocol.worker import ChannelAt, Remote
@@ -81,7 +82,9 @@ def far(request: pytest.FixtureRequest) -> Iterator[Far]:
             session(to_bridge, Policy.SSRC_ANY_OUTBOUND),
             session(to_client, Policy.SSRC_ANY_INBOUND),
         )
+        client.state, client.next_check = "connected", math.inf  # without ICE
         meetings = Meetings(Calendar(Outbox()) if request.param == "python" else calendar())
+        assert isinstance(meetings.calendar, CompiledCalendar) == (request.param == "compiled")
         meetings.join(client, asked)
         meetings.start()
         yield Far(

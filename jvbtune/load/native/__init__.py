@@ -25,6 +25,7 @@ from jvbtune.native import load
 
 _TYPES = 128
 _NOWHERE, _RED = -1, -2
+IMPOSSIBLE = -1  #: a packet's size; below it are the statuses of libsrtp, above 0 there is no memory
 _FRAME = struct.Struct("=QqIIHBBi")
 
 
@@ -77,6 +78,7 @@ def library() -> ctypes.CDLL | None:
         ]  # fmt: skip
         loaded.send_frames.restype = ctypes.c_long
         for name, arguments, result in (
+            ("layout", (ctypes.c_void_p,), None),
             ("make", (ctypes.c_void_p,), ctypes.c_void_p),
             ("free", (ctypes.c_void_p,), None),
             ("film", (ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p), ctypes.c_long),
@@ -161,18 +163,20 @@ class CompiledOutbox:
             b"".join(self._ends), end_bytes.buffer_info()[0], sizes.buffer_info()[0], wall_ns, taken.buffer_info()[0],
         )  # fmt: skip
         self._forget()
-        if failed < -1:
-            raise pylibsrtp.Error(f"libsrtp does not protect a packet: its status is {-1 - failed}")
-        if failed:
+        if failed == IMPOSSIBLE:
             raise ValueError(f"a packet of {min(sizes)} to {max(sizes)} bytes cannot be sent")
+        if failed:
+            raise failure(failed)
         return taken.tolist()
 
 
 def failure(status: int) -> Exception:
     """What the loop reported."""
-    if status < -1:
-        return pylibsrtp.Error(f"libsrtp does not protect a packet: its status is {-1 - status}")
-    return ValueError("a packet of an impossible size cannot be sent")
+    if status > 0:
+        return MemoryError("there is no memory for what is to be sent")
+    if status == IMPOSSIBLE:
+        return ValueError("a packet of an impossible size cannot be sent")
+    return pylibsrtp.Error(f"libsrtp does not protect a packet: its status is {-1 - status}")
 
 
 def outbox() -> Sends:

@@ -49,7 +49,7 @@ class _Made(ctypes.Structure):
 class _Layer(ctypes.Structure):
     _fields_ = (
         ("sizes", _ptr), ("contents", _ptr * 3), ("content_bytes", _i32 * 3), ("cycle", _i32), ("least_bytes", _i32),
-        ("key_bytes", _i32), ("most_bytes", _i32), ("turn", _i64), ("debt", _i64), ("index", _i64), ("frames", _i64),
+        ("key_bytes", _i32), ("most_bytes", _i32), ("turn", _i64), ("debt", _i64), ("index", _i64),
         ("key_frames", _i64), ("packets", _i64), ("octets", _i64), ("taken", _i64), ("recorded", _i64), ("ssrc", _u32),
         ("timestamp", _u32), ("sequence", _u16), ("picture", _u16), ("tl0", _u8), ("type", _u8), ("active", _u8),
         ("key_wanted", _u8), ("history", _Made * _HISTORY),
@@ -66,7 +66,7 @@ class _Camera(ctypes.Structure):
 class _Microphone(ctypes.Structure):
     _fields_ = (
         ("port", _ptr), ("floor", _ptr), ("fronts", _ptr * 2), ("front_bytes", _i32 * 2), ("step_seconds", _f64),
-        ("since_sent", _f64), ("packets", _i64), ("octets", _i64), ("silent", _i64), ("taken", _i64), ("number", _i32),
+        ("since_sent", _f64), ("packets", _i64), ("octets", _i64), ("taken", _i64), ("number", _i32),
         ("filler_bytes", _i32), ("ssrc", _u32), ("timestamp", _u32), ("before", _u32), ("sequence", _u16),
         ("type", _u8), ("opus", _u8), ("red", _u8), ("dtx", _u8), ("has_before", _u8),
     )  # fmt: skip
@@ -214,12 +214,18 @@ class CompiledCalendar(Calendar):
         self._library = loaded
         self._edges = (_i32 * len(LATENESS_EDGES_US))(*LATENESS_EDGES_US)
         self._late = (_i64 * (len(LATENESS_EDGES_US) + 1))()
-        self._known: list[tuple[Floor, _Floor]] = []
-        known = self._known  # without the calendar itself: it would never be freed
+        self._known: dict[int, tuple[Floor, _Floor]] = {}
+        self._numbers: dict[int, int] = {}  #: in ``_known``, by their seeds
+        self._raised: list[BaseException] = []  #: in ``ask``: C cannot pass it on
+        known, raised = self._known, self._raised  # without the calendar itself: it would never be freed
 
         def ask(number: int, seconds: float) -> None:
             floor, now = known[number]
-            speaker = floor.speaker(seconds)
+            try:
+                speaker = floor.speaker(seconds)
+            except BaseException as error:  # raised again behind C
+                raised.append(error)
+                return
             now.speaker, now.until = _NOBODY if speaker is None else speaker, floor.until
 
         self._terms = _Terms(
@@ -244,11 +250,11 @@ class CompiledCalendar(Calendar):
 
     def microphone(self, asked: messages.Microphone) -> Microphone:
         floor = self.floor(asked.floor_seed, asked.speakers)
-        now = next((now for known, now in self._known if known is floor), None)
-        if now is None:
-            now = _Floor(until=0.0, speaker=_NOBODY, number=len(self._known))
-            self._known.append((floor, now))
-        speech = self._speech(asked)
+        speech, number = self._speech(asked), len(self._known)
+        if asked.floor_seed not in self._numbers:
+            self._numbers[asked.floor_seed] = number
+            self._known[number] = floor, _Floor(until=0.0, speaker=_NOBODY, number=number)
+        _, now = self._known[self._numbers[asked.floor_seed]]
         return CompiledMicrophone(asked, speech.fronts, speech.payload_bytes, now)
 
     def camera(self, asked: messages.Camera) -> Source:
@@ -276,7 +282,10 @@ class CompiledCalendar(Calendar):
     # -- sending and the account --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        self._check(self._library.calendar_run(self._made, self.tick, self.next_tick, time.time_ns()))
+        status = self._library.calendar_run(self._made, self.tick, self.next_tick, time.time_ns())
+        if self._raised:
+            raise self._raised.pop()
+        self._check(status)
         super().run()
 
     def _check(self, status: int) -> None:
@@ -285,11 +294,7 @@ class CompiledCalendar(Calendar):
 
     def settle(self) -> None:
         for client in self._clients:
-            for microphone in client.microphones:
-                self._book_all(client, microphone)
-            for camera in client.cameras:
-                for layer in camera.compiled if isinstance(camera, CompiledCamera) else ():
-                    self._book_all(client, layer)
+            self._settle(client)
         self.unsent += self._terms.unsent
         self._terms.unsent = 0
         late = self.lateness
@@ -299,6 +304,13 @@ class CompiledCalendar(Calendar):
                 self._late[at] = 0
         late.latest_us = max(late.latest_us, self._terms.latest_us)
         self._terms.latest_us = 0.0
+
+    def _settle(self, client: Client) -> None:
+        for microphone in client.microphones:
+            self._book_all(client, microphone)
+        for camera in client.cameras:
+            for layer in camera.compiled if isinstance(camera, CompiledCamera) else ():
+                self._book_all(client, layer)
 
     def _book_all(self, client: Client, stream: Any) -> None:
         taken: int = stream.now.taken

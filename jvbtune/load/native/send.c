@@ -205,6 +205,7 @@ enum {
     PLAIN = 12,    /* header extensions that are empty yet */
     DESCRIPTOR = 6,
     STAMP_PLACE = 12,
+    NO_MEMORY = 1,
     RED_TICKS = 1 << 14,
     RED_BYTES = 1 << 10
 };
@@ -232,7 +233,7 @@ struct layer {
     const uint8_t *contents[3];  /* of a frame that nothing refers to, of one that is kept, of a key frame */
     int32_t content_bytes[3];
     int32_t cycle, least_bytes, key_bytes, most_bytes;
-    int64_t turn, debt, index, frames, key_frames, packets, octets, taken, recorded;
+    int64_t turn, debt, index, key_frames, packets, octets, taken, recorded;
     uint32_t ssrc, timestamp;
     uint16_t sequence, picture;
     uint8_t tl0, type, active, key_wanted;
@@ -253,7 +254,7 @@ struct microphone {
     const uint8_t *fronts[2];  /* of a packet of the room, and of speech; of RED without the payload */
     int32_t front_bytes[2];
     double step_seconds, since_sent;
-    int64_t packets, octets, silent, taken;
+    int64_t packets, octets, taken;
     int32_t number, filler_bytes;
     uint32_t ssrc, timestamp, before;
     uint16_t sequence;
@@ -366,10 +367,12 @@ static long leave(struct calendar *c, int bytes, struct port *port, int64_t *tak
 {
     int64_t number = port->number < 0 ? -1 : port->number++;
     long status = add(&c->batch, bytes, c->wall_ns, number, taken);
+    if (status != 0)
+        return status;
     c->waiting++;
     if (c->waiting >= (unsigned)c->terms->at_once)
         take_lateness(c);
-    return status;
+    return 0;
 }
 
 static int packets_of(const struct layer *layer, const struct made *made)
@@ -426,7 +429,6 @@ static struct made picture(struct calendar *c, struct layer *layer, double secon
     int key = layer->key_wanted, base = key || layer->index % 2 == 0;
     layer->key_wanted = 0;
     layer->timestamp = (uint32_t)(int64_t)nearest(seconds * VIDEO_CLOCK);
-    layer->frames++;
     layer->key_frames += key;
     layer->index++;
     layer->picture = (layer->picture + 1) & 0x7FFF;
@@ -459,7 +461,7 @@ static long pace(struct calendar *c, struct camera *camera, struct layer *layer,
         return send_made(c, camera, layer, made, begin, end);
     struct event *event = event_of(c);
     if (event == NULL)
-        return -1;
+        return NO_MEMORY;
     camera->pacing++;
     event->kind = CAMERA_PACKETS;
     event->of = camera;
@@ -529,10 +531,8 @@ static long speak(struct calendar *c, struct microphone *mike, double seconds)
     int talks = mike->floor->speaker == mike->number;
     mike->since_sent += mike->step_seconds;
     mike->timestamp = (uint32_t)(int64_t)nearest(seconds * AUDIO_CLOCK);
-    if (mike->dtx && !talks && mike->since_sent < c->terms->dtx_seconds - mike->step_seconds / 2) {
-        mike->silent++;
+    if (mike->dtx && !talks && mike->since_sent < c->terms->dtx_seconds - mike->step_seconds / 2)
         return 0;
-    }
     mike->since_sent = 0.0;
     mike->sequence++;
     int front = mike->front_bytes[talks], filler = mike->filler_bytes, headers = 0, redundant = 0;
@@ -562,6 +562,14 @@ static long speak(struct calendar *c, struct microphone *mike, double seconds)
     return leave(c, bytes, mike->port, &mike->taken);
 }
 
+/* How large each structure is that Python has, too. */
+void calendar_layout(int64_t sizes[6])
+{
+    const int64_t all[6] = {sizeof(struct floor), sizeof(struct made), sizeof(struct layer), sizeof(struct camera),
+                            sizeof(struct microphone), sizeof(struct terms)};
+    memcpy(sizes, all, sizeof all);
+}
+
 struct calendar *calendar_make(struct terms *terms)
 {
     struct calendar *c = calloc(1, sizeof *c);
@@ -580,12 +588,12 @@ void calendar_free(struct calendar *c)
     free(c);
 }
 
-/* What is to begin in so many seconds from that tick. 0; -1: there is no memory. */
+/* What is to begin in so many seconds from that tick. 0 or NO_MEMORY. */
 static long begin_in(struct calendar *c, int64_t tick, double seconds, void *of, int kind)
 {
     struct event *event = event_of(c);
     if (event == NULL)
-        return -1;
+        return NO_MEMORY;
     event->of = of;
     event->kind = kind;
     event->due = NAN;
@@ -628,7 +636,8 @@ void calendar_forget(struct calendar *c, const struct port *port)
     }
 }
 
-/* Send what is due at a tick, which was to be at ``next_tick`` of CLOCK_MONOTONIC. As send_frames gives it. */
+/* Send what is due at a tick, which was to be at ``next_tick`` of CLOCK_MONOTONIC. As send_frames gives it, or
+ * NO_MEMORY. */
 long calendar_run(struct calendar *c, int64_t tick, double next_tick, uint64_t wall_ns)
 {
     int64_t slot = tick % SLOTS;
