@@ -13,9 +13,10 @@ from types import TracebackType
 import psutil
 from pylibsrtp import Policy, Session
 
+from jvbtune.load.calendar import TICK_SECONDS
 from jvbtune.load.client import Client
 from jvbtune.load.lateness import Lateness
-from jvbtune.load.meeting import Meetings
+from jvbtune.load.meeting import DRAIN_SECONDS, Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
 from jvbtune.load.participants import participants, sources_of
 from jvbtune.protocol.worker import LATENESS_EDGES_US
@@ -72,6 +73,20 @@ class Cameras:
         self.meetings.calendar.settle()
         sent = sum(self.meetings.calendar.sent.values())
         return Held(sent, sent / lasted, cpu / sent, cpu / lasted, late_ratio(self.meetings.lateness))
+
+    def rush(self, seconds: float) -> float:
+        """CPU of a packet, in seconds, of so much time of the streams, with all that is done in it but the waiting."""
+        ticks, sockets_seconds = round(seconds / TICK_SECONDS), round(DRAIN_SECONDS / TICK_SECONDS)
+        self.meetings.start()
+        self.meetings.edge()
+        begun, cpu = time.monotonic(), time.process_time()
+        for tick in range(ticks):
+            self.meetings.calendar.run()
+            if tick % sockets_seconds == 0:
+                self.meetings.poll(begun + tick * TICK_SECONDS)
+        cpu = time.process_time() - cpu
+        self.meetings.calendar.settle()
+        return cpu / sum(self.meetings.calendar.sent.values())
 
     def __enter__(self) -> Cameras:
         return self
