@@ -8,7 +8,8 @@ large one there is one. A row of the table has
     endpoints     that got media, of those that were asked for
     offered       packets a second that were sent, or that receivers got, and what the bridge's own queues counted
     lost          packets that did not arrive, of those that should have; what the bridge chose not to send is none
-    as asked      of the videos that were asked for in a height, those that the bridge forwards in that height
+    as asked      of the videos that were asked for in a height, those that the bridge forwards in that height; a bridge
+                  names layers by their place, the first of three 180, so of a single layer that it is forwarded
     bandwidth     the bridge's estimate for a receiver, the median, in Mbit/s
     rtt, loss     as the bridge has measured them from the clients' reports
 
@@ -76,7 +77,9 @@ def tell(name: str, load: IntendedLoad, offered: Offered, state: dict[str, Any],
     silent = len(offered.extra["silent_endpoints"])
     lost = offered.expected_packets - offered.received_packets
     heights = list(forwarded(state))
-    as_asked = f"{sum(got == wanted for wanted, got in heights) / len(heights):.1%}" if heights else "–"
+    layers = load.mix.video.layers if load.mix.video else ()
+    good = [got > 0 if len(layers) == 1 else got == wanted for wanted, got in heights]
+    as_asked = f"{sum(good) / len(good):.1%}" if good else "–"
     estimates = [found["bweBps"] for one in endpoints(state) if "bweBps" in (found := allocator_of(one))]
     bandwidth = f"{statistics.median(estimates) / 1e6:.1f}" if estimates and load.mix.video else "–"
     rates = f"{offered.offered_pps:.0f}, {counts.packet_rate_pps:.0f}"
