@@ -25,7 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pylibsrtp
 from pylibsrtp import Policy, Session
@@ -49,6 +49,7 @@ MAX_LATE_RATIO = 0.01
 ENDPOINTS = 2000
 
 Way = Callable[[], float]
+Found = TypeVar("Found")
 
 
 def _in_c(library: ctypes.CDLL, port: int, many: int, segmented: bool) -> float:
@@ -75,12 +76,10 @@ def _in_c(library: ctypes.CDLL, port: int, many: int, segmented: bool) -> float:
     return found / 1e9
 
 
-def _held(many: int, seconds: float) -> Held:
+def _apart(function: Callable[..., Found], *arguments: Any) -> Found:
     """By a process of its own, as a worker is one."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        found: Held = pool.apply(_hold, (many, seconds))
-    return found
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def _hold(many: int, seconds: float) -> Held:
@@ -93,12 +92,6 @@ def _hold(many: int, seconds: float) -> Held:
 
 def _rush(many: int) -> float:
     """Without waiting."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_rushed, (many,))
-
-
-def _rushed(many: int) -> float:
     gc.disable()
     with Cameras(many) as cameras:
         cameras.hold(1.0)
@@ -110,7 +103,7 @@ def _jvbtune(compiled: bool) -> float:
     if not compiled:
         os.environ["JVBTUNE_NATIVE"] = "0"
     try:
-        return _held(CAMERAS if compiled else PYTHONS_CAMERAS, 2.0).cpu_per_packet
+        return _apart(_hold, CAMERAS if compiled else PYTHONS_CAMERAS, 2.0).cpu_per_packet
     finally:
         os.environ.pop("JVBTUNE_NATIVE", None)
         if before is not None:
@@ -144,7 +137,7 @@ def _ways(directory: Path, port: int) -> dict[str, Way]:
         ways["C, by 100 sockets"] = lambda: _in_c(loaded, port, SOCKETS, False)
         ways["C, with UDP_SEGMENT"] = lambda: _in_c(loaded, port, 1, True)
     if native.library() is not None:
-        ways["jvbtune, without waiting"] = lambda: _rush(SOCKETS)
+        ways["jvbtune, without waiting"] = lambda: _apart(_rush, SOCKETS)
         ways["jvbtune"] = lambda: _jvbtune(True)
     ways["jvbtune, Python only"] = lambda: _jvbtune(False)
     shutil.copytree(HERE / "senders/pion", directory / "pion")
@@ -180,7 +173,7 @@ def _costs() -> None:
 
 def _rates() -> None:
     for many in STEPS:
-        held = _held(many, 4.0)
+        held = _apart(_hold, many, 4.0)
         print(
             f"{many:4} cameras {held.packets_per_second:9,.0f} packets a second   {held.cpu_ratio:4.0%} of a core   "
             f"{held.late_ratio:6.2%} later than 2 ms"
@@ -190,9 +183,7 @@ def _rates() -> None:
 
 
 def _memory() -> None:
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        each = pool.apply(resident_bytes, (ENDPOINTS,))
+    each = _apart(resident_bytes, ENDPOINTS)
     print(f"memory of a client with camera and microphone: {each / 1000:.0f} kB")
 
 

@@ -24,8 +24,8 @@ MIN_KEY_FRAME_SECONDS = 0.3
 SVC = {"vp9": Vp9Stream, "av1": Av1Stream}
 
 
-class Layer(Protocol):
-    """A camera's stream under one SSRC: ``media.video.VideoStream``, or one that C sends. See there."""
+class Reported(Protocol):
+    """What a sender report says of a stream."""
 
     ssrc: int
 
@@ -35,6 +35,11 @@ class Layer(Protocol):
     def packets(self) -> int: ...
     @property
     def octets(self) -> int: ...
+
+
+class Layer(Reported, Protocol):
+    """A camera's stream under one SSRC: ``media.video.VideoStream``, or one that C sends. See there."""
+
     @property
     def key_frames(self) -> int: ...
     def repetition(self, sequence: int) -> Frame | None: ...

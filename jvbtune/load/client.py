@@ -11,7 +11,7 @@ from pylibsrtp import Error as SrtpError
 
 from jvbtune.errors import LoadError
 from jvbtune.load import rtcp
-from jvbtune.load.camera import Source
+from jvbtune.load.camera import Reported, Source
 from jvbtune.load.channel import Channel, receiver_constraints
 from jvbtune.load.endpoint import Endpoint
 from jvbtune.load.feedback import Arrivals, Bandwidth, Reports
@@ -28,18 +28,10 @@ DOMINANT_SPEAKER = "DominantSpeakerEndpointChangeEvent"
 SOURCE_MAPS = ("AudioSourcesMap", "VideoSourcesMap")
 
 
-class Microphone(Protocol):
+class Microphone(Reported, Protocol):
     """``media.speech.Speech``, or one that C sends. See there."""
 
-    ssrc: int
     step_seconds: float
-
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def packets(self) -> int: ...
-    @property
-    def octets(self) -> int: ...
 
 
 class Studio(Protocol):

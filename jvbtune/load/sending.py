@@ -23,13 +23,13 @@ class Port:
 
     def __init__(self, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool) -> None:
         self.socket, self.session, self.abs_send_time = opened, session, abs_send_time
-        self._following = 0 if numbered else UNNUMBERED
+        self.following = 0 if numbered else UNNUMBERED
 
     def number(self, packets: int) -> int:
         """Of the first of the next packets; ``UNNUMBERED``: they have none."""
-        number = self._following
+        number = self.following
         if number != UNNUMBERED:
-            self._following += packets
+            self.following += packets
         return number
 
 

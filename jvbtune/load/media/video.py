@@ -94,15 +94,6 @@ def packets_per_second(bits_per_second: float, frames_per_second: float, *, leas
     return sum(-(-size // most_bytes) for size in sizes) / CYCLE_FRAMES * frames_per_second
 
 
-def rtx(packet: Frame, payload_type: int, sequence: int, ssrc: int) -> Frame:
-    """A frame's only packet as RTX (RFC 4588, 4). Its marker is not kept."""
-    (front,), (size,) = packet.fronts, packet.sizes
-    payload = 4 + 4 * int.from_bytes(front[2:4], "big")
-    front = front[:payload] + packet.sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
-    sizes = [size + RTX_BYTES]
-    return Frame(payload_type, False, sequence, packet.timestamp, ssrc, [front], packet.ends, sizes)
-
-
 class Sizes:
     """The frame sizes of one layer, in the order in which they are made."""
 
@@ -130,16 +121,44 @@ class Sizes:
         return size
 
 
-class VideoStream(ABC):
+class Retransmits(ABC):
+    """A stream of which packets can be asked for again. ``rtx_sequence``: of the last RTX packet."""
+
+    rtx_type: ClassVar[int]
+
+    __slots__ = ("rtx_sequence", "rtx_ssrc")
+
+    rtx_sequence: int
+    rtx_ssrc: int
+
+    @abstractmethod
+    def repetition(self, sequence: int) -> Frame | None:
+        """The packet once more as it was, where no RTX was agreed on; None where it is too old, or was never sent."""
+
+    def retransmission(self, sequence: int) -> Frame | None:
+        """RTX of a packet (RFC 4588, 4); None where it is too old, or was never sent. Its marker is not kept."""
+        found = self.repetition(sequence)
+        if found is None:
+            return None
+        self.rtx_sequence = (self.rtx_sequence + 1) & 0xFFFF
+        (front,), (size,) = found.fronts, found.sizes
+        payload = 4 + 4 * int.from_bytes(front[2:4], "big")
+        front = front[:payload] + sequence.to_bytes(RTX_BYTES, "big") + front[payload:]
+        sizes = [size + RTX_BYTES]
+        return Frame(
+            self.rtx_type, False, self.rtx_sequence, found.timestamp, self.rtx_ssrc, [front], found.ends, sizes
+        )
+
+
+class VideoStream(Retransmits):
     """One SSRC. ``picture`` gives the frames of the next one, without what is filled in when they leave."""
 
     payload_type: ClassVar[int]
-    rtx_type: ClassVar[int]
     behind_stamp: ClassVar[int]  #: bytes at the end of each packet
 
     __slots__ = (
-        "_history", "_key_wanted", "frames", "key_frames", "octets", "packets", "rtx_sequence", "rtx_ssrc", "sequence",
-        "ssrc", "timestamp",
+        "_history", "_key_wanted", "frames", "key_frames", "octets", "packets", "sequence", "ssrc",
+        "timestamp",
     )  # fmt: skip
 
     def __init__(self, ssrc: int, rtx_ssrc: int) -> None:
@@ -190,20 +209,11 @@ class VideoStream(ABC):
         return frame
 
     def repetition(self, sequence: int) -> Frame | None:
-        """The packet once more as it was, where no RTX was agreed on; None where it is too old, or was never sent."""
         for frame in reversed(self._history):
             at = (sequence - frame.sequence) & 0xFFFF
             if at < len(frame.sizes):
                 return frame.part(at, at + 1)
         return None
-
-    def retransmission(self, sequence: int) -> Frame | None:
-        """RTX of a packet; None where it is too old, or was never sent."""
-        found = self.repetition(sequence)
-        if found is None:
-            return None
-        self.rtx_sequence = (self.rtx_sequence + 1) & 0xFFFF
-        return rtx(found, self.rtx_type, self.rtx_sequence, self.rtx_ssrc)
 
     def _end(self, room: int, end: bytes) -> bytes:
         """Of a packet with so many bytes behind its front: a place for the stamp, if nothing else is there."""

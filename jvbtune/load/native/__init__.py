@@ -108,17 +108,19 @@ class CompiledPort(Port):
     def __init__(
         self, protect: int, opened: socket.socket, session: Session, *, abs_send_time: bool, numbered: bool
     ) -> None:
-        super().__init__(opened, session, abs_send_time=abs_send_time, numbered=numbered)
         keys = int(pylibsrtp._binding.ffi.cast("uintptr_t", session._srtp[0]))
         rules = ctypes.addressof(_rules(abs_send_time))
-        self._kept = _Port(opened.fileno(), 0 if numbered else UNNUMBERED, protect, keys, rules)
+        self._kept = _Port(opened.fileno(), UNNUMBERED, protect, keys, rules)
         self.address = ctypes.addressof(self._kept)
+        super().__init__(opened, session, abs_send_time=abs_send_time, numbered=numbered)
 
-    def number(self, packets: int) -> int:
-        number: int = self._kept.number
-        if number != UNNUMBERED:
-            self._kept.number = number + packets
-        return number
+    @property
+    def following(self) -> int:
+        return int(self._kept.number)
+
+    @following.setter
+    def following(self, number: int) -> None:
+        self._kept.number = number
 
 
 class CompiledOutbox:

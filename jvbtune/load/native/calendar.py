@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import time
 import weakref
-from typing import Any
 
 from jvbtune.load.calendar import SENT_AT_ONCE, TICK_SECONDS, Calendar
 from jvbtune.load.camera import BURST_SECONDS, MIN_KEY_FRAME_SECONDS, Source, streams
@@ -19,7 +18,7 @@ from jvbtune.load.media.frame import Frame
 from jvbtune.load.media.rtp import OPUS, RED
 from jvbtune.load.media.speech import DTX_SECONDS, Floor
 from jvbtune.load.media.video import CLOCK_RATE as VIDEO_CLOCK
-from jvbtune.load.media.video import HISTORY_SECONDS, PAY_BACK_RATIO, rtx
+from jvbtune.load.media.video import HISTORY_SECONDS, PAY_BACK_RATIO, Retransmits
 from jvbtune.load.media.vp8 import MAX_FRAGMENT_BYTES, Vp8Layer, contents, packets
 from jvbtune.load.native import CompiledOutbox, CompiledPort, failure, library, outbox
 from jvbtune.protocol import worker as messages
@@ -85,17 +84,46 @@ def _address(data: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(data), _ptr).value or 0
 
 
-class CompiledLayer:
+class CompiledStream:
+    """See ``camera.Reported``. ``now``: what C has of it."""
+
+    def __init__(self, ssrc: int, now: _Layer | _Microphone) -> None:
+        self.ssrc, self._state = ssrc, now
+        self._booked = 0
+
+    @property
+    def timestamp(self) -> int:
+        return int(self._state.timestamp)
+
+    @property
+    def packets(self) -> int:
+        return int(self._state.packets)
+
+    @property
+    def octets(self) -> int:
+        return int(self._state.octets)
+
+    @property
+    def kind(self) -> str:
+        return KIND_OF[self._state.type]
+
+    def to_book(self) -> int:
+        """How many packets were sent since this was last asked."""
+        before, self._booked = self._booked, int(self._state.taken)
+        return self._booked - before
+
+
+class CompiledLayer(CompiledStream, Retransmits):
     """See ``camera.Layer``. It goes on from where a new stream would begin."""
 
-    __slots__ = ("_contents", "_cycle", "_rtx_sequence", "_rtx_ssrc", "booked", "now", "ssrc")
+    rtx_type = Vp8Layer.rtx_type
 
     def __init__(self, stream: Vp8Layer, height: int, now: _Layer) -> None:
+        super().__init__(stream.ssrc, now)
         sizes = stream.sizes
-        self.ssrc, self._rtx_ssrc, self._rtx_sequence = stream.ssrc, stream.rtx_ssrc, stream.rtx_sequence
+        self.rtx_ssrc, self.rtx_sequence = stream.rtx_ssrc, stream.rtx_sequence
         self._contents = contents(height)
         self._cycle = (_i32 * len(sizes.cycle))(*sizes.cycle)
-        self.booked = 0  #: of the packets that were sent
         self.now = now
         now.sizes, now.cycle = ctypes.addressof(self._cycle), len(self._cycle)
         now.contents = (_ptr * 3)(*map(_address, self._contents))
@@ -103,18 +131,6 @@ class CompiledLayer:
         now.least_bytes, now.key_bytes, now.most_bytes = sizes.least_bytes, sizes.key_frame_bytes, MAX_FRAGMENT_BYTES
         now.ssrc, now.sequence, now.picture, now.tl0 = stream.ssrc, stream.sequence, stream.number, stream.tl0
         now.type, now.key_wanted = stream.payload_type, 1
-
-    @property
-    def timestamp(self) -> int:
-        return int(self.now.timestamp)
-
-    @property
-    def packets(self) -> int:
-        return int(self.now.packets)
-
-    @property
-    def octets(self) -> int:
-        return int(self.now.octets)
 
     @property
     def key_frames(self) -> int:
@@ -132,13 +148,6 @@ class CompiledLayer:
                 parts = packets(content, made.bytes, bool(made.base), made.picture, made.tl0)
                 return Frame(now.type, True, made.sequence, made.timestamp, self.ssrc, *parts).part(at, at + 1)
         return None
-
-    def retransmission(self, sequence: int) -> Frame | None:
-        found = self.repetition(sequence)
-        if found is None:
-            return None
-        self._rtx_sequence = (self._rtx_sequence + 1) & 0xFFFF
-        return rtx(found, Vp8Layer.rtx_type, self._rtx_sequence, self._rtx_ssrc)
 
 
 class CompiledCamera(Source):
@@ -169,15 +178,14 @@ class CompiledCamera(Source):
         self.now.bytes_per_second = self._paced_bytes_per_second()
 
 
-class CompiledMicrophone:
+class CompiledMicrophone(CompiledStream):
     """See ``client.Microphone``; from the moment when its client is added to a calendar."""
 
     def __init__(
         self, asked: messages.Microphone, fronts: tuple[bytes, bytes], filler_bytes: int, floor: _Floor
     ) -> None:
-        self.ssrc, self.step_seconds = asked.ssrc, 1 / asked.stream_pps
+        self.step_seconds = 1 / asked.stream_pps
         self._fronts, self._floor = fronts, floor
-        self.booked = 0  #: of the packets that were sent
         self.now = _Microphone(
             floor=ctypes.addressof(floor),
             fronts=(_ptr * 2)(*map(_address, fronts)),
@@ -193,18 +201,7 @@ class CompiledMicrophone:
             red=asked.red,
             dtx=asked.dtx,
         )
-
-    @property
-    def timestamp(self) -> int:
-        return int(self.now.timestamp)
-
-    @property
-    def packets(self) -> int:
-        return int(self.now.packets)
-
-    @property
-    def octets(self) -> int:
-        return int(self.now.octets)
+        super().__init__(asked.ssrc, self.now)
 
 
 class CompiledCalendar(Calendar):
@@ -214,8 +211,8 @@ class CompiledCalendar(Calendar):
         self._library = loaded
         self._edges = (_i32 * len(LATENESS_EDGES_US))(*LATENESS_EDGES_US)
         self._late = (_i64 * (len(LATENESS_EDGES_US) + 1))()
-        self._known: dict[int, tuple[Floor, _Floor]] = {}
-        self._numbers: dict[int, int] = {}  #: in ``_known``, by their seeds
+        self._known: list[tuple[Floor, _Floor]] = []  #: by their numbers in C
+        self._by_seed: dict[int, _Floor] = {}
         self._raised: list[BaseException] = []  #: in ``ask``: C cannot pass it on
         known, raised = self._known, self._raised  # without the calendar itself: it would never be freed
 
@@ -250,11 +247,11 @@ class CompiledCalendar(Calendar):
 
     def microphone(self, asked: messages.Microphone) -> Microphone:
         floor = self.floor(asked.floor_seed, asked.speakers)
-        speech, number = self._speech(asked), len(self._known)
-        if asked.floor_seed not in self._numbers:
-            self._numbers[asked.floor_seed] = number
-            self._known[number] = floor, _Floor(until=0.0, speaker=_NOBODY, number=number)
-        _, now = self._known[self._numbers[asked.floor_seed]]
+        now = self._by_seed.get(asked.floor_seed)
+        if now is None:
+            now = self._by_seed[asked.floor_seed] = _Floor(until=0.0, speaker=_NOBODY, number=len(self._known))
+            self._known.append((floor, now))
+        speech = self._speech(asked)
         return CompiledMicrophone(asked, speech.fronts, speech.payload_bytes, now)
 
     def camera(self, asked: messages.Camera) -> Source:
@@ -306,17 +303,9 @@ class CompiledCalendar(Calendar):
         self._terms.latest_us = 0.0
 
     def _settle(self, client: Client) -> None:
-        for microphone in client.microphones:
-            self._book_all(client, microphone)
-        for camera in client.cameras:
-            for layer in camera.compiled if isinstance(camera, CompiledCamera) else ():
-                self._book_all(client, layer)
-
-    def _book_all(self, client: Client, stream: Any) -> None:
-        taken: int = stream.now.taken
-        if taken != stream.booked:
-            self._book(client, stream.ssrc, KIND_OF[stream.now.type], taken - stream.booked)
-            stream.booked = taken
+        for stream in [*client.microphones, *(layer for camera in client.cameras for layer in camera.layers)]:
+            if isinstance(stream, CompiledStream) and (sent := stream.to_book()):
+                self._book(client, stream.ssrc, stream.kind, sent)
 
 
 def _port(client: Client) -> int:

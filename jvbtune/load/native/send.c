@@ -327,17 +327,21 @@ static void release(struct calendar *c, struct event *event)
     c->unused = event;
 }
 
-static void in_so_many(struct calendar *c, double seconds, struct event *event)
+static void append(struct calendar *c, int64_t slot, struct event *event)
 {
-    double ticks = nearest(seconds / c->terms->tick_seconds);
-    int64_t ahead = ticks < 1 ? 1 : ticks > SLOTS - 1 ? SLOTS - 1 : (int64_t)ticks;
-    int64_t slot = (c->tick + ahead) % SLOTS;
     event->next = NULL;
     if (c->last[slot] != NULL)
         c->last[slot]->next = event;
     else
         c->first[slot] = event;
     c->last[slot] = event;
+}
+
+static void in_so_many(struct calendar *c, double seconds, struct event *event)
+{
+    double ticks = nearest(seconds / c->terms->tick_seconds);
+    int64_t ahead = ticks < 1 ? 1 : ticks > SLOTS - 1 ? SLOTS - 1 : (int64_t)ticks;
+    append(c, (c->tick + ahead) % SLOTS, event);
 }
 
 /* All that waits is as late as the last of it. */
@@ -499,27 +503,16 @@ static long film(struct calendar *c, struct camera *camera, double seconds)
                 return status;
             continue;
         }
-        double ahead = owed;
-        for (int i = 0; i < count; i++) {
-            if (ahead - c->terms->burst_seconds - seconds <= 0)
-                at_once = i + 1;
-            ahead += packet_bytes(&made, count, i) / camera->bytes_per_second;
-        }
-        camera->paid = ahead;
-        if (at_once) {
-            long status = pace(c, camera, layer, &made, 0.0, 0, at_once);
-            if (status != 0)
-                return status;
-        }
-        for (int i = 0; i < count; i++) {
-            double delay = owed - c->terms->burst_seconds - seconds;
-            if (delay > 0) {
-                long status = pace(c, camera, layer, &made, delay, i, i + 1);
-                if (status != 0)
-                    return status;
-            }
+        while (at_once < count && owed - c->terms->burst_seconds - seconds <= 0)
+            owed += packet_bytes(&made, count, at_once++) / camera->bytes_per_second;
+        long status = at_once ? pace(c, camera, layer, &made, 0.0, 0, at_once) : 0;
+        for (int i = at_once; status == 0 && i < count; i++) {
+            status = pace(c, camera, layer, &made, owed - c->terms->burst_seconds - seconds, i, i + 1);
             owed += packet_bytes(&made, count, i) / camera->bytes_per_second;
         }
+        camera->paid = owed;
+        if (status != 0)
+            return status;
     }
     return 0;
 }
@@ -621,16 +614,10 @@ void calendar_forget(struct calendar *c, const struct port *port)
         while (event != NULL) {
             struct event *next = event->next;
             /* the port is the first member of either */
-            if (*(struct port **)event->of == port) {
+            if (*(struct port **)event->of == port)
                 release(c, event);
-            } else {
-                event->next = NULL;
-                if (c->last[slot] != NULL)
-                    c->last[slot]->next = event;
-                else
-                    c->first[slot] = event;
-                c->last[slot] = event;
-            }
+            else
+                append(c, slot, event);
             event = next;
         }
     }
