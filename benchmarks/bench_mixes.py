@@ -286,6 +286,7 @@ def print_prediction(rows: list[dict[str, Any]]) -> None:
     if {row["mix"] for row in simple} != set(MIXES) - {*HELD_OUT, "rewriting"} or not held_out:
         return
     errors = {names: left_out_error(simple, names) for names in MODELS}
+    print_choice(rows, simple, held_out, errors)
     names = min(errors, key=errors.__getitem__)
     costs = fitted(simple, names)
     print(f"\n| cost of a (each mix left out: off by {errors[names]:.1%}) | µs of CPU (95 % of redrawn restarts) |")
@@ -295,9 +296,35 @@ def print_prediction(rows: list[dict[str, Any]]) -> None:
     print()
     print("| load | CPU measured, % of a core | predicted | off by |\n| --- | --- | --- | --- |")
     for name in held_out:
-        of_mix = [row for row in rows if row["mix"] == name]
-        measured, expected = statistics.mean(row["cpu_cores"] for row in of_mix), predicted(of_mix, names, costs)
+        measured, expected = measured_and_predicted(rows, name, names, costs)
         print(f"| {name} | {measured:.1%} | {expected:.1%} | {expected / measured - 1:+.1%} |")
+
+
+def print_choice(
+    rows: list[dict[str, Any]],
+    simple: list[dict[str, Any]],
+    held_out: list[str],
+    errors: dict[tuple[str, ...], float],
+) -> None:
+    """What each choice of costs predicts: of simple loads that it has not seen, then of the mixes that none has."""
+    heads = "".join(f" {name} |" for name in held_out)
+    print(f"\n| told apart beside the packets' ways | a load left out |{heads}\n{'| --- ' * (2 + len(held_out))}|")
+    for names, error in errors.items():
+        costs = fitted(simple, names)
+        pairs = [measured_and_predicted(rows, name, names, costs) for name in held_out]
+        cells = "".join(f" {expected / measured - 1:+.1%} |" for measured, expected in pairs)
+        told = ", ".join(
+            COSTS[name].removesuffix(", more").removesuffix(", each second") for name in names[len(WAYS) :]
+        )
+        print(f"| {told or 'nothing'} | {error:.1%} |{cells}")
+
+
+def measured_and_predicted(
+    rows: list[dict[str, Any]], mix: str, names: Sequence[str], costs: Floats
+) -> tuple[float, float]:
+    """CPU of a mix, in cores: means over its restarts."""
+    of_mix = [row for row in rows if row["mix"] == mix]
+    return statistics.mean(row["cpu_cores"] for row in of_mix), predicted(of_mix, names, costs)
 
 
 def interval(values: list[float]) -> tuple[float, float]:
