@@ -88,13 +88,14 @@ def command(
     for_trials, for_history = _shared_out(columns, Path(source) if csv else None, history_file)
     history = None if history_file is None else _read_history(history_file, for_history)
     if csv:
-        found = _from_csv(Path(source), for_trials, runs_dir, wanted, force, history)
+        found = _from_csv(Path(source), for_trials, runs_dir, wanted, force, history, history_file)
     else:
-        found = [_from_run(source, runs_dir, wanted, force, history)]
+        found = [_from_run(source, runs_dir, wanted, force, history, history_file)]
     if as_json:
         print_json(to_json(Results(SCHEMA_VERSION, tuple(found))))
     else:
-        put("\n\n".join("\n".join(summary(result)) for result in found))
+        stored = not force and (csv or not wanted)
+        put("\n\n".join("\n".join(summary(result, stored=stored)) for result in found))
     return _exit_code(found)
 
 
@@ -155,8 +156,10 @@ def _from_csv(
     wanted: dict[str, float],
     force: bool,
     history: pl.DataFrame | None,
+    history_file: Path | None,
 ) -> list[RunResult]:
     from jvbtune.fit import Limits
+    from jvbtune.fit.history import for_hosts, of_host
     from jvbtune.result.derive import derive
     from jvbtune.result.history import keep_history
     from jvbtune.result.own import store_measurements
@@ -167,26 +170,39 @@ def _from_csv(
     _say_columns(source, measured)
     if "bridge_pps" not in measured.trials.columns:
         require_packet_rates(measured, source, "in_pps", "out_pps")
+    if history is not None and history_file is not None:
+        unnamed = "host" not in measured.trials.columns
+        hosts = {"host"} if unnamed else {str(host) for host in measured.trials["host"].fill_null("host").unique()}
+        history = for_hosts(history, hosts, history_file, unnamed=unnamed)
     runs = store_measurements(measured.trials, runs_to_write(runs_dir), name=source.stem, limits=Limits(**wanted))
     found = []
     for run in runs:
-        if history is not None:
+        if history is not None and of_host(history, run.host) is not None:
             keep_history(run, history)
+        elif history is not None:
+            say(f"{run.host}: {history_file} has no row of this host, so its figures hold for the mix of its trials")
         say(f"{run.host}: stored as run {run.id}")
         found.append(derive(run, force=True) if force else result_of(run))
     return found
 
 
 def _from_run(
-    source: str, runs_dir: Path | None, wanted: dict[str, float], force: bool, history: pl.DataFrame | None
+    source: str,
+    runs_dir: Path | None,
+    wanted: dict[str, float],
+    force: bool,
+    history: pl.DataFrame | None,
+    history_file: Path | None,
 ) -> RunResult:
+    from jvbtune.fit.history import for_hosts
     from jvbtune.result.derive import derive, limits_of
     from jvbtune.result.history import keep_history
     from jvbtune.result.stored import result_of
     from jvbtune.store import open_run
 
     run = open_run(source, runs_dir)
-    if history is not None:
+    if history is not None and history_file is not None:
+        history = for_hosts(history, {run.host}, history_file)
         say(f"{keep_history(run, history)} written: show, explain, report and export use it")
     if wanted or force:
         return derive(run, replace(limits_of(run), **wanted), force=force)

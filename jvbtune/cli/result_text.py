@@ -8,7 +8,7 @@ from typing import Any
 from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.fit.compare import SettingVerdict
 from jvbtune.fit.reasons import Code, Reason
-from jvbtune.result.model import Compilation, Interval, RunResult, Status
+from jvbtune.result.model import Compilation, Interval, RunResult, Source, Status
 from jvbtune.text import counted
 
 LIMITS = {
@@ -34,12 +34,17 @@ def limit(name: str) -> str:
     return LIMITS.get(name, name)
 
 
-def summary(result: RunResult) -> list[str]:
-    """At most eight lines: what to set, whether it is safe, what to do next."""
+def summary(result: RunResult, *, stored: bool = True) -> list[str]:
+    """At most eight lines: what to set, whether it is safe, what to do next.
+
+    ``stored``: False of a fit with other limits, which is not what an export has.
+    """
     found = result.recommendation
     if found is None:
         return _no_recommendation(result)
-    lines = [f"{result.host}: set the load threshold to {pps(found.load_threshold_pps)}"]
+    to_set = result.status is Status.DONE and result.source is not Source.SIMULATED and stored
+    said = "set the load threshold to" if to_set else "load threshold, not to be set yet:"
+    lines = [f"{result.host}: {said} {pps(found.load_threshold_pps)}"]
     lines += [f"  Safe because     95 % of restarts stay within every limit at this rate ({found.restarts} measured)"]
     behind = "" if found.next_limit is None else f"; {limit(found.next_limit)} would be next"
     lines += [
@@ -53,7 +58,7 @@ def summary(result: RunResult) -> list[str]:
         lines.append(f"  Traffic mix      {only}conferences of {result.traffic.shape}")
     if audio:
         lines.append("  For video        sweep again with --mix meeting-5; until then, divide the threshold by 1.7")
-    lines.append(_next(result))
+    lines.append(f"  Next             {_next(result, stored)}")
     return lines
 
 
@@ -91,8 +96,19 @@ def _setting(name: str, verdict: str, recommended: Any) -> str:
     return f"set {name} = {recommended}" if verdict == "better" else f"{name}: {verdict}"
 
 
-def _next(result: RunResult) -> str:
-    return f"  Next             jvbtune export {result.id} --format sysctl (or jvb-conf, docker); jvbtune explain"
+def _next(result: RunResult, stored: bool) -> str:
+    if result.status is Status.RUNNING:
+        return "the run still goes on: wait for its end"
+    if result.source is Source.SIMULATED:
+        return "a simulated host has nothing to set: jvbtune sweep --host HOST"
+    if result.status is not Status.DONE:
+        again = f"jvbtune {result.source.value} --host {result.host}"
+        if result.source is Source.SWEEP:
+            again += f" --resume {result.id}"
+        return f"the run did not end, and is not exported: {again}"
+    if not stored:
+        return "these limits are not the run's, and exports do not have them: write them into its experiment"
+    return f"jvbtune export {result.id} --format sysctl (or jvb-conf, docker); jvbtune explain"
 
 
 def details(result: RunResult, *, with_trials: bool = False) -> list[str]:

@@ -82,7 +82,8 @@ def _mix(traffic: Traffic | None) -> list[str]:
     if traffic.worst_source == "history" and traffic.worst_rate_ratio < 1:
         return [
             held,
-            f"The threshold is {traffic.worst_rate_ratio:.0%} of that, for production's most expensive packets.",
+            f"Production's most expensive packets meet the CPU limit at {traffic.worst_rate_ratio:.0%} of the packet "
+            "rate. The threshold allows for them.",
         ]
     return [held]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
 from jvbtune.fit.compare import SettingVerdict, Verdict, deployed
 from jvbtune.result.model import RunResult
-from jvbtune.settings.catalogue import CATALOGUE, DEFAULT_ICE4J_BUFFER_BYTES
+from jvbtune.settings.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def _buffer(result: RunResult, better: Line | None) -> Iterable[Line]:
     if better is not None and int(better.value) > size:
         return
     yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}", at_least=True)
-    if size > DEFAULT_ICE4J_BUFFER_BYTES:
-        yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: its default is {DEFAULT_ICE4J_BUFFER_BYTES}")
+    if size > advice.asked_bytes:
+        yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: it asks for {advice.asked_bytes}")
 
 
 def without_effect(result: RunResult) -> list[SettingVerdict]:

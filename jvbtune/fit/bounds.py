@@ -14,7 +14,7 @@ import polars as pl
 from jvbtune.fit.curve import GRID, TOP, Curve, Data, Floats, fit_curve, levels
 from jvbtune.fit.forms import CPU_FORMS, DELAY_FORMS, Form, loss_form
 from jvbtune.fit.intervals import least_error, next_restart_margin, pseudo_values, spread_of_mean
-from jvbtune.fit.lateness import LatenessCurve, fit_lateness
+from jvbtune.fit.lateness import Lateness, LatenessCurve, fit_lateness
 from jvbtune.fit.limits import LATE_SHARE, Limits
 from jvbtune.fit.scaled import ScaledCurve, fit_crossing
 from jvbtune.trials.frame import of_main_shape
@@ -107,9 +107,11 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     if rx is not None:
         below = _below(rx, "rx_thread", limits.rx_thread_ratio)
         found.append(_rising("rx_thread", "of one core", limits.rx_thread_ratio, below, scale))
-    gc = _rows(rows, "bridge_pps", "gc_ratio")
+    gc = _rows(rows, "bridge_pps", "gc_ratio", relative=False)
     if gc is not None and np.max(gc.y) > 0:
-        found.append(_rising("gc", "of the time", limits.gc_ratio, gc, scale))
+        # a share of time in lumps, as late packets are: a window without a collection belongs to the mean
+        met = fit_lateness(gc, limits.gc_ratio, scale=scale)
+        found.append(_shared("gc", limits.gc_ratio, "of the time", met))
     loss = _rows(rows, "offered_pps", "loss_ratio", relative=False)
     if loss is not None:
         floor = limits.loss_ratio / 10
@@ -162,23 +164,20 @@ def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others:
     busy = fit_lateness(alike, LATE_SHARE, scale=scale) if alike is not None else met
     at_equal_cpu = busy.deviance < CLEARLY_NEARER * met.deviance
     met = busy if at_equal_cpu else met
-    estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
-    unit = f"of packets later than {limit_ms:g} ms"
-    unmet = Bound("delay", LATE_SHARE, unit, np.inf, low, np.inf, low, met.curve, column="late_ratio")
+    found = _shared("delay", LATE_SHARE, f"of packets later than {limit_ms:g} ms", met, column="late_ratio")
+    estimate, low, high = found.estimate_pps, found.low_pps, found.high_pps
     if not np.isfinite(estimate):
         some, trials = met.broken
         if not some:
-            return unmet
+            return found
         first = data.x[data.y > LATE_SHARE].min()
         note = (
             f"delay: more than {LATE_SHARE:.0%} of packets later than {limit_ms:g} ms in {some} of {trials} "
             f"trials, from {first:.0f} pps on, but no packet rate follows from that; run more blocks"
         )
-        return replace(unmet, note=note)
-    least = float(data.x.min())
-    if estimate < least / MAX_EXTRAPOLATION:  # as far below what was run as beyond it a curve says nothing
-        high = max(least, min(high, scale))
-        return replace(unmet, estimate_pps=0.0, low_pps=0.0, high_pps=high, restart_low_pps=0.0)
+        return replace(found, note=note)
+    if estimate == 0:
+        return found
     restart = low
     if cpu is not None and isinstance(cpu.curve, Curve):  # how far restarts are from the average one, where it is met
         there = _met("cpu", cpu.unit, float(cpu.curve.mean(np.array([estimate]))[0]), cpu.curve, scale)
@@ -188,8 +187,18 @@ def _late(data: Data, rows: pl.DataFrame, limit_ms: float, scale: float, others:
             restart = _with_further(estimate, low, further)
             low = _with_further(estimate, low, there.low_pps / there.estimate_pps)
             high = _with_further(estimate, high, there.high_pps / there.estimate_pps)
-    high = high if high < TOP * scale else np.inf
-    return replace(unmet, estimate_pps=estimate, low_pps=low, high_pps=high, restart_low_pps=restart)
+    return replace(found, low_pps=low, high_pps=high if high < TOP * scale else np.inf, restart_low_pps=restart)
+
+
+def _shared(name: str, limit: float, unit: str, met: Lateness, *, column: str = "") -> Bound:
+    """The limit of a share of packets or time, as it was fitted."""
+    estimate, low, high = (float(np.exp(value)) for value in (met.estimate, met.low, met.high))
+    least, scale = float(met.curve.data.x.min()), met.curve.scale
+    if estimate < least / MAX_EXTRAPOLATION:  # as far below what was run as beyond it a curve says nothing
+        return Bound(name, limit, unit, 0.0, 0.0, max(least, min(high, scale)), 0.0, met.curve, column=column)
+    if not np.isfinite(estimate) or high >= TOP * scale:
+        high = np.inf
+    return Bound(name, limit, unit, estimate, low, high, low, met.curve, column=column)
 
 
 def _with_further(estimate: float, end: float, ratio: float) -> float:

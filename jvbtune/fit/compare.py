@@ -361,15 +361,21 @@ def _verdict(
         return decided(Verdict.BETTER, better, _in_words(better))
     if worse is not None:
         return decided(Verdict.WORSE, worse, f"{_in_words(worse)}. Leave it as found")
-    leading = min(comparisons, key=lambda c: (c.metric is not Metric.CPU_PER_PACKET, c.adjusted_p_value))
-    core = [c for c in comparisons if c.metric is Metric.CPU_PER_PACKET] or comparisons
-    if all(c.equivalent for c in core):
+    core = [c for c in comparisons if c.metric is Metric.CPU_PER_PACKET or _loses_packets(c)] or comparisons
+    asked = [c for c in core if not c.equivalent] or core
+    leading = min(asked, key=lambda c: (c.metric is not Metric.CPU_PER_PACKET, c.adjusted_p_value))
+    if leading.equivalent:
         reason = f"no difference above {EQUIVALENCE[leading.metric]:.0%} in {LABELS[leading.metric]}, at 95 %"
         return decided(Verdict.NO_DIFFERENCE, leading, reason)
-    needed = [c.blocks_needed for c in core]
+    needed = [c.blocks_needed for c in asked]
     more = None if None in needed else max(1, max(int(n) for n in needed if n is not None) - leading.blocks)
     reason = f"about {more} more blocks are needed" if more else "more than 200 blocks would be needed"
     return decided(Verdict.UNRESOLVED, leading, f"{LABELS[leading.metric]}: {reason}", more)
+
+
+def _loses_packets(c: Comparison) -> bool:
+    """By bursts of which the average one lost a packet or more, with the value or without: that has to be answered."""
+    return c.metric is Metric.BURST_DROPS and max(c.dropped_packets or (0.0,)) >= 1
 
 
 def _decisive(candidates: list[Comparison], against: list[Comparison]) -> Comparison | None:

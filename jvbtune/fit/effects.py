@@ -129,8 +129,12 @@ def _per_plot(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _burst_drops(rows: pl.DataFrame) -> pl.DataFrame:
-    """Packets that the socket dropped, of those that came in; half a packet where there was none."""
-    rows = rows.drop_nulls("socket_drops").with_columns(
+    """Packets that the socket dropped, of those that came in; half a packet where there was none. Where no burst of any
+    restart lost one, there is nothing to compare."""
+    rows = rows.drop_nulls("socket_drops")
+    if not rows["socket_drops"].sum():
+        return rows.clear()
+    rows = rows.with_columns(
         packets=pl.coalesce(pl.col("in_pps") * pl.col("duration_s"), pl.lit(1e6)).clip(lower_bound=1.0)
     )
     return _per_plot(rows.with_columns(value=((pl.col("socket_drops") + 0.5) / pl.col("packets")).log()))
@@ -166,9 +170,10 @@ def _cpu_and_curve(rows: pl.DataFrame) -> tuple[pl.DataFrame, Curve] | None:
     rows = rows.filter(pl.col("net_cpu_cores") > 0).sort("block", "step", "bridge_pps", "net_cpu_cores")
     if rows.height < 3:
         return None
+    # the process's share has no softirqs, which settings of the kernel change; but two kinds of CPU are not compared
+    own = pl.col("net_cpu_cores") / pl.col("cores").fill_null(pl.col("net_cpu_cores").max() * 2)
+    full = rows.with_columns(ratio=own if rows["busy_ratio"].null_count() else pl.col("cpu_ratio"))
     # all of the fit's caution about restarts is for the interval; here one curve through all rows is enough
-    ratio = pl.col("net_cpu_cores") / pl.col("cores").fill_null(pl.col("net_cpu_cores").max() * 2)
-    full = rows.with_columns(ratio=ratio)
     nothing = np.zeros(full.height, dtype=np.int64)
     data = unsaturated(Data(full["bridge_pps"].to_numpy(), full["ratio"].to_numpy(), nothing, nothing))
     if levels(data.x) < 2:  # all of them saturated: CPU is full whatever a packet costs
@@ -199,17 +204,20 @@ def _against_level(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def alike_steps(usable: pl.DataFrame, steps: Sequence[str], reference: str | None = None) -> list[str]:
-    """The reference (``baseline``, else the first) and every step that no steady metric tells apart from it.
+    """The reference (``baseline``, else the first) and every step that was compared with it, in two blocks at least,
+    and that no metric tells apart from it.
 
     Uncorrected 0.05 on purpose: a step is left out of the pool rather too easily than not.
     """
     if len(steps) == 1:
         return list(steps)
     reference = reference or ("baseline" if "baseline" in steps else steps[0])
-    different = set()
+    compared, different = {reference}, set()
     for layout in layouts(usable.filter(pl.col("step").is_in(list(steps)))):
         for step in layout.steps:
             contrast = layout.contrast(step, reference) if step != reference else None
-            if contrast is not None and contrast.p_value < SIGNIFICANT_P:
-                different.add(step)
-    return [step for step in steps if step not in different]
+            if contrast is not None:
+                compared.add(step)
+                if contrast.p_value < SIGNIFICANT_P:
+                    different.add(step)
+    return [step for step in steps if step in compared and step not in different]

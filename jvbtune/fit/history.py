@@ -8,13 +8,14 @@ of JVB and its exporters are known too (``trials.names``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
-from jvbtune.errors import FormatError
+from jvbtune.errors import FormatError, UsageError
+from jvbtune.text import clean
 from jvbtune.trials.csvfile import CsvTrials, read_csv, require_packet_rates
 
 #: Of Opus, and of what jvbtune's participants send.
@@ -134,6 +135,22 @@ def of_host(history: pl.DataFrame | None, host: str) -> pl.DataFrame | None:
         return None
     rows = history.filter(pl.col("host").is_null() | (pl.col("host") == host))
     return rows if rows.height else None
+
+
+def for_hosts(history: pl.DataFrame, hosts: Collection[str], path: Path, *, unnamed: bool = False) -> pl.DataFrame:
+    """The history, which has rows for one of ``hosts`` at least. ``unnamed``: the trials do not name their host, so a
+    history of a single one is taken as its. Raises UsageError if it is of other hosts only; ``path`` is for messages.
+    """
+    named = sorted(clean(str(host)) for host in history["host"].drop_nulls().unique())
+    if unnamed and len(named) == 1:
+        return history.with_columns(host=pl.lit(None, pl.String))
+    if any(of_host(history, host) is not None for host in hosts):
+        return history
+    wanted = ", ".join(sorted(clean(host) for host in hosts))
+    raise UsageError(
+        f"{path}: no row is of {wanted}; the file has rows of {', '.join(named)[:300]}",
+        hint=f"Write {wanted} in its column host, or take the column out if all rows are of that host.",
+    )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ EXPENSIVE = 1.05
 #: Standard deviation of CPU at one packet rate, between trials or restarts, that has a reason outside the bridge: it
 #: was 2 to 5 % on quiet machines, in trials of 3 to 8 s, and 9 to 13 % on a shared one.
 UNSTEADY_SD = 0.08
+#: What each limit is about, beside garbage collections, which many a trial has none of.
+COLUMNS_OF_LIMITS = {
+    "cpu": ("cpu_ratio", "CPU (cpu_cores and cores, or busy_ratio)"),
+    "rx_thread": ("rx_thread_ratio", "rx_thread_ratio"),
+    "loss": ("loss_ratio", "loss_ratio"),
+    "delay": ("delay_p99_ms", "delay_p99_ms"),
+}
 #: Sanity (operators' figures): packets per second and core that bridges of today carry at the limit.
 PLAUSIBLE_PPS_PER_CORE = (2_000.0, 60_000.0)
 
@@ -110,7 +117,7 @@ def _one_host(
         **_per_participant(of_main_shape(indexed), history),
         "own_measurement": _own_measurement(of_main_shape(indexed)),
     }
-    notes = [*_unsteady(found), *notes]
+    notes = [*_unsteady(found), *([] if unplaced else _not_placed(indexed, found)), *notes]
     problems = unplaced or _problems(indexed, found, "block" in missing)
     if problems:
         return none(host, limits, problems, remarks=notes, missing=missing, **facts)
@@ -267,6 +274,21 @@ def _unsteady(found: Sequence[Bound]) -> list[Reason]:
     return [Reason(Code.UNSTEADY_HOST, text, advice)]
 
 
+def _not_placed(rows: pl.DataFrame, found: Sequence[Bound]) -> list[Reason]:
+    """Limits that are not applied, since too few of the trials have what they are about."""
+    there = {bound.name for bound in found}
+    return [
+        Reason(
+            Code.LIMIT_NOTE,
+            f"{name}: {empty} of {rows.height} trials have no {told}, and the others fewer than {MIN_LEVELS} packet "
+            "rates, so this limit is not applied",
+            "Fill it in for every trial.",
+        )
+        for name, (column, told) in COLUMNS_OF_LIMITS.items()
+        if name not in there and 0 < (empty := rows[column].null_count()) < rows.height
+    ]
+
+
 def _problems(rows: pl.DataFrame, found: Sequence[Bound], no_blocks: bool) -> list[Reason]:
     problems: list[Reason] = []
     if not found:
@@ -339,7 +361,7 @@ def _production_in_words(mix: PacketMix | None, history: pl.DataFrame | None) ->
         return [
             *unknown,
             f"Production's most expensive mix costs up to {mix.worst_cost_ratio:.2f} times as much per packet: "
-            f"the load threshold is {mix.worst_rate_ratio:.0%} of what it would be for the mix of the trials",
+            f"its CPU limit is met at {mix.worst_rate_ratio:.0%} of the packet rate. The load threshold allows for it",
         ]
     production, run = production_in_words(history), mix.in_words()
     if mix.is_like(history):

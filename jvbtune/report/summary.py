@@ -89,10 +89,10 @@ def _verdict(result: RunResult) -> tuple[Tone, str]:
         return Tone.OPEN, "The run is still going on; figures may change"
     if result.recommendation is None:
         return Tone.BAD, "No recommendation: set nothing from this run"
-    if result.reasons:
-        return Tone.OPEN, "Provisional: do not deploy these figures yet"
     if result.source is Source.SIMULATED:
         return Tone.OPEN, "Simulated host: nothing to deploy"
+    if result.reasons or result.status is not Status.DONE:
+        return Tone.OPEN, "Provisional: do not deploy these figures yet"
     return Tone.GOOD, "Recommendation ready to deploy"
 
 

@@ -72,12 +72,14 @@ def prepare(trials: pl.DataFrame) -> Prepared:
     frame = trials.select(columns) if trials.height else _empty(columns)
     total = pl.col("in_pps") + pl.col("out_pps") + pl.col("relay_pps").fill_null(0.0)
     frame = frame.with_columns(bridge_pps=pl.coalesce("bridge_pps", total))
+    # of one host they are the same, so a file may say them once
+    frame = frame.with_columns(cores=pl.col("cores").fill_null(pl.col("cores").median().over("host")))
     compiler = pl.col("compiler_cores").fill_null(0.0)
     frame = frame.with_columns(net_cpu_cores=(pl.col("cpu_cores") - compiler).clip(lower_bound=0.0))
     frame = frame.with_columns(
         cpu_ratio=pl.max_horizontal(
             pl.when(pl.col("cores") > 0).then(pl.col("net_cpu_cores") / pl.col("cores")),
-            pl.col("busy_ratio") - compiler / pl.col("cores"),
+            pl.col("busy_ratio") - (compiler / pl.col("cores")).fill_null(0.0),
         ),
         offered_pps=pl.coalesce(
             "offered_pps", pl.col("bridge_pps") / (1 - pl.col("loss_ratio").clip(0.0, 0.99)), "bridge_pps"

@@ -182,13 +182,18 @@ def _above(value: Any, limit: float) -> bool:
 
 
 def with_drifting_blocks(trials: pl.DataFrame, rules: Rules = DEFAULT_RULES) -> pl.DataFrame:
-    """The same trials; those of a block whose baseline drifted are invalid, with the reason. Host by host.
+    """The same trials; those of a block whose baseline drifted are invalid, with the reason. Host by host, and once:
+    what is left of a host that was judged is not judged by what was left of it.
 
     Needs host, block, step, kind, intended_pps, bridge_pps, cpu_cores, valid, invalid_because and invalid_codes.
     """
     needed = ["host", "block", "step", "kind", "intended_pps", "bridge_pps", "cpu_cores", "compiler_cores", "valid"]
     known = trials.filter(pl.col("intended_pps").is_not_null()).select(needed)
+    drifted = pl.col("invalid_codes").list.contains(Why.BASELINE_DRIFT.value)
+    judged = set(trials.filter(drifted)["host"].to_list())
     for (host,), rows in known.group_by("host"):
+        if host in judged:
+            continue
         for block, reason in drifting_blocks(rows.to_dicts(), rules=rules).items():
             of_block = (pl.col("host") == host) & (pl.col("block") == block)
             more = {"invalid_because": reason, "invalid_codes": Why.BASELINE_DRIFT.value}

@@ -98,7 +98,7 @@ def test_a_history_of_production_is_kept_with_the_run_and_carried_into_its_files
     produced.write_text("in_pps,out_pps,endpoints\n2000,4000,60\n1900,4100,62\n")
     done = CliRunner().invoke(fit, ["latest", "--runs-dir", str(tmp_path), "--history", str(produced)])
     assert done.exit_code == 0, done.output
-    assert "set the load threshold" in done.stdout
+    assert "load threshold, not to be set yet" in done.stdout
     produced.unlink()
     result = result_of(run)
     after = thresholds(result).load_threshold_pps
@@ -107,7 +107,7 @@ def test_a_history_of_production_is_kept_with_the_run_and_carried_into_its_files
     assert result.recommendation.max_packet_rate_pps > before
     assert any("Production's most expensive mix" in remark.text for remark in result.remarks)
     text = RENDERERS["jvb-conf"](result, False)["jvbtune.conf"]
-    assert "production's most expensive packets" in text
+    assert "Production's most expensive packets" in text
     assert f"average-participant-stress = {12000 / 122 / after:.5f}" in text
 
 
@@ -156,6 +156,19 @@ def test_the_bridges_own_setting_goes_into_its_configuration_and_not_into_sysctl
     changed = _with(result, name=key, recommended=4194304)
     assert hocon.parse(RENDERERS["jvb-conf"](changed, False)["jvbtune.conf"])[key] == 4194304
     assert key not in "".join(_lines(RENDERERS["sysctl"](changed, False)["60-jvbtune.conf"]))
+
+
+def test_a_bridge_that_asks_for_less_is_made_to_ask_for_what_is_advised(result: RunResult) -> None:
+    """Else the socket stays small whatever the kernel allows."""
+    key = "ice4j.harvest.udp.receive-buffer-size"
+    advice = result.receive_buffer
+    assert advice is not None
+    small = replace(advice, rmem_max_bytes=4194304, asked_bytes=1048576)
+    less = replace(result, receive_buffer=small, settings=())
+    assert hocon.parse(RENDERERS["jvb-conf"](less, False)["jvbtune.conf"])[key] == 4194304
+    assert "net.core.rmem_max = 4194304" in _lines(RENDERERS["sysctl"](less, False)["60-jvbtune.conf"])
+    enough = replace(result, receive_buffer=replace(small, asked_bytes=4194304), settings=())
+    assert key not in RENDERERS["jvb-conf"](enough, False)["jvbtune.conf"]
 
 
 def test_sysctl_itself_takes_the_file(result: RunResult, tmp_path: Path) -> None:

@@ -203,6 +203,34 @@ def test_without_a_look_at_the_queue_drops_in_every_restart_are_needed() -> None
     assert by_name(once)[RMEM].verdict != "worse"
 
 
+def test_drops_that_are_not_answered_leave_a_setting_unresolved() -> None:
+    """Though its CPU is equal: a quarter of the drops, or four times as many, is what the buffer was swept for."""
+    seen_nothing = dict.fromkeys(BUFFERS, 0)
+    drops = {"baseline": [1200, 150, 2600, 900], SMALL: [300, 900, 20, 310], LARGE: [1100, 170, 2500, 950]}
+    verdict = by_name(bursts(drops, seen_nothing, BUFFERS))[RMEM]
+    cpu = [one for one in verdict.comparisons if one.metric == "cpu_per_packet"]
+    assert all(one.equivalent for one in cpu)
+    assert (verdict.verdict, verdict.metric) == ("unresolved", "burst_drops")
+    nearly = {step: [0, 0, 0, 1] if step == SMALL else [0] * 4 for step in drops}
+    assert by_name(bursts(nearly, seen_nothing, BUFFERS))[RMEM].verdict == "no difference"
+
+
+def test_bursts_of_different_lengths_that_lose_nothing_compare_nothing() -> None:
+    trials = bursts({step: [0] * 3 for step in BUFFERS}, dict.fromkeys(BUFFERS, 0), BUFFERS)
+    longer = pl.when(pl.col("step") == SMALL).then(pl.col("in_pps") * 2).otherwise(pl.col("in_pps"))
+    verdict = by_name(trials.with_columns(in_pps=longer))[RMEM]
+    assert {one.metric for one in verdict.comparisons} == {"cpu_per_packet"}
+
+
+def test_softirqs_count_where_they_were_measured() -> None:
+    """What a setting of the kernel changes is in no process' account."""
+    trials = bursts({step: [0] * 4 for step in BUFFERS}, dict.fromkeys(BUFFERS, 0), BUFFERS)
+    more = pl.when(pl.col("step") == SMALL).then(0.12).otherwise(0.02) * pl.col("cpu_cores")
+    verdict = by_name(trials.with_columns(busy_ratio=pl.col("cpu_cores") + more))[RMEM]
+    assert (verdict.verdict, verdict.metric) == ("worse", "cpu_per_packet")
+    assert verdict.effect == pytest.approx(0.1, abs=0.02)
+
+
 def test_a_small_buffer_found_on_arrival_makes_the_larger_one_better() -> None:
     buffers = {"baseline": 425_984, SMALL: 425_984, LARGE: 20_971_520}
     drops = {"baseline": [30, 9, 212], SMALL: [5, 88, 301], LARGE: [0] * 3}

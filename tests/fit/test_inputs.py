@@ -170,6 +170,118 @@ def test_a_history_under_other_names_is_kept_under_jvbtunes(tmp_path: Path, tria
     assert "has a column 'nowhere'" in str(refused.exception)
 
 
+def stored(tmp_path: Path) -> pl.DataFrame:
+    """The trials of the only run that was made."""
+    (run,) = list_runs(tmp_path / "runs")
+    return run.trials()
+
+
+def test_trials_of_one_name_are_all_kept(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """By block, as a table of one's own may have it; or of two runs, whose blocks have the same numbers."""
+    trials.write_csv(tmp_path / "own.csv")
+    expected = rate(fit(tmp_path, str(tmp_path / "own.csv")))
+    named = trials.with_columns(trial=pl.concat_str(pl.lit("at-"), (pl.col("in_pps") / 100).round()))
+    named.write_csv(tmp_path / "named.csv")
+    assert rate(fit(tmp_path / "named", str(tmp_path / "named.csv"))) == expected
+    assert stored(tmp_path / "named").height == trials.height
+    first = pl.col("block").cast(pl.Int64) < 2
+    runs = named.with_columns(
+        run_id=pl.when(first).then(pl.lit("a")).otherwise(pl.lit("b")), block=pl.col("block").cast(pl.Int64) % 2
+    )
+    runs.write_csv(tmp_path / "runs.csv")
+    assert rate(fit(tmp_path / "two", str(tmp_path / "runs.csv"))) == expected
+    assert stored(tmp_path / "two")["block"].n_unique() == 4
+
+
+def test_a_name_that_is_a_trials_own_is_kept(tmp_path: Path, trials: pl.DataFrame) -> None:
+    named = trials.with_columns(trial=pl.concat_str(pl.lit("t"), pl.int_range(trials.height)))
+    named.write_csv(tmp_path / "own.csv")
+    fit(tmp_path, str(tmp_path / "own.csv"))
+    assert stored(tmp_path)["trial"].to_list() == named["trial"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "code"),
+    [
+        ("generator_limited", True, "generator_limited"),
+        ("steal_ratio", 0.3, "steal"),
+        ("throttled_ratio", 0.5, "throttled"),
+        ("compiler_cores", 0.4, "compiling"),
+    ],
+)
+def test_what_makes_a_trial_invalid_does_so_in_a_file_too(
+    tmp_path: Path, trials: pl.DataFrame, column: str, value: object, code: str
+) -> None:
+    """Of the last block, which would have the packet rate at half."""
+    spoilt = pl.col("block") == trials["block"].max()
+    own = trials.with_columns(
+        cpu_cores=pl.when(spoilt).then(pl.col("cpu_cores").clip(0.5) * 1.6).otherwise(pl.col("cpu_cores")).clip(0, 1)
+    )
+    own.filter(~spoilt).write_csv(tmp_path / "without.csv")
+    own.with_columns(pl.when(spoilt).then(pl.lit(value)).alias(column)).write_csv(tmp_path / "own.csv")
+    answer = fit(tmp_path, str(tmp_path / "own.csv"))
+    found = stored(tmp_path)
+    assert found.filter(~pl.col("valid"))["invalid_codes"].to_list() == [[code]] * own.filter(spoilt).height
+    assert rate(answer) == rate(fit(tmp_path / "other", str(tmp_path / "without.csv")))
+
+
+def test_an_offered_load_of_unknown_counts_makes_no_trial_invalid(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """It may be in alone, or of senders; only what a generator of jvbtune's says is held against the bridge."""
+    own = trials.with_columns(offered_pps=pl.col("in_pps"), valid=pl.col("block") != trials["block"].max())
+    own.write_csv(tmp_path / "own.csv")
+    fit(tmp_path, str(tmp_path / "own.csv"))
+    assert stored(tmp_path)["valid"].to_list() == own["valid"].to_list()
+
+
+def test_cores_need_to_be_said_once(tmp_path: Path, trials: pl.DataFrame) -> None:
+    trials.write_csv(tmp_path / "own.csv")
+    expected = rate(fit(tmp_path, str(tmp_path / "own.csv")))
+    once = trials.with_columns(cores=pl.when(pl.int_range(trials.height) == 0).then(pl.col("cores")))
+    once.write_csv(tmp_path / "once.csv")
+    assert rate(fit(tmp_path / "once", str(tmp_path / "once.csv"))) == expected
+    busy = trials.with_columns(busy_ratio=pl.col("cpu_cores") / pl.col("cores")).drop("cores", "cpu_cores")
+    busy.write_csv(tmp_path / "busy.csv")
+    assert rate(fit(tmp_path / "busy", str(tmp_path / "busy.csv"))) == expected
+
+
+def test_a_limit_that_most_trials_say_nothing_of_is_told(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """CPU of two rates only, beside a loss that is known everywhere."""
+    least = trials["in_pps"].quantile(0.3)
+    few = trials.with_columns(
+        cpu_cores=pl.when(pl.col("in_pps") < least).then(pl.col("cpu_cores")),
+        loss_ratio=pl.when(pl.col("in_pps") < trials["in_pps"].quantile(0.7)).then(0.0).otherwise(0.01),
+    )
+    (found,) = recommend(few, Limits())
+    assert [bound.name for bound in found.bounds] == ["loss", "delay"] or "cpu" not in [b.name for b in found.bounds]
+    told = [remark.text for remark in found.remarks if remark.code is Code.LIMIT_NOTE]
+    assert any(text.startswith("cpu: ") and "so this limit is not applied" in text for text in told), told
+
+
+def test_a_history_of_another_host_is_refused(tmp_path: Path, trials: pl.DataFrame) -> None:
+    """Before anything is stored; it would have been ignored. A file without hosts has one."""
+    prod = tmp_path / "prod.csv"
+    prod.write_text("host,in_pps,out_pps,endpoints\njvb-1,1500,6000,50\n")
+    trials.write_csv(tmp_path / "own.csv")
+    refused = fit(tmp_path, str(tmp_path / "own.csv"), "--history", str(prod))
+    assert isinstance(refused.exception, UsageError)
+    assert "no row is of h; the file has rows of jvb-1" in str(refused.exception)
+    assert not list_runs(tmp_path / "runs")
+    trials.drop("host").write_csv(tmp_path / "nobody.csv")
+    fit(tmp_path, str(tmp_path / "nobody.csv"), "--history", str(prod))
+    (run,) = list_runs(tmp_path / "runs")
+    assert read_history(run.path / "history.csv")["host"].to_list() == [None]
+    again = fit(tmp_path, run.id, "--history", str(prod))
+    assert isinstance(again.exception, UsageError)
+    assert "history.csv written" not in again.output
+    two = pl.concat([trials, trials.with_columns(host=pl.lit("jvb-1"))])
+    two.write_csv(tmp_path / "two.csv")
+    answer = fit(tmp_path / "two", str(tmp_path / "two.csv"), "--history", str(prod))
+    assert "h: " + str(prod) + " has no row of this host" in answer.stderr
+    assert [run.host for run in list_runs(tmp_path / "two" / "runs") if (run.path / "history.csv").exists()] == [
+        "jvb-1"
+    ]
+
+
 def test_column_without_a_file_is_refused(tmp_path: Path) -> None:
     answer = CliRunner().invoke(command, ["latest", "--column", "in_pps=x", "--runs-dir", str(tmp_path)])
     assert answer.exit_code == 2

@@ -12,6 +12,7 @@ from jvbtune.errors import UsageError
 from jvbtune.fit import HostFit, Limits, recommend
 from jvbtune.fit.reasons import Code
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
+from jvbtune.trials.frame import prepare
 from tests.fit.words import texts
 
 HOST = SimulatedHost()
@@ -67,6 +68,46 @@ def test_the_least_limit_binds(host: SimulatedHost, limits: Limits, binding: str
     assert found.interval_pps is not None
     assert found.interval_pps[0] * 0.95 <= truth <= found.interval_pps[1] * 1.05
     assert found.next_limit != binding
+
+
+def test_windows_without_a_collection_count() -> None:
+    """Where collections are rare, a short window has none or a large one: its mean is what is limited, not the mean of
+    those that have one. Half of the windows at each packet rate have twice as much."""
+    host = replace(HOST, gc_per_kpps=0.002)
+    truth = min(host.truth(LIMITS).values())
+    inside = 0
+    for seed in range(6):
+        trials = simulate(host, Design(rates(1.25, 8, 0.3, truth), 6), seed=seed).sort("intended_pps", "block")
+        order = np.random.default_rng(seed).permuted(np.tile([0.0, 2.0], (8, 3)), axis=1).ravel()
+        (bound,) = [b for b in one(trials.with_columns(gc_ratio=pl.col("gc_ratio") * order)).bounds if b.name == "gc"]
+        assert bound.estimate_pps == pytest.approx(truth, rel=0.15)
+        inside += bound.low_pps <= truth <= bound.high_pps
+    assert inside >= 5
+
+
+def test_steps_that_were_never_compared_are_not_pooled() -> None:
+    """One of them costs a third more: with one block each, that would be taken for scatter between restarts."""
+    trials = run().with_columns(step=pl.when(pl.col("block") == 0).then(pl.lit("baseline")).otherwise(pl.lit("tuned")))
+    both = trials.filter(pl.col("block") < 2).with_columns(
+        block=pl.lit(0),
+        cpu_cores=pl.when(pl.col("step") == "tuned").then(pl.col("cpu_cores") * 0.7).otherwise("cpu_cores"),
+    )
+    found = one(both)
+    assert found.steps == ("baseline",)
+    assert [reason.code for reason in found.reasons] == [Code.ONE_RESTART]
+    apart = one(trials)  # the one step in block 0, the other in all the others
+    assert apart.steps == ("baseline",)
+
+
+def test_a_block_that_drifted_is_judged_once() -> None:
+    """1.0, 1.0, 1.3 and 1.6 times the cost: the last is out, and the third is not out because the last is."""
+    times = {0: 1.0, 1: 1.0, 2: 1.3, 3: 1.6}
+    trials = run(restart_sd=0.0).filter(pl.col("block") < 4)
+    trials = trials.with_columns(cpu_cores=pl.col("cpu_cores") * pl.col("block").replace_strict(times))
+    once = prepare(trials).frame
+    twice = prepare(once).frame
+    assert once.filter(~pl.col("valid"))["block"].unique().to_list() == ["3"]
+    assert twice["valid"].to_list() == once["valid"].to_list()
 
 
 def test_beyond_the_highest_load_there_is_no_figure_and_never_in_an_export() -> None:
