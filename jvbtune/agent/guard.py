@@ -16,7 +16,7 @@ import time
 
 from jvbtune.agent.control import kill
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.journal import Journal, Record
+from jvbtune.agent.journal import Journal, Record, identity
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import MAX_TRIES, given_up, put_back
 from jvbtune.agent.rundir import DIRECTORY, stop_timer, tidy
@@ -32,28 +32,38 @@ TIDY_SECONDS = 40.0
 
 
 class Lease:
-    """The deadline in a file, in seconds of the monotonic clock, which all processes of a host share."""
+    """The deadline in a file, in seconds of the monotonic clock, which all processes of a host share.
 
-    def __init__(self, path: str) -> None:
+    ``owner``: the agent that has it, as (pid, start in clock ticks). An agent that lost its own, and lives on, takes
+    that of the next sweep neither for its own nor away. None: anybody's.
+    """
+
+    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         self.path = path
+        self._owner = "" if owner is None else f"{owner[0]}:{owner[1]}"
 
     def renew(self, seconds: float) -> None:
         temporary = f"{self.path}.{os.getpid()}"
         with open(temporary, "w") as file:
-            file.write(repr(time.monotonic() + seconds))
+            file.write(f"{time.monotonic() + seconds!r} {self._owner}")
         os.replace(temporary, self.path)
 
     def remaining(self) -> float:
-        """Seconds left; 0 where there is no lease."""
+        """Seconds left; 0 where there is no lease, or another owner's."""
         try:
             with open(self.path) as file:
-                return float(file.read()) - time.monotonic()
+                deadline, _, owner = file.read().partition(" ")
+            return float(deadline) - time.monotonic() if self._owner in ("", owner) else 0.0
         except (OSError, ValueError):
             return 0.0
 
     def end(self) -> None:
+        """Take it away, if it is not another owner's."""
         try:
-            os.unlink(self.path)
+            with open(self.path) as file:
+                owner = file.read().partition(" ")[2]
+            if self._owner in ("", owner):
+                os.unlink(self.path)
         except FileNotFoundError:
             pass
 
@@ -65,7 +75,8 @@ def main(arguments: list[str]) -> int:
     """
     once = arguments[0] == "--once"
     directory, lease_path, pid, started, boot_id = arguments[once:]
-    watched = Watched(Journal(directory), Lease(lease_path), int(pid), int(started), boot_id)
+    owner = int(pid), int(started)
+    watched = Watched(Journal(directory), Lease(lease_path, owner), *owner, boot_id)
     if once:
         _once(watched)
         return 0  # a unit that failed would be one more thing that was left behind
@@ -108,6 +119,13 @@ class Watched:
     def agent_lives(self) -> bool:
         return start_ticks(self.pid) == self.started
 
+    def is_own(self, record: Record) -> bool:
+        """Whether a journal is of the sweep that this guard is for. One journal follows another on a host."""
+        if self.record is not None:
+            return identity(record) == identity(self.record)
+        agent = record.get("agent") or {}
+        return (agent.get("pid"), agent.get("start_ticks")) == (self.pid, self.started)
+
     def pending(self) -> bool:
         """Whether something is to be put back. A journal that somebody deleted or damaged is written again."""
         try:
@@ -117,6 +135,8 @@ class Watched:
             if self.record is None:
                 return True
         if found is not None:
+            if not self.is_own(found):
+                return False  # of a later sweep, which began when this one was put back
             self.record = found
             return True
         if self.record is None or self.journal.is_finished(self.record):
@@ -226,6 +246,9 @@ def _try(watched: Watched, why: str) -> Record:
 
 
 def _put_back(watched: Watched, why: str) -> Record:
+    found = watched.journal.read()
+    if found is not None and not watched.is_own(found):
+        return {}  # somebody else was first, and the next sweep has begun
     report = put_back(watched.journal, watched.boot_id, why)
     tidy(watched.journal)
     with contextlib.suppress(AgentFault):
@@ -245,7 +268,10 @@ def _once(watched: Watched) -> None:
             with watched.journal.locked(0.0):  # held: somebody begins, or puts back
                 tidy(watched.journal)
             return
-        watched.record = watched.journal.read()
+        found = watched.journal.read()
+        if found is not None and not watched.is_own(found):
+            return  # of a later sweep, which has a timer of its own
+        watched.record = found
         if watched.record is not None and given_up(watched.record):
             stop_timer()
             return

@@ -13,15 +13,16 @@ from jvbtune.agent.bridgewatch import BridgeWatch
 from jvbtune.agent.control import Bridge
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.guard import Lease
-from jvbtune.agent.journal import Journal, Record
+from jvbtune.agent.journal import Journal, Record, identity
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back
 from jvbtune.agent.rundir import DIRECTORY, LEASE_PATH, TIMER_UNIT, own_archive, stop_timer, systemd, tidy
 from jvbtune.protocol import agent as protocol
 
 GUARD_READY_SECONDS = 15.0
-#: A bridge that hangs is restarted within RESTART_TIMEOUT_SECONDS + HEALTHY_TIMEOUT_SECONDS of ``control``.
-PUT_BACK_SECONDS = 400.0
+#: A bridge that boots is waited for (``putback.BOOT_SECONDS``), and one that hangs is restarted within
+#: RESTART_TIMEOUT_SECONDS + HEALTHY_TIMEOUT_SECONDS of ``control``.
+PUT_BACK_SECONDS = 460.0
 #: The timer behind the guard looks so often within a lease.
 LOOKS_PER_LEASE = 3.0
 LEAST_TIMER_SECONDS = 2.0
@@ -54,7 +55,7 @@ class GuardedTuning:
 
     def __init__(self, agent: Any, journal: Journal, lease_seconds: float, boot_id: str) -> None:
         self.agent, self.journal, self.lease_seconds, self.boot_id = agent, journal, lease_seconds, boot_id
-        self.lease = Lease(LEASE_PATH)
+        self.lease = Lease(LEASE_PATH, (os.getpid(), start_ticks(os.getpid()) or 0))
         self.record: Record | None = None  #: as last read or written, should the journal be taken away
         self.watch: BridgeWatch | None = None
         self.alarm: str | None = None  #: why the sweep must not go on
@@ -106,6 +107,8 @@ class GuardedTuning:
                 guard = self.guard
                 if guard is None or guard.poll() is None or not self.journal.exists():
                     continue
+                if not self._is_own():
+                    return  # the guard has put the host back, and it is another sweep's now
                 try:
                     self.start_guard()
                     self.agent.emit(protocol.Note(f"the guard died ({guard.returncode}); a new one runs"))
@@ -130,7 +133,7 @@ class GuardedTuning:
         if self.alarm is not None:
             raise AgentFault("tuning", self.alarm, "The sweep ends, and the host is put back.")
         record = self.journal.read()
-        if record is None or self.lease.remaining() <= 0:
+        if record is None or not self._is_own() or self.lease.remaining() <= 0:
             raise AgentFault(
                 "tuning",
                 "the host was put back already: the lease ended, or somebody reverted it",
@@ -138,6 +141,14 @@ class GuardedTuning:
             )
         self.record = record
         return record
+
+    def _is_own(self) -> bool:
+        """Whether the journal is this agent's, or none that can be told from it: another sweep may have begun since."""
+        try:
+            found = self.journal.read()
+        except AgentFault:
+            return True
+        return found is None or self.record is None or identity(found) == identity(self.record)
 
     def write(self, record: Record) -> None:
         """Into the journal, before the change that it tells of."""
@@ -158,6 +169,9 @@ class GuardedTuning:
             if self.lease.remaining() > 0:  # a restart under way may hold the lock for longer than the lease
                 self.lease.renew(PUT_BACK_SECONDS)
         with self.journal.locked(PUT_BACK_SECONDS):
+            if not self._is_own():
+                self.finish()
+                return self._report_of_another()
             remembered = self.record if self._lost() else None
             if remembered is not None:
                 self.journal.progress(remembered)
@@ -193,6 +207,6 @@ class GuardedTuning:
         for stream in (self.guard.stdin, self.guard.stdout):
             if stream is not None:
                 stream.close()
-        if not self.journal.exists():
+        if not self.journal.exists() or not self._is_own():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.guard.wait(5)

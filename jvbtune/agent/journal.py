@@ -75,8 +75,8 @@ class Journal:
             if faults:
                 raise faults[0]
             return None
-        finished = {_identity(record) for record in found if record.get("finished")}
-        pending = [record for record in found if _identity(record) not in finished]
+        finished = {identity(record) for record in found if record.get("finished")}
+        pending = [record for record in found if identity(record) not in finished]
         return max(pending, key=lambda record: int(record.get("sequence") or 0)) if pending else None
 
     def write(self, record: Record) -> None:
@@ -99,8 +99,8 @@ class Journal:
 
     def finish(self, report: Record) -> None:
         """All is put back: keep the report, take the journal away. Raises OSError where it cannot be taken away."""
-        identity = {key: report.get(key) for key in ("run_id", "created_unix")}
-        record = {"version": VERSION, "finished": True, **identity}
+        whose = {key: report.get(key) for key in ("run_id", "created_unix")}
+        record = {"version": VERSION, "finished": True, **whose}
         reported = self._reported(report)
         with contextlib.suppress(OSError):
             self._replace(self.copy_path, record)  # whatever happens next, it is known to be finished
@@ -142,18 +142,27 @@ class Journal:
         journal itself cannot be removed."""
         with contextlib.suppress(AgentFault):
             copy = _read(self.copy_path)
-            if copy is not None and copy.get("finished") and _identity(copy) == _identity(record):
+            if copy is not None and copy.get("finished") and identity(copy) == identity(record):
                 return True
-        return self.last_report(record) is not None
+        report = self._report()
+        if report is None:
+            return False
+        later = float(report.get("created_unix") or 0.0) > float(record.get("created_unix") or 0.0)
+        return later or identity(report) == identity(record)  # a later one began when nothing was left of this one
 
     def last_report(self, record: Record) -> Record | None:
         """The report of the last revert, where it was of that journal."""
+        report = self._report()
+        return report if report is not None and identity(report) == identity(record) else None
+
+    def _report(self) -> Record | None:
+        """Of the last put-back on this host, whose ever it was."""
         try:
             with open(self.report_path, encoding="utf-8") as file:
                 report = json.load(file)
         except (OSError, ValueError):
             return None
-        return report if isinstance(report, dict) and _identity(report) == _identity(record) else None
+        return report if isinstance(report, dict) else None
 
     @contextlib.contextmanager
     def locked(self, timeout_seconds: float = 30.0) -> Iterator[None]:
@@ -222,7 +231,8 @@ def _copy_directory(directory: str) -> str:
     return os.path.join(directory, "copy")
 
 
-def _identity(record: Record) -> tuple[Any, Any]:
+def identity(record: Record) -> tuple[Any, Any]:
+    """Which sweep a journal is of: a run that goes on later has another."""
     return record.get("run_id"), record.get("created_unix")
 
 

@@ -26,6 +26,8 @@ from jvbtune.agent.procfs import now_ticks
 
 #: Of the agent, the guard and the timer together; each waits longer than the one before.
 MAX_TRIES = 6
+#: A bridge that boots is up after so long, on a slow host (``control.HEALTHY_TIMEOUT_SECONDS``).
+BOOT_SECONDS, BOOT_LOOK_SECONDS = 60.0, 0.5
 #: Restarts that were begun by a process that was killed in the middle of it.
 MAX_BEGUN = 2
 
@@ -176,9 +178,7 @@ def _restart(journal: Journal, record: Record, report: Record, bridge: Bridge, b
             report["pending"] = reason
             return False
     if not _gone(record, bridge):
-        with contextlib.suppress(AgentFault):  # else the look decides
-            if not bridge.draining():
-                bridge.drain(True)  # somebody undid the drain, or started it again: no new conference from here on
+        _drain(record, bridge)
         found = calls.look_after_refresh(bridge)
         if not found.free:
             report["pending"] = f"{found.text()}, and it is to be restarted for its own settings"
@@ -196,6 +196,24 @@ def _restart(journal: Journal, record: Record, report: Record, bridge: Bridge, b
         return True  # it takes calls again all the same: a person decided so
     report["restarted"] = True
     return True
+
+
+def _drain(record: Record, bridge: Bridge) -> None:
+    """No new conference from here on: somebody may have undone the drain, or started it again. One that was started by
+    somebody else may still boot; once it is up it takes calls under swept values, so its answer is waited for. What
+    does not answer in the end is left to the look, which then knows of no one."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    while True:
+        with contextlib.suppress(AgentFault):
+            if not bridge.draining():
+                bridge.drain(True)
+            return
+        now = bridge.identity()
+        seen = [list(one) for one in (record.get("arrival"), record.get("last_bridge")) if one]
+        known = now is not None and list(now) in seen
+        if known or time.monotonic() >= deadline:  # one that has answered before hangs, and does not boot
+            return
+        time.sleep(BOOT_LOOK_SECONDS)
 
 
 def _gone(record: Record, bridge: Bridge) -> bool:

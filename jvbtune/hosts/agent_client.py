@@ -36,6 +36,8 @@ KINDS: dict[Kind, type[JvbtuneError]] = {
     "usage": AgentError,
 }
 CLOCK_EXCHANGES = 8
+#: A stream that was closed ends its reader.
+GIVE_UP_SECONDS = 5.0
 HELLO_TIMEOUT_SECONDS = 30.0
 #: More than the agent keeps for a controller that does not read; the oldest samples go first.
 MAX_EVENTS = 100_000
@@ -55,7 +57,8 @@ mine() { [ -n "$(find "$1" -prune -type "$2" -user "$3" ! -perm -020 ! -perm -00
 is_there() { mine "$1" d "$4" && mine "$1/$2" f "$4" && [ "$(sha256sum "$1/$2" | cut -d' ' -f1)" = "$3" ]; }
 """
 #: Puts standard input at $1 under the name $2, whole or not at all; clears archives of other versions that are older
-#: than a week. sh, because nothing of jvbtune is on the host yet.
+#: than a week, but for those that a right of sudo names (``hosts.prepare``): a login that may run nothing else would
+#: have nothing left. sh, because nothing of jvbtune is on the host yet.
 _INSTALL = (
     _IS_THERE
     + """
@@ -68,7 +71,9 @@ trap 'rm -f "$temporary"' EXIT
 cat >"$temporary"
 [ "$(sha256sum "$temporary" | cut -d' ' -f1)" = "$3" ]
 mv -f "$temporary" "$1/$2"
-find "$1" -maxdepth 1 -name 'agent-*.pyz' ! -name "$2" -mtime +7 -exec rm -f {} +
+find "$1" -maxdepth 1 -name 'agent-*.pyz' ! -name "$2" -mtime +7 | while IFS= read -r old; do
+  grep -qsF -e "${old##*/}" /etc/sudoers /etc/sudoers.d/* || rm -f "$old"
+done
 """
 )
 
@@ -208,6 +213,12 @@ class AgentClient:
     @property
     def alive(self) -> bool:
         return self._caller.gone is None
+
+    def give_up(self) -> None:
+        """The agent does not answer: wait for nothing any more. Calls fail from here on."""
+        self._closing = True
+        self._stream.close()
+        self._reader.join(GIVE_UP_SECONDS)
 
     def hang_up(self) -> None:
         """Close the agent's input, and do not wait: it puts the host back by itself."""

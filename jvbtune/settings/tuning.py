@@ -12,7 +12,7 @@ from typing import Any
 
 from jvbtune.agent.settings import ICE4J_BUFFER
 from jvbtune.bridge.config import asked_buffer
-from jvbtune.errors import JvbtuneError, TuningError
+from jvbtune.errors import AgentError, JvbtuneError, TuningError
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import held
 from jvbtune.protocol import agent as protocol
@@ -23,7 +23,9 @@ from jvbtune.protocol.messages import Nothing
 from jvbtune.settings.buffer import AskedBuffer
 
 RESTART_TIMEOUT_SECONDS = 300.0
-END_TIMEOUT_SECONDS = 420.0
+END_TIMEOUT_SECONDS = 480.0
+#: An agent whose controller was not heard in time has nothing left to do: its guard puts the host back.
+LOST_END_TIMEOUT_SECONDS = 20.0
 #: Waiting for the statistics of a bridge without ``/debug`` comes on top of begin's own work.
 BEGIN_TIMEOUT_SECONDS = 90.0
 
@@ -83,6 +85,7 @@ class Tuning:
         self.asked: AskedBuffer | None = None  #: the receive buffer that the bridge asks for; None: no bridge
         self.report = messages.PutBack()
         self.lost: str | None = None  #: why the host is no longer this controller's
+        self._silent = False  #: because the agent, or the link, no longer answers
         self._on_beat: Callable[[float], None] | None = None
         self._on_lost: Callable[[JvbtuneError], None] | None = None
         self._expires = 0.0
@@ -122,6 +125,7 @@ class Tuning:
                     raise TuningError("no heartbeat was answered in time")
                 self._agent.call(messages.RENEW, Nothing(), timeout_seconds=left)
             except JvbtuneError as error:
+                self._silent = left <= 0 or isinstance(error, AgentError)
                 self._lose(error.message)
                 return
             self._expires = asked + self.lease_seconds
@@ -142,7 +146,7 @@ class Tuning:
 
     def _error(self) -> TuningError:
         name = self._agent.host.name
-        if self._agent.alive:
+        if self._agent.alive and not self._silent:
             hint = "The host is put back."
         else:
             hint = (
@@ -213,10 +217,21 @@ class Tuning:
             self.lost = self.lost or "the link to the agent is gone"
             raise self._error() from error
         with held():
-            self.report = self._agent.call(messages.END, Nothing(), timeout_seconds=END_TIMEOUT_SECONDS)
+            self.report = self._end(error)
         problem = not_put_back(self._agent.host.name, self.report)
         if problem is not None:
             raise problem from error
+
+    def _end(self, error: BaseException | None) -> messages.PutBack:
+        """The host is put back. An agent that did not answer in time is not waited for: its lease has ended."""
+        seconds = LOST_END_TIMEOUT_SECONDS if self._silent else END_TIMEOUT_SECONDS
+        try:
+            return self._agent.call(messages.END, Nothing(), timeout_seconds=seconds)
+        except AgentError:
+            if not self._silent:
+                raise
+            self._agent.give_up()
+            raise self._error() from error
 
 
 def not_put_back(name: str, report: messages.PutBack) -> TuningError | None:
@@ -229,7 +244,7 @@ def not_put_back(name: str, report: messages.PutBack) -> TuningError | None:
     if report.pending:
         return TuningError(
             f"{name}: the settings are put back, but the bridge was not restarted: {report.pending}",
-            hint=f"It stays drained until then. When it is empty: jvbtune revert --host {name}",
+            hint=f"It stays drained until then, if it answers. When it is empty: jvbtune revert --host {name}",
         )
     if report.not_restarted:
         return TuningError(

@@ -36,6 +36,7 @@ from jvbtune.sweep import check, warmup
 from jvbtune.sweep.experiment import Experiment
 from jvbtune.sweep.plan import Step, Trial
 from jvbtune.sweep.poller import BridgePoller
+from jvbtune.sweep.resumed import refuse_changed, refuse_other_values
 from jvbtune.sweep.trial import Context, Measured, measure
 from jvbtune.trials.judge import Why
 
@@ -336,6 +337,9 @@ def open_session(
         found = agent.call(protocol.BRIDGE_FIND, protocol.OfBridge(bridge_arguments(entry)))
         bridge = BridgeClient(host, entry.bridge.http_address, entry.bridge.http_port)
         provenance = _provenance(agent, bridge, found)
+        begun = writer.run.events("baseline")  # of a run that goes on
+        if begun:
+            refuse_changed(entry.name, writer.run.id, writer.run.provenance("before"), provenance)
         writer.write_provenance("before", provenance)
         _refuse_lowered(experiment, provenance.get("sysctl") or {})
         stack.callback(lambda: writer.write_provenance("after", _provenance_after(agent)))
@@ -351,6 +355,8 @@ def open_session(
         )
         stack.push(_journalled(tuning, writer, observe))
         stack.enter_context(tuning)
+        if begun:
+            refuse_other_values(entry.name, writer.run.id, begun[0]["values"], tuning.baseline)
         for event in writer.run.events("generator"):
             expire_leftover(bridge, event["prefix"])  # of this run, before it was killed
         asked = None if tuning.asked is None else tuning.asked.to_json()

@@ -352,7 +352,7 @@ class _Os:
 
 
 class _Lease:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: tuple[int, int] | None = None) -> None:
         self._left = 0.0
 
     def renew(self, seconds: float) -> None:

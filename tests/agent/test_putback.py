@@ -296,6 +296,42 @@ def test_a_bridge_that_hangs_is_not_restarted(host: Host, bridge: FakeBridge, mo
     assert not bridge.restarts
 
 
+def test_a_bridge_that_still_boots_is_waited_for_and_drained_before_it_takes_calls(
+    host: Host, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else started it under swept values, and it does not listen yet."""
+    monkeypatch.setattr("jvbtune.agent.control.HTTP_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(calls, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("jvbtune.agent.putback.BOOT_LOOK_SECONDS", 0.01)
+    bridge.restart()
+    answer, looks = bridge.answer, []
+
+    def boots(path: str) -> Any:
+        looks.append(path)
+        return (503, {}) if len(looks) < 8 else answer(path)
+
+    monkeypatch.setattr(bridge, "answer", boots)
+    report = host.put_back()
+    assert report["complete"], report
+    assert len(bridge.restarts) == 1
+    assert host.value() == BASELINE
+    assert bridge.log[:2] == ["drain with 0", "restart with 0"], "first of all, no call comes"
+    assert bridge.log[-1] == "undrain with 0"
+
+
+def test_a_bridge_that_never_boots_is_left_to_a_person(
+    host: Host, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jvbtune.agent.control.HTTP_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(calls, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("jvbtune.agent.putback.BOOT_SECONDS", 0.3)
+    monkeypatch.setattr("jvbtune.agent.putback.BOOT_LOOK_SECONDS", 0.01)
+    bridge.restart()
+    monkeypatch.setattr(bridge, "answer", lambda path: (503, {}))
+    assert "not known" in host.put_back()["pending"]
+    assert not bridge.restarts
+
+
 def test_values_of_others_are_left_and_a_triple_that_was_taken_in_part_is_ours(tmp_path: Path) -> None:
     from jvbtune.agent.putback import is_ours
 

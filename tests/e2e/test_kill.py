@@ -118,6 +118,59 @@ def test_the_agent_is_stopped(controller: Controller, lab: Lab, sysctl: Callable
             os.kill(controller.agent, signal.SIGCONT)
 
 
+def test_an_agent_that_comes_to_again_leaves_the_next_sweep_alone(
+    controller: Controller, lab: Lab, sysctl: Callable[[str], str]
+) -> None:
+    """As behind a link that was cut without a word: its guard has put the host back, and somebody else has begun."""
+    os.kill(controller.agent, signal.SIGSTOP)
+    _wait_until_put_back(sysctl, BASELINE, LEASE_SECONDS + 6)
+    second = Controller(lab)
+    try:
+        os.kill(controller.agent, signal.SIGCONT)
+        time.sleep(2)  # its watches look several times a second
+        controller.end()  # the end of its input
+        deadline = time.monotonic() + 20
+        while start_ticks(controller.agent) is not None:
+            assert time.monotonic() < deadline, "the first agent does not end"
+            time.sleep(0.05)
+        time.sleep(1)
+        assert sysctl(NAME) == "8192", "of the second sweep"
+        assert json.loads(JOURNAL.read_text())["agent"]["pid"] == second.agent
+        assert _draining(lab)
+        assert _is_guard(second.guard)
+    finally:
+        if start_ticks(controller.agent) is not None:
+            os.kill(controller.agent, signal.SIGCONT)
+        second.end()
+    _wait_until_put_back(sysctl, BASELINE, LEASE_SECONDS + 2)
+    assert not _draining(lab)
+
+
+def test_a_controller_does_not_wait_for_an_agent_that_is_silent(lab: Lab, sysctl: Callable[[str], str]) -> None:
+    """For minutes, while the host was put back long ago: it says so, and how to look."""
+    stopped: list[int] = []
+
+    def lose() -> None:
+        with connect(lab.entry()) as host, AgentClient(host) as agent, _tuning(agent, lab) as tuning:
+            tuning.apply({NAME: 8192}, restart=False)
+            stopped.append(agent.capabilities.pid)
+            os.kill(stopped[0], signal.SIGSTOP)
+            while tuning.lost is None:
+                time.sleep(0.05)
+
+    begun = time.monotonic()
+    try:
+        with pytest.raises(TuningError, match="was not answered within") as raised:
+            lose()
+        assert "The guard on the host puts it back by itself" in (raised.value.hint or "")
+        assert time.monotonic() - begun < 90
+        _wait_until_put_back(sysctl, BASELINE, LEASE_SECONDS + 6)
+    finally:
+        if start_ticks(stopped[0]) is not None:
+            os.kill(stopped[0], signal.SIGKILL)
+    assert not _draining(lab)
+
+
 def test_the_guard_is_killed_and_replaced(controller: Controller, sysctl: Callable[[str], str]) -> None:
     os.kill(controller.guard, signal.SIGKILL)
     deadline = time.monotonic() + 5

@@ -18,6 +18,8 @@ from jvbtune.store import list_runs, open_run
 from tests.buffers import SMALL, STEPS, SWEPT, granted
 
 #: A bridge with the JVM's default compilers is waited for after each restart.
+BUDGET = Path("/proc/sys/net/core/netdev_budget")
+
 pytestmark = [pytest.mark.lab, pytest.mark.kernel, pytest.mark.timeout(600), pytest.mark.measured]
 
 EXPERIMENT = """
@@ -199,7 +201,19 @@ def test_a_killed_sweep_is_resumed(
     while Path("/var/lib/jvbtune/journal.json").exists():
         assert time.monotonic() < deadline + 40
         time.sleep(0.1)
-    done = _jvbtune("sweep", "--host", lab.name, "--resume", run.id[:15], "--runs-dir", str(tmp_path))
+    resume = ("sweep", "--host", lab.name, "--resume", run.id[:15], "--runs-dir", str(tmp_path))
+    before = BUDGET.read_text()
+    BUDGET.write_text("301")  # somebody tuned the host in between
+    try:
+        refused = _jvbtune(*resume)
+    finally:
+        BUDGET.write_text(before)
+    assert refused.returncode == 2
+    assert f"is not as it was when run {run.id} began: net.core.netdev_budget {before.strip()}, now 301" in (
+        refused.stderr
+    )
+    assert _finished_trials(tmp_path) == finished
+    done = _jvbtune(*resume)
     assert done.returncode in (0, 5), done.stderr
     rows = [event["row"]["trial"] for event in open_run("latest", tmp_path).events("trial_finished")]
     assert rows[: len(finished)] == finished
