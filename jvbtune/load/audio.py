@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from jvbtune.load.endpoint import Endpoint
@@ -51,7 +52,7 @@ class Audio:
 
     def remove(self, names: Iterable[str]) -> None:
         gone = [name for name in names if self._senders.pop(name, None) is not None]
-        if gone and self.sending:
+        if gone:
             self._slots, self._prepared = self._wheel.place(self._connected()), []
 
     def _connected(self) -> list[Sender]:
@@ -145,7 +146,7 @@ class Audio:
             sender.sent_at_edge = sender.sent
         for endpoint in self._endpoints.values():
             endpoint.received_at_edge = endpoint.received_packets()
-            endpoint.delays_ns.clear()
+            endpoint.delays_us.clear()
             endpoint.reordered = 0
         self.lateness, self.unsent = Lateness(), 0
 
@@ -168,12 +169,15 @@ class Audio:
         return QUIET_SECONDS if received else MAX_DRAIN_SECONDS
 
     def counted(self) -> Counted:
+        delays = Counter[int]()
+        for endpoint in self._endpoints.values():
+            delays.update(endpoint.delays_us)
         return Counted(
             sent_packets=sum(sender.sent - sender.sent_at_edge for sender in self._senders.values()),
             expected_packets=self._expected(),
             received_packets=self.arrived_packets,
             reordered_packets=sum(endpoint.reordered for endpoint in self._endpoints.values()),
-            delays_ns=[delay for endpoint in self._endpoints.values() for delay in endpoint.delays_ns],
+            delays_us=delays,
             silent_endpoints=[e.name for e in self._endpoints.values() if not e.received_packets()],
         )
 

@@ -92,6 +92,8 @@ class Calendar:
         """It sends nothing from now on. What it sent stays counted."""
         self._settle(client)
         self._clients.discard(client)
+        if not self._clients:
+            self._slots = [[] for _ in range(SLOTS)]  # all for those who are gone
 
     # -- sending ------------------------------------------------------------------------------------------------
 

@@ -142,6 +142,7 @@ class Channel:
             self._queue()
             self._flush()
         self._socket.close()
+        self._protocol.parser.close()  # the generator has the protocol: a cycle
 
 
 def _connecting(error: OSError) -> bool:

@@ -310,4 +310,5 @@ class Client(Endpoint):
     def close(self) -> None:
         if self.channel is not None:
             self.channel.close()
+        self.channel = self.reports = None  # the reports know this client: the worker collects no cycles while it sends
         super().close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import BridgeError, JvbtuneError, LoadError
@@ -27,8 +29,8 @@ PARALLEL_REQUESTS = 8
 #: Endpoints that are connected at once: more would make the handshakes time out on a cold bridge.
 BATCH_CONFERENCES = 10
 ATTEMPTS = 3
-#: Of numbers that are missing in a row this many mean that there are no more.
-MAX_CONFERENCES_AT_ONCE = 300
+#: Of numbers so many that are missing in a row mean that there are no more: they run on over all restarts of a bridge.
+MISSING_IN_A_ROW = 1000
 
 
 @dataclass(frozen=True)
@@ -241,10 +243,35 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
 
     Meeting ids are the prefix and a running number; a bridge forgets such conferences by itself only after a minute.
     """
-    expired = misses = number = 0
-    while misses < MAX_CONFERENCES_AT_ONCE:
-        status, _ = client.raw("PATCH", f"{COLIBRI_PATH}{prefix}-{number}", {"expire": True})
-        misses = 0 if status == 200 else misses + 1
-        expired += status == 200
-        number += 1
-    return expired
+    listed = _meeting_ids(client)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+
+        def expire(meeting_ids: Iterable[str]) -> int:
+            return sum(pool.map(lambda one: _expire(client, one), meeting_ids))
+
+        if listed is not None:
+            ours = [one for one in listed if one.startswith(f"{prefix}-")]
+            return sum(expire(ours[at : at + PARALLEL_REQUESTS]) for at in range(0, len(ours), PARALLEL_REQUESTS))
+        expired = misses = number = 0
+        while misses < MISSING_IN_A_ROW:
+            found = expire(f"{prefix}-{number + ahead}" for ahead in range(PARALLEL_REQUESTS))
+            misses = 0 if found else misses + PARALLEL_REQUESTS
+            expired += found
+            number += PARALLEL_REQUESTS
+        return expired
+
+
+def _expire(client: BridgeClient, meeting_id: str) -> bool:
+    """Whether there was such a conference."""
+    status, _ = client.raw("PATCH", COLIBRI_PATH + quote(meeting_id, safe=""), {"expire": True})
+    return status == 200
+
+
+def _meeting_ids(client: BridgeClient) -> list[str] | None:
+    """Of all conferences on the bridge; None if it does not list them (``videobridge.rest.debug.enabled = false``)."""
+    try:
+        status, answer = client.raw("GET", "/debug")
+        conferences = json.loads(answer).get("conferences") if status == 200 else None
+        return [str(one.get("meeting_id", "")) for one in conferences.values()] if conferences is not None else None
+    except (BridgeError, ValueError, RecursionError, AttributeError):  # no answer, a page of a proxy, another form
+        return None

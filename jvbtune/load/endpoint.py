@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
@@ -52,7 +53,7 @@ class Endpoint:
         self.sampled = 0
         self.received_at_edge = 0  #: of ``received_packets``, what arrived before the last edge of a window
         self.reordered = 0
-        self.delays_ns: list[int] = []
+        self.delays_us = Counter[int]()  #: of sampled packets since the edge, how many had each
 
     # -- connecting ---------------------------------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class Endpoint:
             self._last_sequence[ssrc] = sequence
         arrived = _timestamp_ns(ancillary)
         if arrived is not None:
-            self.delays_ns.append(arrived - sent)
+            self.delays_us[(arrived - sent) // 1000] += 1
 
     def received_packets(self) -> int:
         """All media packets so far: those that reached the process and those that the filter counted away."""

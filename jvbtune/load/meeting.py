@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pylibsrtp import Error as SrtpError
 
+from jvbtune.load.arrived import Arrived
 from jvbtune.load.calendar import GOLDEN, KINDS, Calendar
 from jvbtune.load.client import Client
 from jvbtune.load.feedback import unwrap
@@ -46,15 +47,15 @@ class Meetings:
         self._turn = 0
         self._next_drain = 0.0
         self._next_account = 0.0
-        self._unread: dict[int, list[Media]] = {}  #: not booked yet, by the first of the clients that were read at once
+        self._unread: dict[int, list[Media]] = {}  #: not booked yet, by the first client of the group
         self._highest: dict[int, int] = {}  #: stream -> extended sequence number, at the last account,
         self._base: dict[int, int] = {}  #: and at the last edge
         self._kind: dict[int, str] = {}
-        self._window: dict[int, list[Ints]] = {}
+        self._window: dict[int, Arrived] = {}
         self._received: dict[int, int] = {}  #: stream -> packets since its client takes part
         self._heard: set[int] = set()  #: clients that got media since they take part
         self.audio_received = self.media_received = 0
-        self.delays_ns: list[int] = []
+        self.delays_us = Counter[int]()  #: of sampled packets, how many had each
         self._counts_at_edge: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -87,6 +88,7 @@ class Meetings:
         number = self._numbers.pop(name, None)
         if number is None:
             return
+        self.account()  # the others move up to other groups: what they got until now would be booked after what follows
         self.calendar.remove(self._clients.pop(number))
         for table in (self._highest, self._base, self._kind, self._window, self._received):
             for stream in [stream for stream in table if stream >> 32 == number]:
@@ -132,7 +134,7 @@ class Meetings:
     def _drain(self, numbers: list[int], now: float) -> None:
         taken = [self._receiver.take(self._clients[number].socket.fileno(), number) for number in numbers]
         if any(taken):
-            self._read()
+            self._read(numbers[0])
         wall_ns = time.time_ns()
         for number in numbers:
             client = self._clients[number]
@@ -141,12 +143,12 @@ class Meetings:
             client.counts["retransmitted"] += len(again)
         self.calendar.flush(wall_ns)
 
-    def _read(self) -> None:
+    def _read(self, group: int) -> None:
         media = self._receiver.read(self._other, self._sample)
         if not len(media.owner):
             return
         self.media_received += int(np.count_nonzero(~np.isin(media.payload_type, RTX_TYPES)))
-        self.keep(media)
+        self.keep(group, media)
         tagged = np.flatnonzero(media.transport >= 0)
         if len(tagged):
             owners = media.owner[tagged]
@@ -175,11 +177,11 @@ class Meetings:
         stamp = stamp_in_payload(plain)
         found = sent_ns(plain, stamp) if stamp is not None else None
         if found is not None and found[2]:  # 0: a bridge restored it from a retransmission
-            self.delays_ns.append(arrival_ns - found[2])
+            self.delays_us[(arrival_ns - found[2]) // 1000] += 1
 
-    def keep(self, media: Media) -> None:
-        """What a group of clients got, to be booked when it is their turn."""
-        self._unread.setdefault(int(media.owner[0]), []).append(media)
+    def keep(self, group: int, media: Media) -> None:
+        """What clients of a group got, to be booked when it is their turn. ``group``: the number of its first one."""
+        self._unread.setdefault(group, []).append(media)
 
     def account(self) -> None:
         """Book all that has come."""
@@ -204,7 +206,10 @@ class Meetings:
             extended = unwrap(sequences[rows], self._highest.get(stream))
             self._highest[stream] = max(self._highest.get(stream, 0), int(extended.max()))
             self._kind[stream] = kind
-            self._window.setdefault(stream, []).append(extended)
+            arrived = self._window.get(stream)
+            if arrived is None:
+                arrived = self._window[stream] = Arrived(len(self._window) * GOLDEN % 1)
+            arrived.add(extended)
             self._received[stream] = self._received.get(stream, 0) + len(rows)
             client.got_media(len(rows))
             if kind == "audio":
@@ -249,7 +254,7 @@ class Meetings:
             expected_packets=sum(kind.expected for kind in media),
             received_packets=sum(kind.received for kind in media),
             reordered_packets=sum(kind.reordered for kind in media),
-            delays_ns=self.delays_ns,
+            delays_us=self.delays_us,
             silent_endpoints=self.silent(),
             kinds=kinds,
             meetings=self.counts(),
@@ -295,11 +300,11 @@ class Meetings:
     def _take_all(self) -> bool:
         """Read all sockets, answer nothing; whether there was anything."""
         found = False
-        for number, client in self._clients.items():
-            taken = self._receiver.take(client.socket.fileno(), number)
-            if taken:
-                self._read()
-            found |= taken
+        for numbers in self._groups:
+            for number in numbers:
+                if self._receiver.take(self._clients[number].socket.fileno(), number):
+                    self._read(numbers[0])
+                    found = True
         return found
 
     def missing(self) -> int:
@@ -318,22 +323,14 @@ class Meetings:
         self._window = {}
         self.calendar.edge()
         self.audio_received = 0
-        self.delays_ns = []
+        self.delays_us = Counter()
         self._counts_at_edge = self._totals()
 
     def kinds(self) -> dict[str, messages.KindCounts]:
         """Of the window so far, by kind."""
         tallies = {kind: np.zeros(4, np.int64) for kind in KINDS}  # expected, received, duplicated, reordered
-        for stream, parts in self._window.items():
-            kind, arrived = self._kind[stream], np.concatenate(parts)
-            unique, first = np.unique(arrived, return_index=True)
-            once = arrived[np.sort(first)]
-            behind = int(np.count_nonzero(once < np.maximum.accumulate(once)))
-            duplicated = len(arrived) - len(unique)
-            base = self._base.get(stream, int(unique[0]) - 1)
-            unique = unique[unique > base]
-            expected = int(unique[-1]) - base if len(unique) else 0
-            tallies[kind] += (expected, len(unique), duplicated, behind)
+        for stream, arrived in self._window.items():
+            tallies[self._kind[stream]] += arrived.counts(self._base.get(stream))
         counts = self._since_edge()
         found = {}
         for kind in KINDS:

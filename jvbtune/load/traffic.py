@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,7 @@ class Counted:
     expected_packets: int
     received_packets: int
     reordered_packets: int
-    delays_ns: Sequence[int]  #: of the sampled packets
+    delays_us: Mapping[int, int]  #: of the sampled packets, how many had each
     silent_endpoints: Sequence[str]  #: that never got a packet of media
     kinds: dict[str, messages.KindCounts] = field(default_factory=dict)
     meetings: messages.MeetingCounts | None = None

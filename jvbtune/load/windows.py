@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from jvbtune.errors import LoadError
 from jvbtune.protocol.worker import LATENESS_EDGES_US, KindCounts, Measured, MeetingCounts, Window
 from jvbtune.trials.delays import delay_histogram
 
@@ -47,7 +48,7 @@ def merge_windows(windows: Sequence[Window], machines: Sequence[str] | None = No
     overflows: dict[str, int] = {}
     for machine, window in zip(machines or [""] * len(windows), windows, strict=True):
         overflows[machine] = max(window.overflows, overflows.get(machine, 0))
-    delays = np.sort(np.concatenate([np.asarray(window.delays_us, dtype=np.float64) for window in windows]))
+    delays = np.sort(np.concatenate([_each(window) for window in windows]))
     begun = [window.started_unix for window in windows]
     return Windows(
         started_unix=min(begun),
@@ -73,6 +74,13 @@ def merge_windows(windows: Sequence[Window], machines: Sequence[str] | None = No
         lateness_us=_lateness(windows),
         silent_endpoints=tuple(name for window in windows for name in window.silent_endpoints),
     )
+
+
+def _each(window: Window) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The delay of each sampled packet. Raises LoadError."""
+    if len(window.delays_us) != len(window.delay_counts) or min(window.delay_counts, default=0) < 0:
+        raise LoadError("a worker's delays do not match the numbers of packets that had them")
+    return np.repeat(np.array(window.delays_us, np.float64), np.array(window.delay_counts, np.int64))
 
 
 def _kinds(windows: Sequence[Window]) -> dict[str, KindCounts]:

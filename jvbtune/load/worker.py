@@ -133,6 +133,8 @@ class Worker:
             line = refusal(asked.id, Fault("load", str(error)))
         except KeyError as error:
             line = refusal(asked.id, Fault("usage", f"no endpoint is named {error}"))
+        except ProtocolError as error:
+            line = refusal(asked.id, Fault("load", f"{asked.served.operation.name}: the result {error}"))
         _write(line)
 
     def alive(self, asked: messages.Alive) -> Nothing:
@@ -242,6 +244,7 @@ class Worker:
         cpu = _cpu_seconds() - usage
         drained = self._silence()
         counted = traffic.counted()
+        delays = sorted(counted.delays_us)
         measured = messages.Window(
             started_unix=started_unix,
             duration_seconds=lasted,
@@ -255,7 +258,8 @@ class Worker:
             lateness_p99_ms=traffic.lateness.quantile_ms(0.99),
             lateness_max_ms=traffic.lateness.latest_us / 1000,
             cpu_ratio=cpu / lasted,
-            delays_us=[delay // 1000 for delay in counted.delays_ns],
+            delays_us=delays,
+            delay_counts=[counted.delays_us[delay] for delay in delays],
             kinds=counted.kinds,
             meetings=counted.meetings,
             lateness_us=list(traffic.lateness.counts),
@@ -291,14 +295,19 @@ class Worker:
         """Close endpoints."""
         self._audio.remove(asked.endpoints)
         for name in asked.endpoints:
-            self._meetings.leave(name)
-            self._pps_of.pop(name, None)
-            endpoint = self._endpoints.pop(name, None)
-            if endpoint is not None:
-                if self._by_fd.pop(endpoint.socket.fileno(), None) is not None:
-                    self._epoll.unregister(endpoint.socket.fileno())
-                endpoint.close()
+            self._forget(name)
+        if not (self._audio.sending or self._meetings.sending):
+            gc.collect()  # nothing is due; what a library left in cycles would stay for as long as the worker runs
         return Nothing()
+
+    def _forget(self, name: str) -> None:
+        self._meetings.leave(name)
+        self._pps_of.pop(name, None)
+        endpoint = self._endpoints.pop(name, None)
+        if endpoint is not None:
+            if self._by_fd.pop(endpoint.socket.fileno(), None) is not None:
+                self._epoll.unregister(endpoint.socket.fileno())
+            endpoint.close()
 
     def close(self) -> None:
         for endpoint in self._endpoints.values():
@@ -358,7 +367,9 @@ def main() -> int:
         return 1
     worker = Worker(asked.arguments)
     _write(reply(asked.id, Nothing()))
-    gc.disable()  # nothing in the loop makes cycles; a collection would make packets late
+    # A collection makes packets late. Endpoints leave no cycles when they are closed; what libraries leave is collected
+    # while nothing is sent (see forget).
+    gc.disable()
     try:
         worker.run()
     except LoadError as error:

@@ -102,13 +102,15 @@ class InForce:
 
 @dataclass(frozen=True)
 class OfRollback:
-    """``owner``: who asks. ``number``: the generation that is meant, if no other may be taken back in its place.
-    ``force``: end the agent of an apply that is under way first."""
+    """``owner``: who asks. ``number`` and ``created_unix``: the generation that is meant, if no other may be taken back
+    in its place; a number is given again when its generation is gone. ``force``: end the agent of an apply that is
+    under way first."""
 
     bridge: BridgeQuery
     owner: str
     number: Optional[int] = None
     force: bool = False
+    created_unix: Optional[float] = None
 
 
 @dataclass(frozen=True)

@@ -311,9 +311,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Window(Measured):
-    """What a worker sent and saw in a window. ``delays_us``: of the sampled packets."""
+    """What a worker sent and saw in a window. ``delays_us``: of the sampled packets, each delay once, in order;
+    ``delay_counts``: how many packets had it. So the line does not grow with the length of the window."""
 
     delays_us: list[int]
+    delay_counts: list[int]
     kinds: Dict[str, KindCounts] = field(default_factory=dict)  #: of meetings: by kind of stream
     meetings: Optional[MeetingCounts] = None
     lateness_us: List[int] = field(default_factory=list)  #: packets by ``LATENESS_EDGES_US``

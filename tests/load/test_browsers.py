@@ -19,7 +19,7 @@ from jvbtune.load.browser import generator as generating
 from jvbtune.load.browser.compare import Compared, Comparison, refuse
 from jvbtune.load.browser.conference import frames_wanted, refuse_for_browsers
 from jvbtune.load.browser.driver import open_browser
-from jvbtune.load.browser.seat import Seat, signal
+from jvbtune.load.browser.seat import Seat, Signalled, signal
 from jvbtune.load.colibri import Answer, Conference, LocalTransport, Sources
 from jvbtune.load.mix import Mix, Remote
 from jvbtune.load.mixfile import load_mix
@@ -234,3 +234,22 @@ def test_what_browsers_tell_is_brought_to_the_window_between_the_edges(monkeypat
 def test_cameras_that_nobody_wants_large_are_not_missed() -> None:
     assert frames_wanted(MIX) == 60
     assert frames_wanted(load_mix("meeting-5").mix()) == 60  # the speaker's and the one before: two of five
+
+
+class Unloaded:
+    """A driver whose browser does not load the page."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def get(self, url: str) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_page_that_does_not_load_is_said_by_its_step(gone: bool) -> None:
+    refused: Exception = pytest.importorskip("selenium.common.exceptions").WebDriverException("no page\nStacktrace")
+    silent: Exception = pytest.importorskip("urllib3.exceptions").ReadTimeoutError(None, "/", "no answer in time")
+    signalled = Signalled("aaaa", cast(Any, None), cast(Any, None))
+    with pytest.raises(LoadError, match=r"^the browser: page: .*no (page|answer in time)$"):
+        Seat(cast(Any, Unloaded(silent if gone else refused)), cast(Any, None), signalled, Sources(), {}, lambda: None)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jvbtune.load import meeting
 from jvbtune.load.calendar import Calendar
 from jvbtune.load.camera import Camera
 from jvbtune.load.client import Client
 from jvbtune.load.colibri import MID_URI, endpoint_json
 from jvbtune.load.feedback import REMB_PACKET_BITS, Bandwidth
+from jvbtune.load.media import OpusSource
 from jvbtune.load.media.rtp import AV1, DESCRIPTOR_ID, MID_ID, VP8, extension, header
 from jvbtune.load.meeting import Meetings
 from jvbtune.load.mix import VP8_LAYERS, Mix, Video
@@ -69,7 +71,7 @@ def media(owner: int, ssrc: int, sequences: list[int], kind: int = 100) -> Media
 
 def test_gaps_are_lost_and_what_was_never_forwarded_is_not(meetings: Any) -> None:
     made, _ = meetings
-    made.keep(media(0, 50, [65530, 65531]))
+    made.keep(0, media(0, 50, [65530, 65531]))
     made.edge()
     for got in (
         media(0, 50, [65532, 65533, 65535, 0, 2, 1, 1]),  # 65534 is missing, 1 late and then again
@@ -77,11 +79,11 @@ def test_gaps_are_lost_and_what_was_never_forwarded_is_not(meetings: Any) -> Non
         media(0, 51, [7, 8, 9], kind=96),
         media(0, 60, [5, 6], kind=111),
     ):
-        made.keep(got)
+        made.keep(0, got)
     made.calendar.sent |= {"audio": 3, "video": 20}
     made.calendar.audio_expected = 6
     made.account()
-    made.keep(media(1, 50, [14]))
+    made.keep(0, media(1, 50, [14]))
     made.account()
     kinds = made.kinds()
     assert kinds["video"] == messages.KindCounts(20, 7 + 5, 6 + 4, duplicated=1, reordered=1)
@@ -89,7 +91,7 @@ def test_gaps_are_lost_and_what_was_never_forwarded_is_not(meetings: Any) -> Non
     assert kinds["audio"] == messages.KindCounts(3, 6, 2)
     assert made.missing() == 4 + 2
     made.edge()
-    made.keep(media(0, 50, [4]))
+    made.keep(0, media(0, 50, [4]))
     assert made.missing() == 1, "what a bridge loses between two windows' streams is lost in the later one"
     made.leave("aaaa")
     assert made.kinds()["video"].expected == 0
@@ -101,7 +103,7 @@ def test_what_came_is_booked_by_groups_in_turn_and_none_is_left_out(meetings: An
     made.edge()
     for first in (10, 12):
         for owner in range(len(clients)):
-            made.keep(media(owner, 50, [first, first + 1]))
+            made.keep(owner, media(owner, 50, [first, first + 1]))
     booked: list[int] = []
     until = time.monotonic() + 10
     while (not booked or booked[-1] < 4 * len(clients)) and time.monotonic() < until:
@@ -110,6 +112,64 @@ def test_what_came_is_booked_by_groups_in_turn_and_none_is_left_out(meetings: An
     assert sorted(set(booked) | {0}) == [4 * number for number in range(len(clients) + 1)]
     made.account()
     assert made.kinds()["video"] == messages.KindCounts(0, 4 * len(clients), 4 * len(clients))
+
+
+def test_batches_of_a_group_are_booked_in_order_whoever_got_media_in_them(meetings: Any) -> None:
+    made, _ = meetings
+    batches = [[media(0, 50, [1])], [media(1, 50, [10, 11])], [media(0, 50, [2]), media(1, 50, [12, 13])]]
+    made._receiver = Batches(batches)
+    for _ in range(3):
+        made.poll(time.monotonic())
+    made.account()
+    assert made.kinds()["video"] == messages.KindCounts(0, 6, 6, reordered=0)
+
+
+def test_who_moves_up_to_another_group_is_booked_in_order(meetings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = meetings
+    monkeypatch.setattr(meeting, "DRAINED_AT_ONCE", 2)
+    made._group()
+    made._receiver = Batches([[media(0, 50, [1])], [media(2, 50, [10])], [media(0, 50, [2]), media(2, 50, [11])]])
+    made.poll(time.monotonic())
+    made.leave("bbbb")
+    made.poll(time.monotonic())
+    made.account()
+    assert made.kinds()["video"] == messages.KindCounts(0, 4, 4, reordered=0)
+
+
+class Batches:
+    """In place of a receiver: what each reading of a group finds."""
+
+    def __init__(self, batches: list[list[Media]]) -> None:
+        self._batches = batches
+
+    def take(self, descriptor: int, owner: int) -> bool:
+        return bool(self._batches)
+
+    def read(self, other: object, sample: object) -> Media:
+        parts = self._batches.pop(0)
+        names = [one.name for one in fields(Media)]
+        return Media(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def test_each_delay_is_kept_once_with_its_count(meetings: Any) -> None:
+    """What a window keeps, and its reply, does not grow with its length."""
+    made, (first, *_) = meetings
+    source = OpusSource(7, stream_pps=50, payload_bytes=80)
+    first.inbound = Unprotected()
+    for _ in range(1000):
+        for delay_ns in (2_000_999, 1_000_000, 2_000_000):
+            sent = source.packet(1_000_000_000)
+            made._sample(0, sent, 1_000_000_000 + delay_ns)
+    assert made.counted().delays_us == {1000: 1000, 2000: 2000}
+    made.edge()
+    assert not made.counted().delays_us
+
+
+class Unprotected:
+    """In place of a session of SRTP."""
+
+    def unprotect(self, data: bytes) -> bytes:
+        return data
 
 
 def test_each_asks_for_the_stage_and_thumbnails_or_a_grid(meetings: Any) -> None:
@@ -135,10 +195,10 @@ def test_a_client_knows_under_which_ssrcs_the_bridge_sends_and_what_it_was_not_t
     assert first.mapped == {50: "bbbb-v0", 51: "bbbb-v0", 60: "bbbb-a0"}
     made.edge()
     for got in (media(0, 50, [1]), media(0, 51, [1], kind=96), media(0, 60, [1], kind=111), media(1, 70, [1])):
-        made.keep(got)
+        made.keep(0, got)
     made.account()
     assert (made.counts().mapped_sources, made.counts().unmapped_streams) == (2, 0)
-    made.keep(media(0, 77, [1]))
+    made.keep(0, media(0, 77, [1]))
     made.account()
     assert made.counts().unmapped_streams == 1, "a browser would have no track for it"
     assert second.mapped == {}

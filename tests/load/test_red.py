@@ -18,6 +18,9 @@ from jvbtune.load.media.speech import DTX_SECONDS, Floor, Speech
 from jvbtune.load.mixfile import load_mix
 from tests.load.test_media import read_rtp
 
+#: Opus of 20 ms: its first byte, and a frame that begins as silence does.
+SILENCE = b"\xf8\xff\xff"
+
 Block = tuple[int, int, int]  #: payload type, ticks before the packet's time stamp, bytes
 
 
@@ -66,9 +69,11 @@ def test_the_time_of_sending_is_in_the_primary_block() -> None:
         STAMP.pack_into(packet, at, 77)
         redundant = len(read_red(read_rtp(bytes(packet)).payload)) - 1
         primary = len(packet) - 80
-        assert at == primary
-        assert bytes(packet[primary : primary + 8]) == STAMP.pack(77)
-        assert not any(packet[payload_at(packet) + 5 : primary]) or not redundant
+        assert at == primary + 3, "behind what says that the packet is silence"
+        assert bytes(packet[at : at + 8]) == STAMP.pack(77)
+        if redundant:
+            block = bytes(packet[payload_at(packet) + 5 : primary])
+            assert block == SILENCE + bytes(77), "no time of sending"
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is missing: make system")

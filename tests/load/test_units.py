@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections import Counter
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -177,7 +178,9 @@ def test_lateness_beyond_the_last_bin_is_no_more_than_the_latest() -> None:
 def test_windows_of_several_workers_are_one() -> None:
     def window(started: float, **more: Any) -> Window:
         whole = {f.name: 1 for f in fields(Window) if f.default is MISSING and f.default_factory is MISSING}
-        return Window(**(whole | {"started_unix": started, "duration_seconds": 2.0, "delays_us": []} | more))
+        delays = Counter(more.pop("delays_us", ()))
+        whole |= {"delays_us": sorted(delays), "delay_counts": [delays[delay] for delay in sorted(delays)]}
+        return Window(**(whole | {"started_unix": started, "duration_seconds": 2.0} | more))
 
     slow = list(range(1000, 100_000, 1000))
     merged = merge_windows(
@@ -199,5 +202,10 @@ def test_windows_of_several_workers_are_one() -> None:
     assert all(int(edge) >= 1000 for edge in merged.delay_us), "no delay is below a millisecond"
     three = [window(100.0, overflows=number) for number in (1, 2, 4)]
     assert merge_windows(three, ["load-1", "load-1", "load-2"]).overflows == 2 + 4
+    same = merge_windows([window(100.0, delays_us=[2000, 7000, 2000]), window(100.0, delays_us=[2000])])
+    assert (same.sampled_packets, same.delay_ms["p50"], same.delay_ms["max"]) == (4, 2.0, 7.0)
+    for counts in ([1], [1, -1]):
+        with pytest.raises(LoadError, match="do not match"):
+            merge_windows([window(100.0, delays_us=[2000, 7000], delay_counts=counts)])
     empty = merge_windows([window(100.0)])
     assert (empty.delay_ms, empty.delayed_50ms_ratio) == ({}, None)

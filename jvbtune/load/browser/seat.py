@@ -6,7 +6,8 @@ import base64
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -78,7 +79,8 @@ class Seat:
         if video is not None:
             self._sends.append(Sent("video", f"{self.name}-v0", video.layers, video.frames_per_second))
         self.sources, self._negotiated, self._version = negotiated, negotiated, 0
-        driver.get("data:text/html;base64," + base64.b64encode(PAGE.read_bytes()).decode())
+        with _failures_of("page"):
+            driver.get("data:text/html;base64," + base64.b64encode(PAGE.read_bytes()).decode())
         # The bridge is not told the browser's address: it would check it from all of its own, and be answered there.
         conference.complete(self.name, replace(transport_of(self.hear(others)), ip=""))
         self._wait("ICE", lambda: self._ask("state") == "connected", CONNECT_SECONDS)
@@ -115,15 +117,9 @@ class Seat:
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         """What a function of the page answers, once its promise is kept. Any thread."""
-        from selenium.common.exceptions import WebDriverException
-        from urllib3.exceptions import HTTPError
-
         script = "jvbtune.call(arguments[0], arguments[1], arguments[2])"
-        try:
-            with self._lock:
-                answer = self._driver.execute_async_script(script, name, list(arguments))
-        except (WebDriverException, HTTPError) as error:
-            raise LoadError(f"the browser: {name}: {first_line(error)}") from error
+        with _failures_of(name), self._lock:
+            answer = self._driver.execute_async_script(script, name, list(arguments))
         if not isinstance(answer, dict) or "error" in answer:
             raise LoadError(f"the browser: {name}: {answer['error'] if answer else 'no answer'}")
         return answer.get("value")
@@ -146,3 +142,15 @@ class Seat:
             return None
         ssrcs = tuple((int(one["ssrc"]), int(one["rtxSsrc"])) for one in layers)
         return replace(self._negotiated, audio=audio[0] if audio else None, layers=ssrcs)
+
+
+@contextmanager
+def _failures_of(step: str) -> Iterator[None]:
+    """A browser that refuses, is gone or does not answer is a LoadError."""
+    from selenium.common.exceptions import WebDriverException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (WebDriverException, HTTPError) as error:
+        raise LoadError(f"the browser: {step}: {first_line(error)}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jvbtune.load.media import av1, red, vp8, vp9
+from jvbtune.load.media import av1, opus, red, vp8, vp9
 from jvbtune.load.media.rtp import (
     AV1,
     AV1_RTX,
@@ -50,9 +50,9 @@ def stamp_in_payload(packet: bytes | bytearray) -> int | None:
     """Where the time of sending is in the payload of a packet in the clear; None where it has none."""
     payload_type = packet[1] & 0x7F
     if payload_type == RED:
-        return red.primary_at(packet, payload_at(packet))
+        return red.primary_at(packet, payload_at(packet)) + opus.STAMP_AT
     if payload_type == OPUS:
-        return 0
+        return opus.STAMP_AT
     behind = BEHIND_STAMP.get(payload_type)
     if behind is None:
         return None

@@ -15,13 +15,13 @@ _MOST_TICKS, _MOST_BYTES = (1 << 14) - 1, (1 << 10) - 1
 _PRIMARY = bytes((OPUS,))
 
 
-def headers(before: int | None, timestamp: int, block_bytes: int) -> bytes:
-    """What is before the primary block: ``before`` is the time stamp of the last packet, which had as many bytes."""
+def headers(before: int | None, timestamp: int, block: bytes) -> bytes:
+    """What is before the primary block: ``before`` is the time stamp of the last packet, with the same ``block``."""
     ticks = (timestamp - before) & 0xFFFFFFFF if before is not None else _MOST_TICKS + 1
-    if ticks > _MOST_TICKS or block_bytes > _MOST_BYTES:
+    if ticks > _MOST_TICKS or len(block) > _MOST_BYTES:
         return _PRIMARY
-    first = (1 << 7 | OPUS) << 24 | ticks << 10 | block_bytes
-    return first.to_bytes(4, "big") + _PRIMARY + bytes(block_bytes)
+    first = (1 << 7 | OPUS) << 24 | ticks << 10 | len(block)
+    return first.to_bytes(4, "big") + _PRIMARY + block
 
 
 def primary_at(packet: bytes | bytearray, payload: int) -> int:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import random
 
-from jvbtune.load.media import red
+from jvbtune.load.media import opus, red
 from jvbtune.load.media.frame import FIXED_BYTES, Frame
-from jvbtune.load.media.rtp import OPUS, PLAIN, RED, STAMP, audio_level
+from jvbtune.load.media.rtp import OPUS, PLAIN, RED, audio_level
 
 CLOCK_RATE = 48_000
 TURN_SECONDS = 8.0
@@ -59,7 +59,7 @@ class Speech:
     """One microphone: ``frame`` gives the packet that is due at a time, None in DTX's silence."""
 
     __slots__ = (
-        "_before", "_dtx", "_filler", "_floor", "_number", "_red", "_since_sent", "fronts", "octets", "packets",
+        "_before", "_dtx", "_floor", "_number", "_red", "_since_sent", "fronts", "octets", "packets", "payload",
         "sequence", "silent", "ssrc", "step_seconds", "timestamp",
     )  # fmt: skip
 
@@ -82,17 +82,12 @@ class Speech:
         self._before: int | None = None  #: time stamp of the last packet
         self.step_seconds = 1 / stream_pps
         self._since_sent = DTX_SECONDS
-        self._filler = bytes(max(STAMP.size, payload_bytes))
+        self.payload = opus.payload(stream_pps, payload_bytes)  #: of a packet, redundancy aside
         #: Extensions and payload of a packet, by whether its microphone's owner talks; of RED without the payload.
-        payload = b"" if redundant else self._filler
+        payload = b"" if redundant else self.payload
         levels = (audio_level(ROOM_DBOV, False), audio_level(SPEECH_DBOV, True))
         room, speech = (PLAIN[: -len(level)] + level + payload for level in levels)
         self.fronts = room, speech
-
-    @property
-    def payload_bytes(self) -> int:
-        """Of a packet, redundancy aside."""
-        return len(self._filler)
 
     def frame(self, seconds: float) -> Frame | None:
         """What is due at ``seconds`` of the stream's clock: one packet."""
@@ -106,7 +101,7 @@ class Speech:
         self.sequence = (self.sequence + 1) & 0xFFFF
         front = self.fronts[talks]
         if self._red:
-            front += red.headers(self._before, self.timestamp, len(self._filler)) + self._filler
+            front += red.headers(self._before, self.timestamp, self.payload) + self.payload
             self._before = self.timestamp
         self.packets += 1
         self.octets += len(front) - len(PLAIN)

@@ -19,6 +19,7 @@ from pylibsrtp import Session
 
 from jvbtune.load.media.codecs import BEHIND_STAMP, KIND_OF
 from jvbtune.load.media.frame import Frame
+from jvbtune.load.media.opus import STAMP_AT
 from jvbtune.load.media.rtp import ABS_SEND_TIME_ID, OPUS, RED, STAMP_MARK, TRANSPORT_CC_ID
 from jvbtune.load.sending import UNNUMBERED, Outbox, Port, Sends
 from jvbtune.native import load
@@ -37,6 +38,7 @@ class _Rules(ctypes.Structure):
         ("timed", ctypes.c_uint8 * _TYPES),
         ("transport_id", ctypes.c_uint8),
         ("time_id", ctypes.c_uint8),
+        ("opus", ctypes.c_uint8),
     )
 
 
@@ -53,7 +55,7 @@ class _Port(ctypes.Structure):
 @cache
 def _rules(abs_send_time: bool) -> _Rules:
     stamp = [_NOWHERE] * _TYPES
-    stamp[OPUS], stamp[RED] = 0, _RED
+    stamp[OPUS], stamp[RED] = STAMP_AT, _RED
     behind = [BEHIND_STAMP.get(kind, _NOWHERE) for kind in range(_TYPES)]
     timed = [abs_send_time and KIND_OF.get(kind, "audio") != "audio" for kind in range(_TYPES)]
     return _Rules(
@@ -63,6 +65,7 @@ def _rules(abs_send_time: bool) -> _Rules:
         (ctypes.c_uint8 * _TYPES)(*timed),
         TRANSPORT_CC_ID,
         ABS_SEND_TIME_ID,
+        OPUS,
     )
 
 

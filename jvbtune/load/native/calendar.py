@@ -64,10 +64,10 @@ class _Camera(ctypes.Structure):
 
 class _Microphone(ctypes.Structure):
     _fields_ = (
-        ("port", _ptr), ("floor", _ptr), ("fronts", _ptr * 2), ("front_bytes", _i32 * 2), ("step_seconds", _f64),
-        ("since_sent", _f64), ("packets", _i64), ("octets", _i64), ("taken", _i64), ("number", _i32),
-        ("filler_bytes", _i32), ("ssrc", _u32), ("timestamp", _u32), ("before", _u32), ("sequence", _u16),
-        ("type", _u8), ("opus", _u8), ("red", _u8), ("dtx", _u8), ("has_before", _u8),
+        ("port", _ptr), ("floor", _ptr), ("fronts", _ptr * 2), ("payload", _ptr), ("front_bytes", _i32 * 2),
+        ("step_seconds", _f64), ("since_sent", _f64), ("packets", _i64), ("octets", _i64), ("taken", _i64),
+        ("number", _i32), ("payload_bytes", _i32), ("ssrc", _u32), ("timestamp", _u32), ("before", _u32),
+        ("sequence", _u16), ("type", _u8), ("opus", _u8), ("red", _u8), ("dtx", _u8), ("has_before", _u8),
     )  # fmt: skip
 
 
@@ -181,19 +181,18 @@ class CompiledCamera(Source):
 class CompiledMicrophone(CompiledStream):
     """See ``client.Microphone``; from the moment when its client is added to a calendar."""
 
-    def __init__(
-        self, asked: messages.Microphone, fronts: tuple[bytes, bytes], filler_bytes: int, floor: _Floor
-    ) -> None:
+    def __init__(self, asked: messages.Microphone, fronts: tuple[bytes, bytes], payload: bytes, floor: _Floor) -> None:
         self.step_seconds = 1 / asked.stream_pps
-        self._fronts, self._floor = fronts, floor
+        self._fronts, self._payload, self._floor = fronts, payload, floor
         self.now = _Microphone(
             floor=ctypes.addressof(floor),
             fronts=(_ptr * 2)(*map(_address, fronts)),
+            payload=_address(payload),
             front_bytes=(_i32 * 2)(*map(len, fronts)),
             step_seconds=self.step_seconds,
             since_sent=DTX_SECONDS,
             number=asked.number,
-            filler_bytes=filler_bytes,
+            payload_bytes=len(payload),
             ssrc=asked.ssrc,
             sequence=asked.ssrc & 0x7FFF,
             type=RED if asked.red else OPUS,
@@ -252,7 +251,7 @@ class CompiledCalendar(Calendar):
             now = self._by_seed[asked.floor_seed] = _Floor(until=0.0, speaker=_NOBODY, number=len(self._known))
             self._known.append((floor, now))
         speech = self._speech(asked)
-        return CompiledMicrophone(asked, speech.fronts, speech.payload_bytes, now)
+        return CompiledMicrophone(asked, speech.fronts, speech.payload, now)
 
     def camera(self, asked: messages.Camera) -> Source:
         if asked.codec != "vp8" or asked.frames_per_second > MAX_FRAMES_PER_SECOND:

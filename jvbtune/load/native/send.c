@@ -22,12 +22,12 @@ enum {
 
 /* By payload type: where in the payload the time of sending is (-1: nowhere; RED_STAMP: see red_stamp), how many bytes
  * are behind it where the mark is before it (-1: never), and whether the packet has abs-send-time. Then the ids of the
- * extensions. */
+ * extensions, and Opus' payload type. */
 struct rules {
     int16_t stamp[128], behind[128];
     uint8_t mark[4];
     uint8_t timed[128];
-    uint8_t transport_id, time_id;
+    uint8_t transport_id, time_id, opus;
 };
 
 /* A client's socket and keys. number: of its next packet, transport-wide; below 0: they have none. */
@@ -81,7 +81,7 @@ static int fill_in(uint8_t *packet, int bytes, const struct rules *rules, uint64
     int type = packet[1] & 0x7F, stamp = rules->stamp[type];
     int at = FIXED + 4 + 4 * (packet[FIXED + 2] << 8 | packet[FIXED + 3]);
     if (stamp == RED_STAMP && at < bytes)
-        stamp = red_stamp(packet + at, bytes - at);
+        stamp = red_stamp(packet + at, bytes - at) + rules->stamp[rules->opus];
     if (stamp >= 0) {
         if (at + stamp + 8 > bytes)
             return 0;
@@ -252,10 +252,11 @@ struct microphone {
     struct port *port;
     struct floor *floor;
     const uint8_t *fronts[2];  /* of a packet of the room, and of speech; of RED without the payload */
+    const uint8_t *payload;
     int32_t front_bytes[2];
     double step_seconds, since_sent;
     int64_t packets, octets, taken;
-    int32_t number, filler_bytes;
+    int32_t number, payload_bytes;
     uint32_t ssrc, timestamp, before;
     uint16_t sequence;
     uint8_t type, opus, red, dtx, has_before;
@@ -528,13 +529,13 @@ static long speak(struct calendar *c, struct microphone *mike, double seconds)
         return 0;
     mike->since_sent = 0.0;
     mike->sequence++;
-    int front = mike->front_bytes[talks], filler = mike->filler_bytes, headers = 0, redundant = 0;
+    int front = mike->front_bytes[talks], payload = mike->payload_bytes, headers = 0, redundant = 0;
     if (mike->red) {
         uint32_t ticks = mike->timestamp - mike->before;
-        redundant = mike->has_before && ticks < RED_TICKS && filler < RED_BYTES;
-        headers = redundant ? 5 + filler : 1;
+        redundant = mike->has_before && ticks < RED_TICKS && payload < RED_BYTES;
+        headers = redundant ? 5 + payload : 1;
     }
-    int bytes = FIXED + front + headers + (mike->red ? filler : 0);
+    int bytes = FIXED + front + headers + (mike->red ? payload : 0);
     if (bytes > ROOM - TRAILER)
         return -1;
     uint8_t *packet = room(&c->batch, mike->port, &c->terms->unsent), *at = packet + FIXED + front;
@@ -542,11 +543,12 @@ static long speak(struct calendar *c, struct microphone *mike, double seconds)
     memcpy(packet + FIXED, mike->fronts[talks], (size_t)front);
     if (mike->red) {
         if (redundant) {
-            put(at, (uint64_t)(0x80 | mike->opus) << 24 | (mike->timestamp - mike->before) << 10 | (uint32_t)filler, 4);
+            put(at, (uint64_t)(0x80 | mike->opus) << 24 | (mike->timestamp - mike->before) << 10 | (uint32_t)payload, 4);
             at += 4;
         }
         *at++ = mike->opus;
-        memset(at, 0, (size_t)(packet + bytes - at));
+        for (int blocks = redundant + 1; blocks--; at += payload)
+            memcpy(at, mike->payload, (size_t)payload);
         mike->before = mike->timestamp;
         mike->has_before = 1;
     }
