@@ -3,8 +3,8 @@
 The order that everything keeps: the manifest with the files as they were, on disk; the guard; the drain; a look for
 calls; the files and values; the restart; and, when the controller has seen everything in force, the undrain. Until the
 undrain nobody is on the bridge, so whatever ends the agent in between rolls back at once: the agent itself where it can
-(its controller is gone, a signal), its guard where it was killed. Should that be killed too, the manifest is there for
-``deploy.rollback``.
+(its controller is gone or silent, a signal), its guard where it was killed. Should that be killed too, the manifest is
+there for ``deploy.rollback``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +22,19 @@ from typing import Any
 from jvbtune.agent import calls, guarded, jvbconfig, layout
 from jvbtune.agent import sysctl as settings
 from jvbtune.agent.control import Bridge, kill
+from jvbtune.agent.deploylease import end_when_silent
 from jvbtune.agent.deployplan import Places, Plan, make_plan
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.generations import UNFINISHED, Manifest, digest, refuse_under_way, refuse_unfinished
+from jvbtune.agent.generations import (
+    UNFINISHED,
+    Manifest,
+    Which,
+    clear_temporaries,
+    digest,
+    identity,
+    refuse_under_way,
+    refuse_unfinished,
+)
 from jvbtune.agent.layout import Target
 from jvbtune.agent.procfs import boot_id, parse_snmp_udp, read_text, start_ticks
 from jvbtune.agent.refusals import refuse_taken
@@ -97,6 +108,7 @@ def begin(agent: Any, arguments: messages.Begin) -> messages.Generation:
             calls.refuse_calls(bridge, BUSY_HINT)
         manifest = _manifest(arguments, found, bridge, restart, drain_found)
         manifest = places.generations.create(manifest, [target.before for target in found.changed])
+        clear_temporaries(manifest)
         agent.state["deploy"] = manifest
         agent.state["deploy_contents"] = [target.after for target in found.changed]
         _begin_guard(agent, places, manifest)
@@ -142,9 +154,10 @@ def _manifest(
 def write(agent: Any, arguments: Nothing) -> messages.InForce:
     """``deploy.write``: files, values, restart; then what is in force. The bridge stays drained. After a failure the
     controller asks for the rollback."""
-    places, manifest = _places(agent), _begun(agent)
-    bridge = Bridge(manifest["bridge"])
+    places = _places(agent)
     with _locked(places):
+        manifest = _begun(agent)
+        bridge = Bridge(manifest["bridge"])
         if manifest["restart"]:
             empty(bridge)
         set_state(places, manifest, "writing")
@@ -163,10 +176,11 @@ def write(agent: Any, arguments: Nothing) -> messages.InForce:
 
 def release(agent: Any, arguments: Nothing) -> Nothing:
     """``deploy.release``: everything is in force, the bridge takes conferences again."""
-    places, manifest = _places(agent), _begun(agent)
+    places = _places(agent)
     with _locked(places):
+        manifest = _begun(agent)
         set_state(places, manifest, "releasing")
-        leave(places, manifest["number"])
+        leave(places, identity(manifest))
         manifest["state"] = "watching"
     _end_guard(agent)
     return Nothing()
@@ -174,31 +188,33 @@ def release(agent: Any, arguments: Nothing) -> Nothing:
 
 def confirm(agent: Any, arguments: Nothing) -> Nothing:
     """``deploy.confirm``: nothing became worse."""
-    places, manifest = _places(agent), _begun(agent)
+    places = _places(agent)
     with _locked(places):
-        set_state(places, manifest, "applied")
+        set_state(places, _begun(agent), "applied")
     agent.state.pop("deploy")
     return Nothing()
 
 
 def abandon(agent: Any, arguments: Nothing) -> Nothing:
     """``deploy.abandon``: nothing was written; undo the drain."""
-    places, manifest = _places(agent), _begun(agent)
-    if manifest["state"] != "drained":
-        raise AgentFault("tuning", "files were written already: roll back")
+    places = _places(agent)
     with _locked(places):
-        leave(places, manifest["number"])
+        manifest = _begun(agent)
+        if manifest["state"] != "drained":
+            raise AgentFault("tuning", "files were written already: roll back")
+        leave(places, identity(manifest))
     agent.state.pop("deploy")
     _end_guard(agent)
     return Nothing()
 
 
-def leave(places: Places, number: int) -> None:
+def leave(places: Places, which: Which) -> None:
     """What the end of an agent leaves to be done: by its manifest the old state, or the new one if that was released.
     The drain is as it was found. Safe to begin again at any point; the caller holds the lock."""
     manifest = places.generations.latest()
-    if manifest is None or manifest["number"] != number:
+    if manifest is None or identity(manifest) != which:
         return
+    clear_temporaries(manifest)
     if manifest["state"] in messages.IN_FORCE:  # at most drained for a rollback that has not begun to restore
         if "rollback_drain_found" in manifest:
             undrain(manifest)
@@ -215,44 +231,63 @@ def leave(places: Places, number: int) -> None:
         roll_back(places, manifest, Bridge(manifest["bridge"]))
 
 
-def _on_shutdown(agent: Any, number: int) -> None:
+def _on_shutdown(agent: Any, which: Which) -> None:
     """The controller is gone."""
     places = _places(agent)
     with _locked(places):
-        leave(places, number)
+        leave(places, which)
     _end_guard(agent)
 
 
 def _begin_guard(agent: Any, places: Places, manifest: Manifest) -> None:
-    """Before the drain: from now on it is undone, whatever ends this agent."""
-    number = int(manifest["number"])
-    agent.shutdown_hooks.append(lambda: _on_shutdown(agent, number))
+    """Before the drain: from now on it is undone, whatever ends this agent, and a silent controller does end it."""
+    which = identity(manifest)
+    agent.shutdown_hooks.append(lambda: _on_shutdown(agent, which))
+    if "deploy_lease" not in agent.state:
+        agent.state["deploy_lease"] = end_when_silent(agent, places.lease_seconds)
     if places.guarded and "deploy_guard" not in agent.state:
-        os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
-        _start_guard(agent, number)
+        _start_guard(agent, which)
 
 
-def _start_guard(agent: Any, number: int) -> None:
-    """One that dies before its time is replaced."""
-    guard = agent.state["deploy_guard"] = guarded.start("deployguard", str(number))
+def _start_guard(agent: Any, which: Which) -> None:
+    """One that dies before its time is replaced. Where that cannot be done, the agent takes back what was begun, as if
+    its controller were gone: nothing goes on without a guard. Raises AgentFault and OSError for the first one."""
+    number, created_unix = which
+    os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)  # jvbtune revert may have taken it away
+    guard = agent.state["deploy_guard"] = guarded.start("deployguard", str(number), repr(created_unix))
 
     def watch() -> None:
         guard.wait()
-        if agent.state.get("deploy_guard") is guard:
-            _start_guard(agent, number)
+        _close(guard)
+        if agent.state.get("deploy_guard") is not guard:
+            return
+        try:
+            _start_guard(agent, which)
             agent.emit(protocol.Note(f"the guard died ({guard.returncode}); a new one runs"))
+        except (AgentFault, OSError) as error:
+            agent.hang_up()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"the guard died and cannot be started again: {error}\n")
 
     threading.Thread(target=watch, name="deploy-guard-watch", daemon=True).start()
 
 
 def _end_guard(agent: Any) -> None:
-    """It finds nothing left to be done, and tidies up. The lock is not held."""
+    """It finds nothing left to be done, and tidies up; and the lease ends. The lock is not held."""
+    lease = agent.state.pop("deploy_lease", None)
+    if lease is not None:
+        lease.set()
     guard = agent.state.pop("deploy_guard", None)
     if guard is not None:
-        for stream in (guard.stdin, guard.stdout):
-            stream.close()
+        _close(guard)
         with contextlib.suppress(subprocess.TimeoutExpired):
             guard.wait(5)
+
+
+def _close(guard: subprocess.Popen[bytes]) -> None:
+    for stream in (guard.stdin, guard.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Generation:
@@ -269,8 +304,8 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
             if manifest["state"] in messages.IN_FORCE and "rollback_drain_found" not in manifest:
                 manifest["rollback_drain_found"] = drained
                 set_state(places, manifest, manifest["state"])
+            _begin_guard(agent, places, manifest)
             if not drained:
-                _begin_guard(agent, places, manifest)
                 bridge.drain(True)
     return replace(_generation(manifest), restart=due)
 
@@ -308,7 +343,12 @@ def _meant(places: Places, arguments: messages.OfRollback) -> Manifest:
     manifest = places.generations.latest()
     if manifest is None:
         raise AgentFault("tuning", "there is nothing to roll back: jvbtune has applied nothing on this host")
-    if arguments.number not in (None, manifest["number"]):
+    if arguments.number is not None and manifest["number"] > arguments.number:
+        what = f"an apply of run {manifest['run_id']} by {manifest['owner']} came in the meantime"
+        hint = "Look again: jvbtune rollback --host HOST --check"
+        raise AgentFault("tuning", f"{what}, so nothing is taken back", hint)
+    created = arguments.created_unix
+    if arguments.number not in (None, manifest["number"]) or created not in (None, float(manifest["created_unix"])):
         raise AgentFault("tuning", "somebody else took this apply back in the meantime, so nothing more is taken back")
     owner = manifest["agent"]
     if owner["pid"] != os.getpid() and manifest["state"] in UNFINISHED and arguments.force:
@@ -349,11 +389,12 @@ def _sockets(bridge: Bridge) -> list[protocol.UdpSocket]:
 
 
 def _begun(agent: Any) -> Manifest:
+    """The caller holds the lock."""
     manifest: Manifest | None = agent.state.get("deploy")
     if manifest is None:
         raise AgentFault("tuning", "no apply was begun by this agent")
     latest = _places(agent).generations.latest()
-    if latest is None or latest["number"] != manifest["number"]:
+    if latest is None or identity(latest) != identity(manifest):
         raise AgentFault("tuning", "somebody else took this apply back in the meantime")
     return manifest
 

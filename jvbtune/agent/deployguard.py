@@ -14,6 +14,7 @@ import time
 from jvbtune.agent.deploy import LOCK_SECONDS, leave
 from jvbtune.agent.deployplan import Places
 from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.generations import Which
 from jvbtune.agent.guard import stand_by
 from jvbtune.agent.rundir import tidy
 
@@ -22,25 +23,25 @@ WAITS = (0.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def main(arguments: list[str]) -> int:
-    """``deployguard NUMBER``: of the generation that it looks after."""
-    [number] = arguments
+    """``deployguard NUMBER CREATED``: of the generation that it looks after."""
+    number, created_unix = arguments
     stand_by()
     while os.read(0, 64):
         pass
     places = Places()
-    status = finish(places, int(number))
+    status = finish(places, (int(number), float(created_unix)))
     with contextlib.suppress(AgentFault, OSError, TimeoutError), places.journal().locked(LOCK_SECONDS):
         tidy(places.journal())
     return status
 
 
-def finish(places: Places, number: int, waits: tuple[float, ...] = WAITS) -> int:
+def finish(places: Places, which: Which, waits: tuple[float, ...] = WAITS) -> int:
     """What a killed agent left to be done, in as many tries as there are waits. 0: nothing is left to be done."""
     for wait in waits:
         time.sleep(wait)
         try:
             with places.journal().locked(LOCK_SECONDS):
-                leave(places, number)
+                leave(places, which)
             return 0
         except (AgentFault, OSError, TimeoutError) as error:
             sys.stderr.write(f"{error}\n")

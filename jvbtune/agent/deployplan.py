@@ -26,12 +26,14 @@ START_SLACK_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything is; tests have their own. ``guarded``: a guard is started, from the archive of this process."""
+    """Where everything is; tests have their own. ``guarded``: a guard is started, from the archive of this process.
+    ``lease_seconds``: how long a controller may be silent (``deploylease``)."""
 
     sysctl_root: str = "/proc/sys"
     drop_in: str = DROP_IN
     state: str = DIRECTORY
     guarded: bool = True
+    lease_seconds: float = 60.0
 
     @property
     def generations(self) -> Generations:

@@ -8,6 +8,7 @@ finds either the old state or the new one, and the way back. A later apply is a 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -22,12 +23,16 @@ from jvbtune.agent.procfs import start_ticks
 VERSION = 1
 #: Nothing of these is in force any more.
 OVER = ("rolled back",)
+#: How the name of a file ends that is being written.
+TEMPORARY = ".jvbtune-tmp"
 #: So many applies can be taken back, one after the other.
 MOST = 100
 #: The next apply, or a sweep, must not begin before these are finished or rolled back.
 UNFINISHED = ("drained", "writing", "written", "releasing", "watching", "restoring")
 
 Manifest = dict[str, Any]
+#: Which generation a manifest is of: its number, which is given again when it is gone, and when it was created.
+Which = tuple[int, float]
 
 #: What is needed of a manifest.
 KINDS: dict[str, Any] = {
@@ -136,6 +141,10 @@ class Generations:
         return manifest
 
 
+def identity(manifest: Manifest) -> Which:
+    return int(manifest["number"]), float(manifest["created_unix"])
+
+
 def refuse_unfinished(generations: Generations) -> None:
     """Raises AgentFault if an apply or a rollback was interrupted, or goes on."""
     latest = generations.latest()
@@ -184,10 +193,25 @@ def read_file(path: str) -> bytes | None:
         raise AgentFault("tuning", f"{path} cannot be read: {error.strerror}") from error
 
 
+def clear_temporaries(manifest: Manifest) -> None:
+    """Delete what a process that was killed while it wrote has left beside the files of a manifest: copies of them,
+    with their passwords. The caller holds the lock, so nobody writes."""
+    for entry in manifest["files"]:
+        for path in glob.glob(f"{glob.escape(str(entry['path']))}.[0-9]*{TEMPORARY}"):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def write_whole(path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Replace a file: temporary file, fsync, rename, fsync of the directory. Raises OSError, and leaves nothing."""
-    temporary = f"{path}.{os.getpid()}.jvbtune-tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Replace a file: temporary file, fsync, rename, fsync of the directory. Raises OSError, and leaves nothing but
+    where it is killed: ``clear_temporaries``."""
+    temporary = f"{path}.{os.getpid()}{TEMPORARY}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except FileExistsError:  # of a killed process that had this process's id
+        os.unlink(temporary)
+        descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

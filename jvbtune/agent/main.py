@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import queue
+import select
 import signal
 import sys
 import threading
@@ -47,6 +48,8 @@ class Agent:
         self.shutdown_hooks: list[Callable[[], None]] = []
         self.state: dict[str, Any] = {}  #: what modules keep between operations, under their own names
         self.stopping = threading.Event()
+        self.asked = self.answered = 0  #: requests so far: how an operation learns that the controller is silent
+        self._wake: int | None = None
 
     # -- what operations use ------------------------------------------------------------------------------------
 
@@ -61,6 +64,11 @@ class Agent:
 
     def log(self, message: str) -> None:
         self.emit(protocol.Log(message, time.time()))
+
+    def hang_up(self) -> None:
+        """End as at the end of the input."""
+        if self._wake is not None:
+            os.write(self._wake, b"\0")
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -86,7 +94,10 @@ class Agent:
 
     def _read(self) -> None:
         splitter = Splitter()
+        woken, self._wake = os.pipe()
         while True:
+            if woken in select.select([self._read_fd, woken], [], [])[0]:
+                return
             data = os.read(self._read_fd, 65536)
             if not data:
                 return
@@ -103,7 +114,9 @@ class Agent:
         asked = read_asked(line, self._operations)
         if isinstance(asked, Refusal):
             self._answer(encode(asked))
-        elif asked.served.operation.name in QUICK:
+            return
+        self.asked += 1
+        if asked.served.operation.name in QUICK:
             self._perform(asked)
         else:
             name = asked.served.operation.name
@@ -121,6 +134,8 @@ class Agent:
             text = f"{type(error).__name__}: {error}"
             line = refusal(asked.id, Fault("host", text, trace=traceback.format_exc(limit=-6)))
         self._answer(line)
+        with self._lock:
+            self.answered += 1
 
     def _answer(self, line: bytes) -> None:
         self._answers.put(b"a" + line)

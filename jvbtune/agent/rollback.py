@@ -16,7 +16,7 @@ from jvbtune.agent import sysctl as settings
 from jvbtune.agent.control import Bridge
 from jvbtune.agent.deployplan import Places
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.generations import Manifest, digest, read_file, write_whole
+from jvbtune.agent.generations import Manifest, clear_temporaries, digest, read_file, write_whole
 from jvbtune.agent.procfs import now_ticks
 from jvbtune.protocol import deploy as messages
 
@@ -31,6 +31,7 @@ def roll_back(places: Places, manifest: Manifest, bridge: Bridge) -> messages.Re
         empty(bridge)
     if manifest["state"] != "restoring":
         set_state(places, manifest, "restoring")
+    clear_temporaries(manifest)
     foreign: list[str] = []
     files = [
         text for at, entry in enumerate(manifest["files"]) for text in _restore(places, manifest, at, entry, foreign)

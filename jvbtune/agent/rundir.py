@@ -15,6 +15,8 @@ from jvbtune.agent.journal import RUN_DIRECTORY, Journal, own_directory
 
 DIRECTORY = own_directory(RUN_DIRECTORY)
 LEASE_PATH = os.path.join(DIRECTORY, "lease")
+#: systemd answers at once, unless it hangs.
+SYSTEMD_SECONDS = 15.0
 #: One for each host that a machine's network namespaces are.
 TIMER_UNIT = "jvbtune-guard" + os.path.basename(DIRECTORY)[len("jvbtune") :]
 
@@ -34,11 +36,23 @@ def own_archive() -> str:
     return copy
 
 
-def stop_timer() -> None:
-    """And forget a service of its that failed, which would keep the name. No error where there is none."""
+def ask_systemd(argv: list[str], timeout_seconds: float = SYSTEMD_SECONDS) -> str | None:
+    """Run a command of systemd's. None: it is done; else why not, also where it is not there or hangs."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", timeout=timeout_seconds, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else done.stderr.strip() or f"{argv[0]} ended with {done.returncode}"
+
+
+def stop_timer(timeout_seconds: float = SYSTEMD_SECONDS) -> None:
+    """And forget a service of its that failed, which would keep the name. No error where there is none, nor where
+    systemd hangs: a timer that finds no journal stops itself."""
     if systemd():
         for argv in (["stop", f"{TIMER_UNIT}.timer"], ["reset-failed", f"{TIMER_UNIT}.service"]):
-            subprocess.run(["systemctl", *argv], capture_output=True, timeout=15, stdin=subprocess.DEVNULL)
+            ask_systemd(["systemctl", *argv], timeout_seconds)
 
 
 def tidy(journal: Journal) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, wanted_of
 from jvbtune.apply.watch import Reading, worse
 from jvbtune.bridge.client import BridgeClient
-from jvbtune.errors import BridgeBusyError, BridgeError, HostError, JvbtuneError, TuningError
+from jvbtune.errors import AgentError, BridgeBusyError, BridgeError, HostError, JvbtuneError, TuningError
 from jvbtune.export.settings import NOTHING_KNOWN, InForce
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import held, pause
@@ -19,7 +19,7 @@ from jvbtune.inventory import HostEntry, bridge_arguments
 from jvbtune.observe.columns import MACHINE_TYPE
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol import tuning
-from jvbtune.protocol.agent import BRIDGE_CONFIG, BRIDGE_FIND, PROVENANCE, OfBridge, ReadConfig
+from jvbtune.protocol.agent import BRIDGE_CONFIG, BRIDGE_FIND, CLOCK, PROVENANCE, OfBridge, ReadConfig
 from jvbtune.protocol.codec import to_json
 from jvbtune.protocol.messages import Nothing
 from jvbtune.result.model import RunResult
@@ -29,13 +29,15 @@ from jvbtune.text import clean
 WRITE_TIMEOUT_SECONDS = 600.0
 POLL_SECONDS = 2.0
 BEFORE_SECONDS = 6.0
+#: An agent that lives answers at once, whatever else it does.
+ANSWER_SECONDS = 20.0
 
 #: Takes a message about the host, without the host's name.
 Say = Callable[[str], None]
 
 _AGENT_GONE = (
-    "the agent or the link to it is gone. What was begun is taken back on the host now, by the agent or by its guard. "
-    "To see whether it was: jvbtune rollback --host {} --check"
+    "the agent or the link to it is gone. What was begun is taken back on the host now, by the agent or by its guard, "
+    "or a minute later if the link was cut without a word. To see whether it was: jvbtune rollback --host {} --check"
 )
 
 
@@ -158,7 +160,7 @@ def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, sa
             _wait_for_calls(entry, agent, options.drain_timeout_seconds, say)
     except BaseException:
         with held():
-            if agent.alive:
+            if _answers(agent):
                 agent.call(messages.ABANDON, Nothing())
             else:
                 say(_AGENT_GONE.format(entry.name))
@@ -171,7 +173,7 @@ def apply(entry: HostEntry, agent: AgentClient, plan: Plan, options: Options, sa
         agent.call(messages.RELEASE, Nothing())
     except BaseException as error:
         with held():
-            _roll_back_after(entry, agent, options, generation.number, error, say)
+            _roll_back_after(entry, agent, options, generation, error, say)
         raise
     say(f"in force; jvbtune watches it for {options.watch_seconds:.0f} s")
     return _watch(entry, agent, options, generation, before, say)
@@ -182,17 +184,32 @@ def roll_back(
     agent: AgentClient,
     options: Options,
     say: Say,
+    meant: messages.Generation,
     *,
-    number: int | None = None,
     force: bool = False,
-) -> messages.Restored:
-    """Take back the last apply, which must be generation ``number`` if that is given. ``force``: also one that another
-    command is at. Raises BridgeBusyError if calls do not end in time."""
-    asked = messages.OfRollback(bridge_arguments(entry), options.owner, number, force)
-    generation = agent.call(messages.PREPARE_ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-    if generation.restart:
-        _wait_for_calls(entry, agent, options.drain_timeout_seconds, say)
-    return agent.call(messages.ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+) -> messages.Restored | None:
+    """Take back the apply that is meant, and no other. ``force``: also one that another command is at. None: its guard
+    or somebody else has taken it back, and nothing was to be done. Raises BridgeBusyError if calls do not end in
+    time."""
+    asked = messages.OfRollback(bridge_arguments(entry), options.owner, meant.number, force, meant.created_unix)
+    seconds = options.drain_timeout_seconds
+    try:
+        found = agent.call(messages.PREPARE_ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+        if found.restart and not _wait_for_calls(entry, agent, seconds, say, lambda: _taken_back(agent, meant)):
+            return None
+        return agent.call(messages.ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+    except TuningError:
+        if _taken_back(agent, meant):
+            return None
+        raise
+
+
+def _taken_back(agent: AgentClient, meant: messages.Generation) -> bool:
+    """Whether that apply is gone. A later one has its number again, or none has one that is as high."""
+    latest = agent.call(messages.LATEST, Nothing()).generation
+    if latest is None or latest.number < meant.number:
+        return True
+    return latest.number == meant.number and latest.created_unix != meant.created_unix
 
 
 def _watch(
@@ -210,7 +227,7 @@ def _watch(
         if why is not None:
             say(f"worse than before: {why}. jvbtune takes the export back")
             with held():
-                restored = roll_back(entry, agent, options, say, number=generation.number)
+                restored = roll_back(entry, agent, options, say, generation)
             return Applied(True, generation.restart, generation.number, why, restored, reading.seconds, tuple(seen))
     agent.call(messages.CONFIRM, Nothing())
     return Applied(True, generation.restart, generation.number, None, None, options.watch_seconds, tuple(seen))
@@ -225,24 +242,47 @@ def _watched(entry: HostEntry, agent: AgentClient, seconds: float, say: Say) -> 
 
 
 def _roll_back_after(
-    entry: HostEntry, agent: AgentClient, options: Options, number: int, error: BaseException, say: Say
+    entry: HostEntry,
+    agent: AgentClient,
+    options: Options,
+    generation: messages.Generation,
+    error: BaseException,
+    say: Say,
 ) -> None:
     """Nobody is on the bridge yet. What an agent that is gone has left, it or its guard takes back."""
     say(error.message.removeprefix(f"{entry.name}: ") if isinstance(error, JvbtuneError) else "interrupted")
-    if not agent.alive:
+    if not _answers(agent):
         say(_AGENT_GONE.format(entry.name))
         return
     say("jvbtune takes the export back")
-    roll_back(entry, agent, options, say, number=number)
+    roll_back(entry, agent, options, say, generation)
 
 
-def _wait_for_calls(entry: HostEntry, agent: AgentClient, seconds: float, say: Say) -> None:
-    """Until it is known that nobody else is on the drained bridge; no call is ever cut."""
+def _answers(agent: AgentClient) -> bool:
+    """Whether the agent is there. One behind a link that was cut without a word is not waited for any more: it ends by
+    itself (``agent.deploylease``)."""
+    if not agent.alive:
+        return False
+    try:
+        agent.call(CLOCK, Nothing(), timeout_seconds=ANSWER_SECONDS)
+    except AgentError:
+        agent.give_up()
+        return False
+    return True
+
+
+def _wait_for_calls(
+    entry: HostEntry, agent: AgentClient, seconds: float, say: Say, given_up: Callable[[], bool] = lambda: False
+) -> bool:
+    """Until it is known that nobody else is on the drained bridge; no call is ever cut. False: there is nothing left to
+    wait for. Nothing here may be silent for as long as the agent's lease (``agent.deploylease``)."""
     deadline, told = time.monotonic() + seconds, ""
     while True:
         found = agent.call(tuning.CALLS, OfBridge(bridge_arguments(entry)))
         if found.foreign == 0:
-            return
+            return True
+        if given_up():
+            return False
         if time.monotonic() >= deadline:
             raise BridgeBusyError(
                 f"{entry.name}: {found.text} after {seconds:.0f} s: jvbtune never cuts calls",

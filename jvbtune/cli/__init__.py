@@ -6,6 +6,7 @@ near a bare interpreter's.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import sys
@@ -46,6 +47,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("jvbtune.cli.explain:command", "Explain where each figure of a run comes from."),
     "simulate": ("jvbtune.cli.simulate:command", "Write a run of a simulated host with known figures."),
 }
+
+#: A write that fails by these does not name its file (write(2)).
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class LazyGroup(click.Group):
@@ -142,7 +146,8 @@ def _run(arguments: list[str]) -> int:
         to_nowhere(stdout)  # click's own way out if --help finds no reader
         return READER_GONE
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in DISK_ERRORS:
             raise  # no file of the user's
-        say(f"jvbtune: {error.filename!s:.200}: {error.strerror}")
+        where = "" if error.filename is None else f"{error.filename!s:.200}: "
+        say(f"jvbtune: {where}{error.strerror}")
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +129,7 @@ def command(
             f"Apply run {path.name}",
             entries,
             lambda entry: plans[entry.name],
-            lambda entry: Apply(plans[entry.name], options),
+            lambda entry, _: Apply(plans[entry.name], options),
             replace(rules, stop_on_error=not keep_going),
             check=check,
             diff=diff,
@@ -197,7 +197,7 @@ def rollback(
     from jvbtune.hosts.agent_client import AgentClient
     from jvbtune.interrupts import handled
     from jvbtune.protocol import deploy as messages
-    from jvbtune.protocol.codec import to_json
+    from jvbtune.protocol.codec import build, to_json
     from jvbtune.protocol.messages import Nothing
 
     entries = find_hosts(selection, to_put_back=True)
@@ -209,7 +209,7 @@ def rollback(
             "Roll back",
             entries,
             Latest,
-            lambda entry: RollBack(entry, options, force),
+            lambda entry, seen: RollBack(entry, options, build(messages.Generation, seen["latest"], "latest"), force),
             replace(rules_of(context, entries, selection, None), stop_on_error=not keep_going),
             check=check,
             diff=False,
@@ -233,10 +233,15 @@ def rollback(
         if not as_json:
             _tell_latest(host_name, latest)
         _ask(yes, f"Take this back on {host_name}?")
-        restored = applying.roll_back(entry, agent, options, lambda text: say(f"{host_name}: {text}"), force=force)
+        restored = applying.roll_back(
+            entry, agent, options, lambda text: say(f"{host_name}: {text}"), latest, force=force
+        )
     if as_json:
-        restored_json = to_json(restored)
+        restored_json = None if restored is None else to_json(restored)
         print_json({"schema_version": 1, "host": host_name, "latest": to_json(latest), "restored": restored_json})
+    elif restored is None:
+        by = "by its guard on the host or by somebody else"
+        put(f"{host_name}: the apply of run {latest.run_id} is taken back already, {by}. Nothing more was changed.")
     else:
         _tell_restored(host_name, restored)
     return 0
@@ -246,7 +251,7 @@ def _change_many(
     what: str,
     entries: Sequence[HostEntry],
     look: Callable[[HostEntry], Job],
-    change: Callable[[HostEntry], Job],
+    change: Callable[[HostEntry, Mapping[str, Any]], Job],
     rules: Rules,
     *,
     check: bool,
@@ -255,7 +260,8 @@ def _change_many(
     as_json: bool,
     json_lines: bool,
 ) -> int:
-    """Look at every host, all at once; ask; then change them as the rules permit it."""
+    """Look at every host, all at once; ask; then change them as the rules permit it. ``change``: of a host, and of what
+    the look found there."""
     from jvbtune.cli.many import tell, work_through
     from jvbtune.fleet.nursery import APPLYING, Nursery
     from jvbtune.fleet.outcome import State
@@ -280,8 +286,13 @@ def _change_many(
             _tell_diffs(looked, diff)
         hosts = pending[0] if len(pending) == 1 else counted(len(pending), "host")
         _ask(yes, f"{what} on {hosts}, {rules.budget}?")
-        ended = {one.host: one for one in looked if one.host not in pending}
-        members = [Member(entry, change(entry), ended.get(entry.name)) for entry in entries]
+        seen = {one.host: one for one in looked}
+        members = [
+            Member(entry, change(entry, seen[entry.name].data))
+            if entry.name in pending
+            else Member(entry, look(entry), seen[entry.name])
+            for entry in entries
+        ]
         changing = Fleet("change", members, rules)
         code, outcomes = work_through(changing, nursery, json_lines=json_lines)
     tell(outcomes, as_json=as_json, json_lines=json_lines, exit_code=code)

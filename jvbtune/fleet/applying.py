@@ -81,21 +81,22 @@ class Latest:
 
 @dataclass(frozen=True)
 class RollBack:
-    """``jvbtune rollback``."""
+    """``jvbtune rollback``: of that apply, and of no other."""
 
     entry: HostEntry
     options: applying.Options
+    meant: messages.Generation  #: that the operator was shown
     force: bool = False
 
     def __call__(self, tell: Tell) -> Message:
         tell("phase", phase="looking")
         with connect(self.entry) as host, AgentClient(host) as agent:
-            if agent.call(messages.LATEST, Nothing()).generation is None:
-                return {"reason": "there is nothing to roll back"}
             tell("phase", phase="rolling back")
             restored = applying.roll_back(
-                self.entry, agent, self.options, lambda text: tell("said", text=text), force=self.force
+                self.entry, agent, self.options, lambda text: tell("said", text=text), self.meant, force=self.force
             )
+        if restored is None:
+            return {"reason": f"the apply of run {self.meant.run_id} is taken back already", "data": {"restored": None}}
         for text in restored.foreign:
             tell("said", text=text)
         return {"reason": f"the apply of run {restored.run_id} is rolled back", "data": {"restored": to_json(restored)}}

@@ -14,7 +14,7 @@ import types
 import typing
 from typing import Any, Callable, Optional, Type, TypeVar, Union
 
-#: The longest lines are the delays of a window (a number for each microsecond that occurred) and profiles in pieces of 1 MiB.
+#: The longest lines are the delays of a window (a number for each microsecond that occurred) and profiles by 1 MiB.
 MAX_LINE_BYTES = 64 << 20
 #: Messages are at most 8 deep; the JSON parser itself would give up at some hundred.
 MAX_DEPTH = 32

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from jvbtune.agent import deploy, generations, rollback, sysctl
 from jvbtune.agent.control import Bridge
@@ -16,8 +18,12 @@ from jvbtune.agent.deployplan import Places
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.agent import BridgeQuery
 from jvbtune.protocol.codec import build
-from jvbtune.protocol.messages import Nothing
+from jvbtune.protocol.messages import Nothing, Operation
+from jvbtune.protocol.peers import Caller
 from tests.agent.fake_bridge import FakeBridge
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 NAME, FOUND, WANTED_VALUE = "net.core.rmem_max", "212992", "425984"
 JVB_CONF = 'videobridge {\n  apis.xmpp-client.configs.a.password = "swordfish"\n}\nice4j {}\n'
@@ -33,6 +39,15 @@ videobridge.load-management.load-measurements {
 videobridge.load-management.average-participant-stress = 0.00380
 """
 KILLED = 137
+#: The real agent, but for its places.
+AGENT = """
+import sys
+from jvbtune.agent.deployplan import Places
+from jvbtune.agent.main import Agent
+agent = Agent()
+agent.state["deploy_places"] = Places(*sys.argv[1:4], guarded=False, lease_seconds=float(sys.argv[4]))
+sys.exit(agent.run())
+"""
 
 
 class RecordingBridge(FakeBridge):
@@ -72,6 +87,7 @@ class DeployHost:
             str(directory / "sysctl.d/60-jvbtune.conf"),
             str(directory / "state"),
             guarded=False,  # there is no archive; tests call what the guard does
+            lease_seconds=3600.0,  # nobody asks the agents of this process by requests that it counts
         )
         self.bridge = RecordingBridge(directory, lambda: (self.conf.read_text(), self.value()))
         self.directory = directory
@@ -83,7 +99,19 @@ class DeployHost:
 
     def new_agent(self) -> Any:
         """The agent of a later command."""
-        return SimpleNamespace(state={"deploy_places": self.places}, shutdown_hooks=[])
+        return SimpleNamespace(
+            state={"deploy_places": self.places},
+            shutdown_hooks=[],
+            asked=0,
+            answered=0,
+            stopping=threading.Event(),
+            hang_up=lambda: None,
+        )
+
+    def agent_argv(self, lease_seconds: float = 60.0) -> list[str]:
+        """An agent of a process of its own."""
+        places = self.places.sysctl_root, self.places.drop_in, self.places.state
+        return [sys.executable, "-c", AGENT, *places, str(lease_seconds)]
 
     def value(self) -> str:
         return self.value_file.read_text().strip()
@@ -92,8 +120,7 @@ class DeployHost:
         """Everything of the host that an apply may touch, without jvbtune's own state."""
         found = {}
         for path in sorted([*self.conf.parent.iterdir(), *(self.directory / "sysctl.d").iterdir()]):
-            if not path.name.endswith(".jvbtune-tmp"):  # of a killed process; nothing reads it
-                found[path.name] = (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+            found[path.name] = (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
         return found
 
     def plan(self, wanted: messages.Wanted | None = None) -> messages.Planned:
@@ -116,6 +143,49 @@ class DeployHost:
         asked = messages.OfRollback(self.query, "a test")
         deploy.prepare_rollback(self.agent, asked)
         return deploy.rollback(self.agent, asked)
+
+
+class AgentProcess:
+    """A real agent and its controller's end. A context manager; its input stays open until it is left."""
+
+    def __init__(self, host: DeployHost, lease_seconds: float) -> None:
+        self.process = subprocess.Popen(
+            host.agent_argv(lease_seconds), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self._caller = Caller(self._write)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 60.0) -> R:
+        return self._caller.call(operation, arguments, timeout_seconds)
+
+    def _write(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._caller.take(line)
+        self._caller.end("it ended")
+
+    def last_words(self) -> str:
+        """Once it has ended by itself."""
+        assert self.process.wait(30) == 0
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    def __enter__(self) -> AgentProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def killed_at(number: int, work: Callable[[], Any]) -> bool:

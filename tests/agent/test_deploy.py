@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jvbtune.agent import deploy, deployguard, generations
+from jvbtune.agent import deploy, deployguard, generations, guarded, rundir
 from jvbtune.agent.errors import AgentFault
-from jvbtune.agent.generations import digest
+from jvbtune.agent.generations import digest, identity
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.messages import Nothing
@@ -168,7 +172,7 @@ def test_the_guard_leaves_old_or_new_wherever_the_agent_is_killed(host: DeployHo
     while killed_at(steps, host.apply):
         left = host.places.generations.latest()
         if left is not None:
-            assert deployguard.finish(host.places, left["number"]) == 0
+            assert deployguard.finish(host.places, identity(left)) == 0
         released = host.places.generations.latest()
         seen.add(None if released is None else released["state"])
         assert host.files() == (old if released is None else new), f"step {steps}"
@@ -179,6 +183,71 @@ def test_the_guard_leaves_old_or_new_wherever_the_agent_is_killed(host: DeployHo
         steps += 1
     assert seen == {None, "watching", "applied"}
     assert steps >= 20
+
+
+def test_what_a_killed_process_was_writing_is_deleted_and_in_nobodys_way(host: DeployHost) -> None:
+    """It is a copy of a configuration, with its passwords; its process's id may be a later agent's."""
+    left = [f"jvb.conf.{pid}.jvbtune-tmp" for pid in (1, os.getpid())]
+    for name in left:
+        host.conf.with_name(name).write_text(JVB_CONF)
+    theirs = host.conf.with_name("jvb.conf.mine.jvbtune-tmp")
+    theirs.write_text("")
+    host.begin()
+    assert {*host.files()} == {"jvb.conf", theirs.name}
+    deploy.write(host.agent, Nothing())
+    deploy.release(host.agent, Nothing())
+    deploy.confirm(host.agent, Nothing())
+    for name in left:
+        host.conf.with_name(name).write_text(JVB_CONF)
+    manifest = Path(host.places.state) / f"deployed/0001/manifest.json.{os.getpid()}.jvbtune-tmp"
+    manifest.write_text("{")
+    host.rollback()
+    assert {*host.files()} == {"jvb.conf", theirs.name}
+
+
+@pytest.fixture
+def guarded_host(host: DeployHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DeployHost:
+    """Its agent starts real guards, of an archive that only waits; in a directory of its own."""
+    archive = tmp_path / "agent.pyz"
+    archive.write_text("import sys\nprint('ready', flush=True)\nsys.stdin.read()\n")
+    monkeypatch.setattr(sys, "argv", [str(archive)])
+    for module in (deploy, guarded, rundir):
+        monkeypatch.setattr(module, "DIRECTORY", str(tmp_path / "run"))
+    host.places = replace(host.places, guarded=True)
+    host.agent = host.new_agent()
+    host.agent.emit = lambda event: None
+    return host
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_guard_that_dies_is_replaced_though_its_directory_was_taken_away(guarded_host: DeployHost) -> None:
+    """``jvbtune revert`` tidies up during an apply."""
+    guarded_host.begin()
+    state, first = guarded_host.agent.state, guarded_host.agent.state["deploy_guard"]
+    shutil.rmtree(rundir.DIRECTORY)
+    first.kill()
+    _until(lambda: state["deploy_guard"] is not first)
+    assert state["deploy_guard"].poll() is None
+    deploy.abandon(guarded_host.agent, Nothing())
+    assert not guarded_host.bridge.drain
+
+
+def test_an_apply_does_not_go_on_without_a_guard(guarded_host: DeployHost) -> None:
+    ended = threading.Event()
+    guarded_host.agent.hang_up = ended.set
+    guarded_host.begin()
+    shutil.rmtree(rundir.DIRECTORY)
+    Path(sys.argv[0]).unlink()
+    guarded_host.agent.state["deploy_guard"].kill()
+    assert ended.wait(20), "it goes on"
+    guarded_host.agent.shutdown_hooks[0]()  # as at the end of the agent's input
+    assert not guarded_host.bridge.drain
 
 
 def test_a_rollback_that_waits_for_calls_leaves_the_drain_as_it_was(host: DeployHost) -> None:
@@ -194,7 +263,7 @@ def test_a_rollback_that_waits_for_calls_leaves_the_drain_as_it_was(host: Deploy
         left = host.places.generations.latest()
         assert left is not None
         assert left["state"] == "applied"
-        assert deployguard.finish(host.places, left["number"]) == 0
+        assert deployguard.finish(host.places, identity(left)) == 0
         assert (host.bridge.drain, host.files()) == (own, new)
         host.rollback()
         assert (host.bridge.drain, host.conf.read_text()) == (own, JVB_CONF)

@@ -174,6 +174,27 @@ def test_an_archive_that_somebody_else_can_write_is_not_run(tmp_path: Path, monk
     assert "somebody else" in str(caught.value)
 
 
+@needs_root
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or not Path("/etc/sudoers.d").is_dir(), reason="needs sudo and unshare"
+)
+def test_an_archive_that_a_right_names_stays_for_ever(tmp_path: Path) -> None:
+    """The real command, in a mount namespace of its own: the rights are a test's."""
+    cache, rules = tmp_path / "cache", tmp_path / "sudoers.d"
+    rules.mkdir()
+    (rules / "jvbtune").write_text(sudoers("ops").replace(archive.agent_archive().name, "agent-0123.pyz"))
+    cache.mkdir()
+    for name in ("agent-0123.pyz", "agent-4567.pyz", "agent-89ab.pyz", "else.pyz"):
+        (cache / name).write_bytes(b"old")
+        os.utime(cache / name, (0, 0))
+    os.utime(cache / "agent-89ab.pyz")
+    made = archive.agent_archive()
+    script = f'mount --bind {rules} /etc/sudoers.d && exec sh -c "$1" sh "$2" "$3" "$4"'
+    argv = ["unshare", "-m", "sh", "-c", script, "sh", agent_client._INSTALL, str(cache), made.name, made.sha256]
+    subprocess.run(argv, input=made.content, check=True, timeout=60)
+    assert {path.name for path in cache.iterdir()} == {"agent-0123.pyz", "agent-89ab.pyz", "else.pyz", made.name}
+
+
 def test_an_answer_behind_a_greeting() -> None:
     assert after_mark(b"Welcome!\nmark:no\r\nmark:/home/x y\n", b"mark:".decode()) == "/home/x y"
     assert after_mark(b"Welcome!", "mark:") == ""

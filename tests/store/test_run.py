@@ -103,6 +103,43 @@ def test_half_a_last_line_is_no_event_and_is_cut_off(tmp_path: Path) -> None:
     assert [event["event"] for event in read_journal(path)] == ["a", "c"]
 
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from jvbtune.errors import StoreError
+from jvbtune.store.journal import RunJournal
+path, (_, hard) = Path(sys.argv[1]), resource.getrlimit(resource.RLIMIT_FSIZE)
+with RunJournal(path) as journal:
+    journal.append("a")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))  # room for half a line
+    for _ in range(2):
+        try:
+            journal.append("b", text="x" * 100)
+        except StoreError as error:
+            print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    journal.append("c")
+"""
+
+
+def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "a run" / "journal.ndjson"
+    path.parent.mkdir()
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.count(f"{path}: cannot be written: File too large\n") == 2
+    assert f"df -h '{path.parent}'" in done.stdout
+    assert [event["event"] for event in read_journal(path)] == ["a", "c"]
+
+
+def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path) -> None:
+    """Also where it is another file that cannot be written."""
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); from jvbtune.cli import main;"
+    script += "main(['simulate', '--out', sys.argv[1], '--blocks', '4', '--seconds', '5'])"
+    argv = [sys.executable, "-B", "-c", script, str(tmp_path / "runs")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "jvbtune: File too large\n")
+
+
 def test_damage_before_the_end_is_said_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "journal.ndjson"
     path.write_bytes(b'{"event": "a"}\ngarbage\n{"event": "c"}\n')
