@@ -9,6 +9,7 @@ RUN:CAPTURE              a capture of a run: its id, the beginning of one, lowes
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,9 +73,10 @@ class Reader:
 
     def _resolve(self, reference: str) -> list[Path | Capture]:
         path = Path(reference)
-        if path.is_dir() or is_capture(path):
+        there = os.path.exists(path)  # of a list that is too long for a name, Path.exists raises
+        if there and (path.is_dir() or is_capture(path)):
             return [_capture_in(path)]
-        if path.exists():  # a file, a pipe
+        if there:  # a file, a pipe
             return [path]
         if "," in reference:
             return [part for one in reference.split(",") if one for part in self._resolve(one)]

@@ -10,7 +10,7 @@ equals the sum of the counts of side ``s``, always.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -93,6 +93,36 @@ class Meta:
         return self.packets / self.seconds if self.packets is not None and self.seconds else None
 
 
+def added_up(metas: Sequence[Meta], title: str | None = None) -> Meta:
+    """What is known of several slices as one: lengths, CPU and packets are sums, and the rest is the first one's.
+
+    A sum of which one part is not known is not known.
+    """
+    first = metas[0]
+    packets = {
+        name: _sum([_number(meta.extra.get(name)) for meta in metas])
+        for name in ("in_packets", "out_packets")
+        if name in first.extra
+    }
+    return replace(
+        first,
+        title=first.title if title is None else title,
+        extra={**first.extra, **packets},
+        seconds=_sum([meta.seconds for meta in metas]),
+        packets=_sum([meta.packets for meta in metas]),
+        cpu_seconds=_sum([meta.cpu_seconds for meta in metas]),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if len(known) == len(values) else None
+
+
 @dataclass(frozen=True, eq=False)
 class Stacks:
     """A table of stacks: stack ``i`` is ``flat[offsets[i]:offsets[i + 1]]``, root first, as indices into ``frames``."""
@@ -135,16 +165,30 @@ class Profile:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a picture: its metadata as a whole (lengths and packets are sums), and each slice's own."""
+    """One side of a picture: its metadata as a whole (lengths and packets are sums), and each slice's own.
+
+    Of several captures, each is one slice: the slices of one capture say nothing of what differs between restarts.
+    """
 
     meta: Meta
     slices: tuple[Meta, ...]  # at least one
     slice_totals: tuple[float, ...]  # of the counts of each slice, in meta.unit
     per_sample: float | None = None  # counts that one effective sample adds (compare/samples.py); None: not known
+    grouped: tuple[int, ...] = ()  # of several captures: how many slices each has, which here are one
 
     @property
     def total(self) -> float:
         return float(sum(self.slice_totals))
+
+    @property
+    def captures(self) -> int:
+        """How many it is known to consist of."""
+        return len(self.grouped) or 1
+
+    @property
+    def all_slices(self) -> int:
+        """How many slices there are, those of several captures too."""
+        return sum(self.grouped) or len(self.slices)
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,23 @@ _DOTTED = re.compile(
 _UNPACKAGED = re.compile(_RETURNS + r"[A-Z][\w$]*\.(?:[a-z_$][\w$]*|<init>|<clinit>)$")
 _PYTHON = re.compile(r"[^\s(]+ \((?:[^()]*\.pyx?|<[^()]*>)(?::\d+)?\)$")
 _CPP = re.compile(r"[-+]\[|operator[ (]|non-virtual thunk to |_ZN?[A-Z0-9]")
+# What agents write for perf: perf-map-agent's ``Lorg/x/Y;::m`` (``Lorg/x/Y;.m`` of old ones), and ``Lorg/x/Y;m()V`` of
+# the kernel's jvmti agent (tools/perf/jvmti). Collapsed stacks have a colon for the semicolon, and those of
+# stackcollapse-perf.pl no L: ``org/x/Y:::m``, ``:.m``, ``:m``. A single colon stands in names of many languages: only
+# two packages and a class with a capital letter make it Java.
+_NUMBERS = r"(?:[.+/](?:0x[0-9a-f]+|\d+))*"
+_AGENT = re.compile(
+    rf"(?:L(?P<typed>(?:[\w$-]+/)*[\w$-]+{_NUMBERS});(?:::|\.)?"
+    rf"|(?:L(?=[a-z]))?(?P<bare>(?:[\w$-]+/)+[\w$-]+{_NUMBERS}:::|(?:[a-z_][\w$]*/){{2,}}[A-Z$_][\w$-]*{_NUMBERS}:\.?))"
+    r"(?P<method>[^\W\d][\w$-]*|<(?:cl)?init>|\$[\w$-]*)(?:\([^)]*\)\S*)?$"
+)
 _NOTHING = frozenset({"", "[unknown]", "[no stack]", "[not_walkable]", "[deoptimization]"})
 
 
 def kind_of(name: str) -> Kind:
     """What a frame is by its name alone, where no suffix tells it."""
+    if (";" in name or ":" in name) and _AGENT.match(name):
+        return Kind.JAVA
     if "::" not in name:
         if "/" in name and _SLASHED.match(name if " " not in name else name.rpartition(" ")[2]):
             return Kind.JAVA
@@ -146,6 +158,14 @@ def _slashes(name: str, kind: Kind) -> tuple[str, Kind]:
     return returned + space + owner[:end].replace(".", "/") + owner[end:] + dot + method, kind
 
 
+def _agents(name: str, kind: Kind) -> tuple[str, Kind]:
+    found = _AGENT.match(name) if kind in JAVA_KINDS else None
+    if not found:
+        return name, kind
+    owner = found["typed"] or found["bare"].rstrip(":.")
+    return f"{owner}.{found['method']}", kind
+
+
 _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|lto_priv|llvm|localalias)(?:\.\d+)*)+$")
 
 
@@ -173,6 +193,12 @@ RULES: tuple[Rule, ...] = (
         "A Java method is one frame, whether it was interpreted, compiled or inlined when it was seen.",
         _tiers,
         marks=("",),
+    ),
+    Rule(
+        "perf-agents",
+        "A method that perf knows from an agent in the JVM (Lorg/x/Y;::m, Lorg/x/Y;m()V) is written as others are.",
+        _agents,
+        marks=(";", ":"),
     ),
     Rule(
         "return-types",

@@ -40,6 +40,17 @@ def test_a_captures_slices_are_added_up(tmp_path: Path) -> None:
     assert set(whole.threads) == {label for profile in slices for label in profile.threads}
 
 
+def test_the_length_of_slices_is_added_up(tmp_path: Path) -> None:
+    capture = Path(__file__).parents[2] / "flamegraphs/reference-low-async-profiler"
+    done = convert(capture, "-o", tmp_path / "whole.pb.gz")
+    assert done.returncode == 0, done.stderr
+    (whole,) = read([tmp_path / "whole.pb.gz"])
+    known = load_capture(capture)
+    assert len(known.slices) > 1
+    assert whole.meta.seconds == pytest.approx(sum(one.seconds for one in known.slices))
+    assert (whole.meta.event, whole.meta.interval_ns) == (known.event, known.interval_ns)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

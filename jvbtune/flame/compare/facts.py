@@ -26,6 +26,7 @@ class SideFacts:
 
     title: str
     slices: int
+    captures: int  # where it is several, the test takes each as one slice
     engine: str | None
     event: str | None
     unit: str
@@ -50,7 +51,8 @@ def facts_of(side: Side) -> SideFacts:
     received, sent = (_sum_extra(side.slices, name) for name in ("in_packets", "out_packets"))
     return SideFacts(
         title=meta.title,
-        slices=len(side.slices),
+        slices=side.all_slices,
+        captures=side.captures,
         engine=meta.engine,
         event=meta.event,
         unit=meta.unit,
@@ -89,7 +91,7 @@ def described(facts: SideFacts) -> str:
         " ".join(word for word in (facts.engine, facts.event) if word),
         f"a sample every {facts.interval_ms:g} ms" if facts.interval_ms else "interval not recorded",
         f"{facts.seconds:,.1f} s" if facts.seconds else "length not recorded",
-        f"{facts.slices} slices" if facts.slices > 1 else "one slice",
+        _parts(facts),
         f"{facts.samples:,.0f} samples" if facts.samples is not None else f"weights in {_unit(facts.unit)}",
         f"{facts.sampled_ratio:.0%} of the CPU time sampled" if facts.sampled_ratio else "",
         f"bridge {facts.bridge}" if facts.bridge else "bridge not recorded",
@@ -98,6 +100,12 @@ def described(facts: SideFacts) -> str:
         f"host {facts.host}" if facts.host else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _parts(facts: SideFacts) -> str:
+    if facts.captures > 1:
+        return f"{facts.captures} captures with {facts.slices} slices"
+    return f"{facts.slices} slices" if facts.slices > 1 else "one slice"
 
 
 def _unit(unit: str) -> str:

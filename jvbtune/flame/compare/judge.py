@@ -26,6 +26,16 @@ NOTE_SLICES = (
     "one capture follow one another in one JVM: what differs between restarts of the bridge is not in them, nor all of "
     "what drifts slowly. Only captures after several restarts show that."
 )
+NOTE_CAPTURES = (
+    "The noise is the scatter between the captures of each side. Each capture counts once, and rows lend each other "
+    "what they have in common. If the bridge was restarted before each capture, the noise includes what differs "
+    "between restarts."
+)
+NOTE_ONE_CAPTURE = (
+    "One side is several captures, and each of them counts once. The other side is one capture, and its slices follow "
+    "one another in one JVM: its noise does not include what differs between restarts of the bridge. Give several "
+    "captures of that side too."
+)
 NOTE_POISSON = (
     "For want of slices on both sides this is sampling noise only (Poisson): a lower bound on the noise. What differs "
     "between any two captures of the same program comes on top."
@@ -109,7 +119,9 @@ class Judge:
     def info(self) -> TestInfo:
         if self.why_not is not None:
             return TestInfo("none", self.level, self.chosen.name, self.why_not)
-        method, note = ("welch", NOTE_SLICES) if self.sliced else ("poisson", NOTE_POISSON)
+        restarted = [side.captures > 1 for side in self.sides]
+        note = NOTE_CAPTURES if all(restarted) else NOTE_ONE_CAPTURE if any(restarted) else NOTE_SLICES
+        method, note = ("welch", note) if self.sliced else ("poisson", NOTE_POISSON)
         return TestInfo(method, self.level, self.chosen.name, note, self._allowed(True), self._allowed(False))
 
     def _allowed(self, whole: bool) -> float:

@@ -12,18 +12,19 @@ from jvbtune.flame.compare import samples
 from jvbtune.flame.compare.drift import drifts
 from jvbtune.flame.compare.judge import Judge, moments_of, why_untested
 from jvbtune.flame.compare.likeness import likeness
-from jvbtune.flame.compare.normalise import exposures, normalisations, refuse_unlike
+from jvbtune.flame.compare.normalise import SAME_LENGTH, exposures, normalisations, refuse_unlike
 from jvbtune.flame.compare.order import Table, sort_stacks
+from jvbtune.flame.compare.restarts import observations, several, summed
 from jvbtune.flame.compare.trie import Trie, build, by_frame, outermost, totals
 from jvbtune.flame.model import (
     Float64,
     FrameTable,
     Kind,
-    Meta,
     Normalisation,
     Profile,
     Side,
     Tree,
+    added_up,
 )
 
 LEVEL = 0.05
@@ -46,10 +47,10 @@ def merge(
 ) -> Tree:
     """One tree of all sides; two sides are also tested against each other at the false-discovery rate ``level``.
 
-    Each side is the slices of a capture, or several captures alike. Threads are frames where
-    ``formats.threads.arrange_threads`` made them so, and are not told apart else. ``rules``: what was done to names, in
-    words. Raises UsageError where captures do not compare (unlike engines or events, unless ``force``), or where the
-    metadata does not permit ``normalise``.
+    Each side is the slices of a capture, or several captures alike, of which each is then one slice. Threads are frames
+    where ``formats.threads.arrange_threads`` made them so, and are not told apart else. ``rules``: what was done to
+    names, in words. Raises UsageError where captures do not compare (unlike engines or events, unless ``force``), or
+    where the metadata does not permit ``normalise``.
     """
     if not 0 < level < 1:
         raise UsageError(f"a false-discovery rate lies between 0 and 1: {level:g}")
@@ -58,11 +59,8 @@ def merge(
     notes = list(forced)
     whole = tuple(side_of(slices, label) for slices, label in zip(sides, named, strict=True))
     permitted = normalisations(whole, normalise)
-    if normalise is None and len(sides) > 1 and permitted[0].name == "samples":
-        notes.append(
-            "The length of the captures and their load are unknown: samples are compared as they are. "
-            "--normalise share compares shares."
-        )
+    if normalise is None and len(sides) > 1:
+        notes += _absolute(whole, permitted[0])
     if permitted[0].name == "samples" and (apart := _apart(whole)) > UNLIKELY_RATIO:
         notes.append(
             f"The totals are {apart:.3g}-fold apart: the files may count different things, say samples and ns."
@@ -71,7 +69,10 @@ def merge(
     table, weighted = sort_stacks(profiles)
     trie = build(table)
     rows = iter(weighted)
-    slice_self = tuple(np.stack([next(rows).by_stack(len(table)) for _ in slices]) for slices in sides)
+    slice_self = tuple(
+        summed([next(rows).by_stack(len(table)) for _ in slices], observations([one.meta for one in slices]))
+        for slices in sides
+    )
     whole = tuple(_with_unit(*each, permitted[0]) for each in zip(whole, slice_self, strict=True))
     self_ = np.zeros((len(sides), len(trie.frame)))
     total = np.empty_like(self_)
@@ -141,6 +142,8 @@ def _drifting(trie: Trie, slice_self: Sequence[Float64], sides: Sequence[Side], 
     frame = trie.frame[trie.end_node]
     notes = []
     for side, values in zip(sides, slice_self, strict=True):
+        if side.captures > 1:  # they are given in any order
+            continue
         by_leaf = np.stack([by_frame(row, frame, int(trie.frame.max()) + 1) for row in values])
         if side.per_sample and drifts(by_leaf / side.per_sample, exposures(side, chosen)):
             notes.append(
@@ -148,6 +151,24 @@ def _drifting(trie: Trie, slice_self: Sequence[Float64], sides: Sequence[Side], 
                 "(a JVM that still warms up?), and the noise is larger than these slices show."
             )
     return notes
+
+
+def _absolute(sides: Sequence[Side], chosen: Normalisation) -> list[str]:
+    """A note where values are relative to nothing, and the lengths are unknown or differ."""
+    lengths = [side.meta.seconds for side in sides]
+    known = [length for length in lengths if length]
+    if len(known) < len(lengths):
+        why = "The length of the captures and their load are unknown"
+    elif max(known) > (1 + SAME_LENGTH) * min(known):
+        why = "The captures are not equally long, and their load is unknown"
+    else:
+        return []
+    if chosen.name != "samples" and (chosen.name != "seconds" or len(known) == len(lengths)):
+        return []
+    return [
+        f"{why}: {chosen.unit} are compared as they are, so that of two captures of one program the longer one has "
+        "more of everything. --normalise share compares shares."
+    ]
 
 
 def _apart(sides: Sequence[Side]) -> float:
@@ -180,26 +201,15 @@ def side_of(slices: Sequence[Profile], label: str) -> Side:
                 f"{profile.meta.title or label}: holds counts below 0",
                 hint="A difference of profiles is no profile: give the two that it was made of.",
             )
-    first = metas[0]
-    whole = Meta(
-        title=label,
-        engine=first.engine,
-        event=first.event,
-        unit=first.unit,
-        interval_ns=first.interval_ns,
-        seconds=_sum([meta.seconds for meta in metas]),
-        packets=_sum([meta.packets for meta in metas]),
-        cpu_seconds=_sum([meta.cpu_seconds for meta in metas]),
-        extra=first.extra,
-    )
+    groups = observations(metas)
     moments = [samples.second_moments(profile) for profile in slices]
     known = [one for one in moments if one is not None]
-    totals = tuple(profile.total for profile in slices)
+    totals = tuple(sum(slices[index].total for index in group) for group in groups)
     unit = samples.per_sample(sum(totals), float(sum(one.sum() for one in known)))
-    return Side(whole, metas, totals, unit if len(known) == len(moments) else None)
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    """The sum, None where one part is not known."""
-    known = [value for value in values if value is not None]
-    return float(sum(known)) if len(known) == len(values) else None
+    return Side(
+        added_up(metas, label),
+        tuple(added_up([metas[index] for index in group]) for group in groups),
+        totals,
+        unit if len(known) == len(moments) else None,
+        tuple(map(len, groups)) if several(metas) else (),
+    )

@@ -17,6 +17,7 @@ from jvbtune.errors import UsageError
 from jvbtune.flame.compare.curves import ASSUMED, Curves, Points, fit
 from jvbtune.flame.compare.merge import LEVEL, merge, side_of
 from jvbtune.flame.compare.normalise import normalisations, seconds_per_count
+from jvbtune.flame.compare.restarts import observations, summed
 from jvbtune.flame.compare.trie import by_frame, outermost
 from jvbtune.flame.model import Float64, FrameTable, Int64, Kind, Meta, Profile, Tree
 
@@ -172,6 +173,7 @@ def _within(seconds: Sequence[Float64], slices: Sequence[Float64]) -> tuple[Floa
 def _of_top(every: Tree, profiles: Sequence[Profile], top: Int64, curves: Curves, loads: str) -> Tree:
     """The captures of the highest load as one side, with the curves of all as columns."""
     side = side_of(profiles, every.sides[int(top[0])].meta.title)
+    parts = [meta for k in top.tolist() for meta in every.sides[k].slices]
     notes = (loads, *every.notes, NOTE, *((NOTE_FEW,) if len(every.sides) <= FEWEST_LOADS + 1 else ()))
     return replace(
         every,
@@ -182,7 +184,7 @@ def _of_top(every: Tree, profiles: Sequence[Profile], top: Int64, curves: Curves
         table=FrameTable(
             every.table.self_[top].sum(axis=0, keepdims=True), every.table.total[top].sum(axis=0, keepdims=True)
         ),
-        slice_self=(np.concatenate([every.slice_self[k] for k in top.tolist()]),),
+        slice_self=(summed(np.concatenate([every.slice_self[k] for k in top.tolist()]), observations(parts)),),
         columns={name: getattr(curves, name) for name in COLUMNS},
         notes=notes,
     )

@@ -26,7 +26,7 @@ from jvbtune.flame.formats.encodings import is_text
 from jvbtune.flame.formats.foreign import refuse_foreign
 from jvbtune.flame.formats.streams import Input, writing
 from jvbtune.flame.formats.table import Rows, StackTable
-from jvbtune.flame.model import Meta, Profile
+from jvbtune.flame.model import Meta, Profile, added_up
 from jvbtune.flame.names import ALL_RULES, NameRules
 
 __all__ = ["WRITTEN", "format_of_name", "read", "together", "write"]
@@ -89,7 +89,8 @@ def together(profiles: Sequence[Profile]) -> Profile:
     labels = {label: i for i, label in enumerate(dict.fromkeys(t for profile in profiles for t in profile.threads))}
     threads = [np.array([*(labels[t] for t in p.threads), -1], dtype=np.int32)[p.thread] for p in profiles]
     intervals = {profile.meta.interval_ns for profile in profiles}
-    meta = replace(first.meta, interval_ns=intervals.pop() if len(intervals) == 1 else None)
+    whole = added_up([profile.meta for profile in profiles])
+    meta = replace(whole, interval_ns=intervals.pop() if len(intervals) == 1 else None)
     samples = [profile.samples for profile in profiles if profile.samples is not None]
     return Profile(
         first.stacks,

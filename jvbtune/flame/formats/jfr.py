@@ -6,6 +6,7 @@ in accept or epoll. async-profiler's samples of all threads are ``wall``. A samp
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -48,8 +49,12 @@ EVENTS: dict[str, Kind] = {
 DEFAULTS = ("cpu", "cpu-time", "wall")
 #: Engines of async-profiler that sample CPU time without perf events, and so without the kernel's frames.
 TIMERS = ("ctimer", "itimer")
-#: Recorded as execution samples until async-profiler 4.0; ``STATE_DEFAULT`` is that of a thread on the CPU.
+#: Of a thread on the CPU, since async-profiler 2.10. Until 4.0 samples of all threads are execution samples as well.
 _ON_CPU = "STATE_DEFAULT"
+_RECORDING = "async-profiler "  # how the name of its recordings begins
+#: What async-profiler's execution samples are of, where they are of time on the CPU or of all threads.
+_CPU_EVENTS = frozenset({"cpu", "cpu-clock", "task-clock", "wall", *TIMERS})
+_UNNAMED = re.compile(r"\[tid=\d+\]")  # async-profiler's name of a thread that it knows no name of
 _SUFFIXES = {"Interpreted": "_[0]", "JIT compiled": "_[j]", "Inlined": "_[i]", "Kernel": "_[k]", "C1 compiled": "_[1]"}
 _NOT_JAVA = ("Native", "C++", "Kernel")  # async-profiler has the library's name in place of a class
 _PRIMITIVES = {"B": "byte", "C": "char", "D": "double", "F": "float", "I": "int", "J": "long", "S": "short"} | {
@@ -75,9 +80,10 @@ class Recording:
         self.chunks = [_Reader(chunk) for chunk in chunks(data)]
         self.settings: dict[str, str] = {}
         self.is_async_profiler = any(reader.is_async_profiler for reader in self.chunks)
-        if self.is_async_profiler:
-            for reader in self.chunks:
-                self.settings |= {str(one["name"]): str(one["value"]) for one in reader.chunk.read("jdk.ActiveSetting")}
+        for reader in self.chunks:  # async-profiler writes them into the first chunk of its recording only
+            self.settings |= reader.settings
+        for reader in self.chunks:
+            reader.sort_states(all_threads=self.settings.get("event") == "wall")
 
     def there(self) -> dict[str, int]:
         """How many events of each kind there are."""
@@ -95,14 +101,32 @@ class Recording:
         if not self.is_async_profiler:
             periods = {period for reader in self.chunks for period in reader.periods(event)}
             interval_ns = float(periods.pop()) if len(periods) == 1 else None
-            return Meta(engine="jfr", event=event, unit=kind.unit, interval_ns=interval_ns)
+            return Meta(engine="jfr", event=event, unit=kind.unit, interval_ns=interval_ns, seconds=self._seconds)
         engine = self.settings.get("engine", "")
         name = engine if event == "cpu" and engine in TIMERS else event
+        sampled = self.settings.get("event", "")
+        if event == "cpu" and sampled and not _CPU_EVENTS & set(sampled.split(",")):  # the interval is of such events
+            return Meta(engine="async-profiler", event=sampled, unit=kind.unit, seconds=self._seconds)
         told = self.settings.get("wall", "0") if event == "wall" else "0"
         if event in ("cpu", "wall") and not int(told or 0):
             told = self.settings.get("interval", "0")
         interval = float(told) if told.isdigit() else 0.0
-        return Meta(engine="async-profiler", event=name, unit=kind.unit, interval_ns=interval or None)
+        return Meta("", "async-profiler", name, kind.unit, interval or None, self._seconds)
+
+    @property
+    def _seconds(self) -> float | None:
+        """How long it was recorded; None if a chunk does not say.
+
+        Both profilers may have recorded the same time, each into chunks of its own (async-profiler's ``jfrsync``).
+        """
+        spans = sorted((one.chunk.start_ns, one.chunk.start_ns + one.chunk.length_ns) for one in self.chunks)
+        recorded = until = 0
+        for begin, end in spans:
+            if end <= begin:
+                return None
+            recorded += max(0, end - max(begin, until))
+            until = max(until, end)
+        return recorded / 1e9 or None
 
 
 class _Reader:
@@ -110,10 +134,13 @@ class _Reader:
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
-        names = {kind.name for kind in chunk.types.values()}
         states = chunk.constants.get("jdk.types.ThreadState", {})
-        self._off_cpu = {key for key, (name, *_) in states.items() if self._text(name) != _ON_CPU}
-        self.is_async_profiler = len(self._off_cpu) < len(states) or any(n.startswith("profiler.") for n in names)
+        self._states = {key: self._text(name) for key, (name, *_) in states.items()}
+        self.is_async_profiler = self._by_async_profiler()
+        self.settings: dict[str, str] = {}
+        if self.is_async_profiler:
+            self.settings = {str(one["name"]): str(one["value"]) for one in chunk.read("jdk.ActiveSetting")}
+        self._off_cpu: set[int] = set()
         self._threads: dict[int, str] = {}
         self._frames: dict[tuple[int, int], bytes] = {}
         self._stacks: dict[int, tuple[bytes, ...]] = {}
@@ -121,6 +148,21 @@ class _Reader:
         self._width = len(trace.fields) if trace else 1
         self._method = (trace.index("method") if trace else None) or 0
         self._type = trace.index("type") if trace else None
+
+    def _by_async_profiler(self) -> bool:
+        types = self.chunk.types.values()
+        if _ON_CPU in self._states.values() or any(kind.name.startswith("profiler.") for kind in types):
+            return True
+        recordings = self.chunk.read("jdk.ActiveRecording")
+        return any(self._text(one.get("name")).startswith(_RECORDING) for one in recordings)
+
+    def sort_states(self, *, all_threads: bool) -> None:
+        """Which states are of threads off the CPU. ``all_threads``: the recording's event is wall.
+
+        Before 2.10 there is no state of a thread on the CPU: execution samples are of one kind, whatever their state.
+        """
+        if _ON_CPU in self._states.values() or all_threads:
+            self._off_cpu = {key for key, name in self._states.items() if name != _ON_CPU}
 
     def _types(self, event: str) -> list[str]:
         """Types of events to read. The JVM's samples of allocations are of the same ones as its TLAB events."""
@@ -136,9 +178,11 @@ class _Reader:
         return sum(len(self.chunk.events[kind]) for kind in self._types(event))
 
     def periods(self, event: str) -> set[int]:
+        """Nanoseconds; recorded as all lengths of time are, in ticks (OpenJDK's jfrcputime sampler: Tickspan)."""
         if event != "cpu-time":
             return set()
-        return {one["samplingPeriod"] for one in self.chunk.read("jdk.CPUTimeSample") if "samplingPeriod" in one}
+        ticks = {one["samplingPeriod"] for one in self.chunk.read("jdk.CPUTimeSample") if "samplingPeriod" in one}
+        return {round(period * 1e9 / self.chunk.ticks_per_second) for period in ticks}
 
     def _events(self, event: str) -> Iterator[Mapping[str, Any]]:
         for kind in self._types(event):
@@ -179,6 +223,7 @@ class _Reader:
         if label is None:
             thread = self.chunk.constant("java.lang.Thread", key)
             name = self._text(thread.get("javaName")) or self._text(thread.get("osName"))
+            name = "" if _UNNAMED.fullmatch(name) else name
             tid = thread.get("osThreadId") or key
             label = self._threads[key] = thread_label(name.encode() or b"thread", str(tid).encode()) if key else ""
         return label

@@ -97,11 +97,13 @@ class Chunk:
     """
 
     def __init__(self, data: bytes) -> None:
-        _, major, _, _, _, _, start_ns, _, ticks, ticks_per_second, features = _HEADER.unpack_from(data)
+        _, major, _, _, _, _, start_ns, length_ns, ticks, ticks_per_second, features = _HEADER.unpack_from(data)
         if major != 2:
             raise ValueError(f"version {major} of the format, and only version 2 is known")
         if not features & _COMPRESSED:
             raise ValueError("numbers are not compressed")
+        self.start_ns: int = start_ns  # since 1970
+        self.length_ns: int = length_ns  # 0: not known
         self.start_unix: float = start_ns * 1e-9
         self.start_ticks: int = ticks
         self.ticks_per_second: int = ticks_per_second or 1_000_000_000

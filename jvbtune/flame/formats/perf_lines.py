@@ -178,7 +178,7 @@ def frame_of(symbol: bytes, module: bytes, in_kernel: bool) -> tuple[str, Kind]:
     module = module.removesuffix(_DELETED)
     if name == "[unknown]" and module not in (b"[unknown]", b""):
         name = f"[{text_of(module.rpartition(b'/')[2].strip(b'[]'))}]"
-    if _is_kernel(module, in_kernel):
+    if is_kernel(module, in_kernel):
         return name, Kind.KERNEL
     kind = kind_of(name)
     if module == b"inlined" and kind is Kind.JAVA:
@@ -186,7 +186,7 @@ def frame_of(symbol: bytes, module: bytes, in_kernel: bool) -> tuple[str, Kind]:
     return name, kind
 
 
-def _is_kernel(module: bytes, in_kernel: bool) -> bool:
+def is_kernel(module: bytes, in_kernel: bool) -> bool:
     if _USER_MAPPING.fullmatch(module):
         return in_kernel and module == b"[unknown]"
     return in_kernel or bool(_KERNEL_FILE.fullmatch(module) or _KERNEL_MODULE.fullmatch(module))

@@ -13,27 +13,29 @@ from typing import BinaryIO
 
 from jvbtune.errors import FormatError
 from jvbtune.flame.formats import protobuf
+from jvbtune.flame.formats.perf_lines import is_kernel
 from jvbtune.flame.formats.protobuf import Value, field, packed
 from jvbtune.flame.formats.streams import Input
 from jvbtune.flame.formats.table import Rows, StackTable
-from jvbtune.flame.model import Kind, Meta, Profile
+from jvbtune.flame.model import SECONDS_PER_UNIT, Kind, Meta, Profile
 from jvbtune.flame.names import split_suffix, with_needed_suffix
 
 # Field numbers of profile.proto.
-SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRINGS, PERIOD_TYPE, PERIOD, DEFAULT_TYPE = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    11,
-    12,
-    14,
-)
+SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRINGS = range(1, 7)
+DURATION, PERIOD_TYPE, PERIOD, DEFAULT_TYPE = 10, 11, 12, 14
 THREAD_LABELS = ("thread", "thread_name", "thread name")
 #: Types of values that count the profiler's samples, in "count".
 SAMPLES = ("samples", "sample")
+#: The type of values that are no time and of no known event, in what jvbtune writes.
+UNNAMED = "value"
+#: Types of values, as Go's profiles, fgprof and others call them, to jvbtune's names of events.
+EVENTS = {
+    **dict.fromkeys(("delay", "contentions"), "lock"),
+    **dict.fromkeys(("time", "wall-time"), "wall"),
+    **dict.fromkeys(("alloc_space", "alloc_objects", "alloc-space", "alloc-samples"), "alloc"),
+    "cpu-time": "cpu",
+    UNNAMED: "",
+}
 UNITS = {
     "nanoseconds": "ns",
     "microseconds": "us",
@@ -100,6 +102,7 @@ class PprofReader:
         unit = UNITS.get(unit, wanted if unit == "count" else unit) if column != counts_samples else "samples"
         period_type = message.messages(PERIOD_TYPE)
         period_unit = self.strings[period_type[-1].integer(2)] if period_type else ""
+        periodic = _event(self.strings[period_type[-1].integer(1)]) if period_type else None
         locations = self._locations(message)
         threads: dict[str, int] = {}
         rows: list[tuple[int, int, int]] = []
@@ -117,13 +120,20 @@ class PprofReader:
             rows.append((self.table.stack(stack), thread, value))
             if counts_samples is not None:
                 samples.append(max(protobuf.signed(values[counts_samples]), 0))
-        period = message.integer(PERIOD)
+        period, length = message.integer(PERIOD), protobuf.signed(message.integer(DURATION))
+        event = periodic if column == counts_samples else _event(wanted)
+        timed = period_unit == "nanoseconds" and period > 0 and periodic in (None, event)
         return Rows(
             [stack for stack, _, _ in rows],
             [value for _, _, value in rows],
             [thread for _, thread, _ in rows],
             tuple(threads),
-            Meta(unit=unit, interval_ns=float(period) if period_unit == "nanoseconds" and period else None),
+            Meta(
+                event=event,
+                unit=unit,
+                interval_ns=float(period) if timed else None,
+                seconds=length / 1e9 if length > 0 else None,
+            ),
             samples if counts_samples is not None else None,
         )
 
@@ -143,10 +153,17 @@ class PprofReader:
             if not any(names):
                 file = mappings.get(location.integer(2), "").rpartition("/")[2].strip("[]")
                 names = [f"[{file}]" if file else f"0x{location.integer(3):x}"]
+            in_kernel = is_kernel(mappings.get(location.integer(2), "").encode(errors="backslashreplace"), False)
             found[location.integer(1)] = b"".join(
-                self.table.frame(*split_suffix(name or "[unknown]")) for name in names
+                self.table.frame(name, Kind.KERNEL if in_kernel else kind)
+                for name, kind in (split_suffix(name or "[unknown]") for name in names)
             )
         return found
+
+
+def _event(name: str) -> str | None:
+    """An event as jvbtune calls it; None where it has no name."""
+    return EVENTS.get(name, name) or None
 
 
 class _Strings(dict[str, int]):
@@ -167,7 +184,7 @@ def write(profile: Profile, out: BinaryIO) -> None:
         )
     strings = _Strings({"": 0})
     meta, stacks = profile.meta, profile.stacks
-    name = "samples" if meta.unit == "samples" else meta.event or "cpu"
+    name = "samples" if meta.unit == "samples" else meta.event or ("cpu" if meta.unit in SECONDS_PER_UNIT else UNNAMED)
     types = [(name, NAMES_OF_UNITS.get(meta.unit, meta.unit))]
     values = [profile.counts]
     if profile.samples is not None and meta.unit != "samples" and not (profile.samples % 1).any():
@@ -187,8 +204,12 @@ def write(profile: Profile, out: BinaryIO) -> None:
         number = strings[with_needed_suffix(stacks.frames.names[frame], Kind(stacks.frames.kinds[frame]))]
         parts.append(field(LOCATION, field(1, frame + 1) + field(4, field(1, frame + 1))))
         parts.append(field(FUNCTION, field(1, frame + 1) + field(2, number) + field(3, number)))
+    if meta.interval_ns or meta.event:
+        unit = "nanoseconds" if meta.interval_ns else "count"
+        parts.append(field(PERIOD_TYPE, field(1, strings[meta.event or "cpu"]) + field(2, strings[unit])))
     if meta.interval_ns:
-        parts.append(field(PERIOD_TYPE, field(1, strings["cpu"]) + field(2, strings["nanoseconds"])))
         parts.append(field(PERIOD, round(meta.interval_ns)))
+    if meta.seconds:
+        parts.append(field(DURATION, round(meta.seconds * 1e9)))
     parts += [field(STRINGS, text.encode(errors="backslashreplace")) for text in strings]
     out.write(b"".join(parts))

@@ -13,7 +13,7 @@ from jvbtune.flame.formats.native import Folder, Library
 from jvbtune.flame.model import Float64, Frames, Int32, Int64, Kind, Meta, Profile, Stacks
 from jvbtune.flame.names import NameRules, split_suffix
 
-_THREAD = re.compile(rb"\[(?P<name>.*) tid=(?P<tid>\d+)\]|thread \((?P<tid2>\w+)\)(?:: (?P<name2>.+))?", re.DOTALL)
+_THREAD = re.compile(rb"\[(?:(?P<name>.*) )?tid=(?P<tid>\d+)\]|thread \((?P<tid2>\w+)\)(?:: (?P<name2>.+))?", re.DOTALL)
 #: How the first frame of a stack begins where it is a thread: async-profiler's, and py-spy's with --threads.
 THREAD_STARTS = (b"[", b"thread (")
 

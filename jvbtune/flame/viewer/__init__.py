@@ -199,6 +199,7 @@ def _side(side: Side, index: int) -> dict[str, object]:
         "units_per_sample": side.per_sample or meta.units_per_sample,
         "packets": meta.packets,
         "seconds": meta.seconds,
+        "captures": side.captures,
         "slices": [
             {"total": total, "packets": part.packets, "seconds": part.seconds}
             for part, total in zip(side.slices, side.slice_totals, strict=True)

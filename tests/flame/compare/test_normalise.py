@@ -63,6 +63,26 @@ def test_without_metadata_samples_are_compared_and_the_head_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (Meta(), Meta(), "length of the captures and their load are unknown: samples are"),
+        (Meta(unit="bytes"), Meta(unit="bytes"), "load are unknown: bytes are"),
+        (Meta(interval_ns=1e6), Meta(interval_ns=1e6, seconds=9), "load are unknown: CPU seconds are"),
+        (Meta(unit="ns", event="lock"), Meta(unit="ns", event="lock"), "load are unknown: waiting seconds are"),
+        (Meta(seconds=10), Meta(seconds=60), "not equally long, and their load is unknown: samples are"),
+        (Meta(seconds=10), Meta(seconds=10.1), None),
+        (Meta(interval_ns=1e6, seconds=10), Meta(interval_ns=1e6, seconds=60), None),  # per second
+        (Meta(interval_ns=1e6, packets=10), Meta(interval_ns=1e6, packets=60), None),
+    ],
+)
+def test_the_head_says_if_values_are_relative_to_nothing(a: Meta, b: Meta, said: str | None) -> None:
+    notes = [note for note in of(a, b).notes if "compared as they are" in note]
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+    assert not any("compared as they are" in note for note in of(a, b, "share").notes)
+
+
+@pytest.mark.parametrize(
     ("a", "b", "asked", "said"),
     [
         (Meta(), Meta(packets=1, interval_ns=1e6), "packets", "no packet count is recorded: before"),

@@ -170,6 +170,22 @@ def test_what_makes_no_curve_is_refused(metas: list[Meta], said: str) -> None:
     assert said in refused.value.message
 
 
+def test_captures_of_the_highest_load_are_one_slice_each() -> None:
+    counts = {("m", "a"): 700.0, ("m", "b"): 300.0}
+
+    def one(name: str, load: int, slices: int = 2) -> list[Profile]:
+        metas = [Meta(name, interval_ns=1e6, seconds=1, packets=load, extra={"id": name}) for _ in range(slices)]
+        return [profile({stack: n * load for stack, n in counts.items()}, meta) for meta in metas]
+
+    loads = [one("a", 100), one("b", 200), one("c", 300), one("d", 300, 3)]
+    (side,), (rows_,) = (found := scaling(loads).tree).sides, found.slice_self
+    assert rows_.sum(axis=1).tolist() == list(side.slice_totals) == [600_000, 900_000]
+    assert [meta.seconds for meta in side.slices] == [2, 3]
+    assert found.total[0, 0] == 1_500_000
+    (side,), (rows_,) = (found := scaling(loads[:3]).tree).sides, found.slice_self
+    assert rows_.sum(axis=1).tolist() == list(side.slice_totals) == [300_000, 300_000]
+
+
 @pytest.mark.slow
 def test_the_table_is_json_and_markdown(several: list[Scaling]) -> None:
     found = json.loads(json.dumps(as_json(several[0]), allow_nan=False))

@@ -61,8 +61,8 @@ def test_without_slices_a_poisson_test(show: Open) -> None:
     assert "lower bound on the noise" in shown.page.inner_text("#reading")
 
 
-@pytest.mark.parametrize("slices", [1, 4], ids=["poisson", "slices"])
-def test_what_the_comparison_did_not_test_is_tested_alike(show: Open, slices: int) -> None:
+@pytest.mark.parametrize(("slices", "captures"), [(1, 1), (4, 1), (8, 3)], ids=["poisson", "slices", "captures"])
+def test_what_the_comparison_did_not_test_is_tested_alike(show: Open, slices: int, captures: int) -> None:
     """The page's own test, in every normalisation, over nodes and over frames, against the comparison's."""
     r = np.random.default_rng(slices)
     base = {stack: count for seed in range(6) for stack, count in reference.random_side(seed + 70).items()}
@@ -76,14 +76,26 @@ def test_what_the_comparison_did_not_test_is_tested_alike(show: Open, slices: in
                     for stack, count in base.items()
                     if title == "b" or "Sender.add" not in stack[-1]
                 },
-                Meta(title=title, interval_ns=1e6, seconds=10.0 + k % 2, packets=packets * drift[k]),
+                Meta(
+                    title=title,
+                    interval_ns=1e6,
+                    seconds=10.0 + k % 2,
+                    packets=packets * drift[k],
+                    extra={"id": f"capture {k % captures}"},
+                ),
             )
             for k in range(slices)
         ]
 
     sides = [capture("a", 1000.0), capture("b", 1300.0)]
     trees = {name: merge(sides, normalise=name) for name in ("packets", "seconds", "samples", "share")}
+    assert [len(side.slices) for side in trees["share"].sides] == [slices if captures == 1 else captures] * 2
     shown, pruned = show(trees["packets"]), show(trees["packets"], largest_picture=60)
+    shown.state(norm="factor")  # never the comparison's own test
+    shown.page.click("#help")
+    said = shown.page.inner_text("#reading")
+    assert ("over the captures of each side" in said, "over the slices" in said) == (captures > 1, slices == 4)
+    shown.page.keyboard.press("Escape")
     for name, tree in trees.items():
         shown.state(norm=name)
         pruned.state(norm=name)

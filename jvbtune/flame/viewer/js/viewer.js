@@ -266,7 +266,9 @@ export class Viewer {
     if (noise.method === 'none') return `Nothing is greyed out, because nothing was tested. ${profile.meta.test?.note ?? ''}`;
     if (this.analysis.asTested) return `Grey frames do not differ significantly. ${profile.meta.test.note} p-values are ${correction}.`;
     if (noise.method === 'poisson') return `Grey frames do not differ significantly. The test knows sampling noise only (Poisson), a lower bound on the noise, because a side has no slices; p-values are ${correction}.`;
-    return `Grey frames do not differ significantly: a moderated Welch test over the slices of each side; p-values are ${correction}.`;
+    const parts = profile.meta.sides.map((/** @type {any} */ { captures }) => (captures > 1 ? 'captures' : 'slices'));
+    const over = parts[0] === parts[1] ? `the ${parts[0]} of each side` : `the ${parts[0]} of A and the ${parts[1]} of B`;
+    return `Grey frames do not differ significantly: a moderated Welch test over ${over}; p-values are ${correction}.`;
   }
 
   widthText() {
