@@ -16,7 +16,16 @@ from jvbtune.agent.guard import Lease
 from jvbtune.agent.journal import Journal, Record, identity
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.putback import put_back
-from jvbtune.agent.rundir import DIRECTORY, LEASE_PATH, TIMER_UNIT, own_archive, stop_timer, systemd, tidy
+from jvbtune.agent.rundir import (
+    DIRECTORY,
+    LEASE_PATH,
+    TIMER_UNIT,
+    ask_systemd,
+    own_archive,
+    stop_timer,
+    systemd,
+    tidy,
+)
 from jvbtune.protocol import agent as protocol
 
 GUARD_READY_SECONDS = 15.0
@@ -94,10 +103,10 @@ class GuardedTuning:
             "--property=SuccessExitStatus=2",
         ]
         argv += ["--timer-property=AccuracySec=1s", "--", sys.executable, "-I", "-B", own_archive(), "guard", "--once"]
-        done = subprocess.run([*argv, *self._guard_arguments()], capture_output=True, text=True, timeout=15)
-        self.timer = done.returncode == 0
-        if not self.timer:
-            self.agent.log(f"there is no timer behind the guard: {done.stderr.strip()}")
+        why = ask_systemd([*argv, *self._guard_arguments()])
+        self.timer = why is None
+        if why is not None:
+            self.agent.log(f"there is no timer behind the guard: {why}")
 
     def watch_guard(self) -> None:
         """A guard that dies before its time is replaced, and it is said."""
