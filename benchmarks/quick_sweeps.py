@@ -1,7 +1,7 @@
 """Quick sweeps, one after the other, on the lab and on a real bridge: what they say, how far they agree. Needs root.
 
-A sweep takes about 8 minutes on the lab and 15 on a real bridge, so `make bench` leaves this out. A row of each is
-added to FILE, so that sweeps of several days and machines come together; runs that are cut off leave no row.
+A sweep takes 8 to 13 minutes on the lab and 15 to 20 on a real bridge, so `make bench` leaves this out. A row of each
+is added to FILE, so that sweeps of several days and machines come together; runs that are cut off leave no row.
 
     quick_sweeps.py run FILE --directory DIRECTORY [--lab 20] [--real 5]
     quick_sweeps.py show benchmarks/quick-sweeps.ndjson
