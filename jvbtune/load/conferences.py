@@ -117,6 +117,8 @@ class Conferences:
         failures: list[str] = []
         signalled = self._signal(groups, worker, failures)
         if not signalled:
+            for group in groups:
+                self._drop(group)
             return failures or ["no endpoint was signalled"]
         connect = messages.Connect(sorted(signalled), CONNECT_TIMEOUT_SECONDS)
         failed = worker.call(messages.CONNECT, connect, CONNECT_TIMEOUT_SECONDS + 10).failed
