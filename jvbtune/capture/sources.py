@@ -46,6 +46,7 @@ class Reader:
         """(label, profiles): all that the references name, as the slices of one side. Raises UsageError, StoreError,
         FormatError."""
         found = [part for reference in references for part in self._resolve(reference)]
+        _refuse_twice(found)
         profiles: list[Profile] = []
         files = [part for part in found if isinstance(part, Path)]
         for part in found:
@@ -107,6 +108,18 @@ class Reader:
             f"{reference}: neither a file, nor a capture in {where}",
             hint="Give a file of stacks, a capture's directory or id, several by commas, or RUN:CAPTURE.",
         )
+
+
+def _refuse_twice(found: Sequence[Path | Capture]) -> None:
+    """What is named twice on one side would count as two observations that agree."""
+    seen: set[str] = set()
+    for part in found:
+        name = os.path.realpath(part.path if isinstance(part, Capture) else part)
+        if name in seen and not os.path.exists(name):
+            continue  # a pipe has no name of its own
+        if name in seen:
+            raise UsageError(f"{name} is named twice on one side", hint="Give each capture and each file once.")
+        seen.add(name)
 
 
 def captures_of(run: Run, damaged: list[JvbtuneError] | None = None) -> list[Capture]:

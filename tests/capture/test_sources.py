@@ -32,3 +32,15 @@ def test_files_of_a_capture_are_its_slices_and_captures_are_told_apart(tmp_path:
 def test_what_no_file_can_be_called_is_refused(reference: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"neither a file|no file matches"):
         Reader(captures_dir=tmp_path).side([reference])
+
+
+def test_what_is_named_twice_is_refused(tmp_path: Path) -> None:
+    """It would count as two that agree."""
+    taken, file = capture(tmp_path / "one", {"main;work": 5}), tmp_path / "a.collapsed"
+    file.write_text("main;work 3\n")
+    for references in (
+        [str(taken), str(taken / "capture.json")],
+        [f"{file},{tmp_path / 'one' / '..' / 'a.collapsed'}"],
+    ):
+        with pytest.raises(UsageError, match="is named twice on one side"):
+            Reader().side(references)
