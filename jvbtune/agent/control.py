@@ -163,7 +163,7 @@ class Bridge:
             argv = [str(part) for part in control["commands"]["restart"]]
         run(argv, timeout_seconds=RESTART_TIMEOUT_SECONDS)
         deadline = time.monotonic() + HEALTHY_TIMEOUT_SECONDS
-        while (after := self.identity()) is None or after == before or not self._drained():
+        while (after := self.identity()) is None or after == before or not self.keep_drained():
             if after is not None and after == before and time.monotonic() > deadline:
                 raise AgentFault("bridge", f"{program(argv)} left the old process of the bridge running")
             self._check(deadline, "reachable")
@@ -175,7 +175,8 @@ class Bridge:
         while not self.healthy():
             self._check(deadline, "healthy")
 
-    def _drained(self) -> bool:
+    def keep_drained(self) -> bool:
+        """Drain it unless it is; False: it does not answer."""
         try:
             if not self.draining():
                 self.drain(True)

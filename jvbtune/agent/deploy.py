@@ -258,7 +258,7 @@ def _start_guard(agent: Any, which: Which) -> None:
 
     def watch() -> None:
         guard.wait()
-        _close(guard)
+        guarded.close_streams(guard)
         if agent.state.get("deploy_guard") is not guard:
             return
         try:
@@ -279,15 +279,9 @@ def _end_guard(agent: Any) -> None:
         lease.set()
     guard = agent.state.pop("deploy_guard", None)
     if guard is not None:
-        _close(guard)
+        guarded.close_streams(guard)
         with contextlib.suppress(subprocess.TimeoutExpired):
             guard.wait(5)
-
-
-def _close(guard: subprocess.Popen[bytes]) -> None:
-    for stream in (guard.stdin, guard.stdout):
-        if stream is not None:
-            stream.close()
 
 
 def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Generation:

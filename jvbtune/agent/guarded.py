@@ -59,6 +59,13 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     return guard
 
 
+def close_streams(guard: subprocess.Popen[bytes]) -> None:
+    """Of a guard that has ended, or that is to learn that there is nothing left for it to do."""
+    for stream in (guard.stdin, guard.stdout):
+        if stream is not None:
+            stream.close()
+
+
 class GuardedTuning:
     """What this agent has begun. Its operations come from several threads; the journal's lock orders them."""
 
@@ -116,7 +123,7 @@ class GuardedTuning:
                 guard = self.guard
                 if guard is None or guard.poll() is None or not self.journal.exists():
                     continue
-                if not self._is_own():
+                if not self._is_own(self._read()):
                     return  # the guard has put the host back, and it is another sweep's now
                 try:
                     self.start_guard()
@@ -142,7 +149,7 @@ class GuardedTuning:
         if self.alarm is not None:
             raise AgentFault("tuning", self.alarm, "The sweep ends, and the host is put back.")
         record = self.journal.read()
-        if record is None or not self._is_own() or self.lease.remaining() <= 0:
+        if record is None or not self._is_own(record) or self.lease.remaining() <= 0:
             raise AgentFault(
                 "tuning",
                 "the host was put back already: the lease ended, or somebody reverted it",
@@ -151,12 +158,15 @@ class GuardedTuning:
         self.record = record
         return record
 
-    def _is_own(self) -> bool:
-        """Whether the journal is this agent's, or none that can be told from it: another sweep may have begun since."""
+    def _read(self) -> Record | None:
+        """The journal; None if there is none, or if it is damaged."""
         try:
-            found = self.journal.read()
+            return self.journal.read()
         except AgentFault:
-            return True
+            return None
+
+    def _is_own(self, found: Record | None) -> bool:
+        """Whether a journal is this agent's, or none that can be told from it: another sweep may have begun since."""
         return found is None or self.record is None or identity(found) == identity(self.record)
 
     def write(self, record: Record) -> None:
@@ -178,7 +188,7 @@ class GuardedTuning:
             if self.lease.remaining() > 0:  # a restart under way may hold the lock for longer than the lease
                 self.lease.renew(PUT_BACK_SECONDS)
         with self.journal.locked(PUT_BACK_SECONDS):
-            if not self._is_own():
+            if not self._is_own(self._read()):
                 self.finish()
                 return self._report_of_another()
             remembered = self.record if self._lost() else None
@@ -199,11 +209,7 @@ class GuardedTuning:
 
     def _lost(self) -> bool:
         """Whether the journal is gone although nobody has put the host back."""
-        try:
-            found = self.journal.read()
-        except AgentFault:
-            found = None
-        return found is None and self.record is not None and not self.journal.is_finished(self.record)
+        return self._read() is None and self.record is not None and not self.journal.is_finished(self.record)
 
     def finish(self) -> None:
         """Leave the rest to the guard: it ends with the journal, or tries again. The lock is not held."""
@@ -213,9 +219,7 @@ class GuardedTuning:
                 self.lease.end()
         if self.guard is None:
             return
-        for stream in (self.guard.stdin, self.guard.stdout):
-            if stream is not None:
-                stream.close()
-        if not self.journal.exists() or not self._is_own():
+        close_streams(self.guard)
+        if not self.journal.exists() or not self._is_own(self._read()):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.guard.wait(5)

@@ -13,7 +13,6 @@ last act before the journal goes.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import Any
 
@@ -204,9 +203,7 @@ def _drain(record: Record, bridge: Bridge) -> None:
     does not answer in the end is left to the look, which then knows of no one."""
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
-        with contextlib.suppress(AgentFault):
-            if not bridge.draining():
-                bridge.drain(True)
+        if bridge.keep_drained():
             return
         now = bridge.identity()
         seen = [list(one) for one in (record.get("arrival"), record.get("last_bridge")) if one]

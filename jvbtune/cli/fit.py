@@ -14,8 +14,7 @@ from jvbtune.cli.limits import given, limit_options
 from jvbtune.errors import SOME_HOSTS
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from jvbtune.fit.history import History
     from jvbtune.result import RunResult
     from jvbtune.trials.csvfile import CsvTrials
 
@@ -88,9 +87,9 @@ def command(
     for_trials, for_history = _shared_out(columns, Path(source) if csv else None, history_file)
     history = None if history_file is None else _read_history(history_file, for_history)
     if csv:
-        found = _from_csv(Path(source), for_trials, runs_dir, wanted, force, history, history_file)
+        found = _from_csv(Path(source), for_trials, runs_dir, wanted, force, history)
     else:
-        found = [_from_run(source, runs_dir, wanted, force, history, history_file)]
+        found = [_from_run(source, runs_dir, wanted, force, history)]
     if as_json:
         print_json(to_json(Results(SCHEMA_VERSION, tuple(found))))
     else:
@@ -132,12 +131,12 @@ def _shared_out(
     return for_trials, for_history
 
 
-def _read_history(path: Path, columns: dict[str, str]) -> pl.DataFrame:
+def _read_history(path: Path, columns: dict[str, str]) -> History:
     from jvbtune.fit.history import open_history
 
     found = open_history(path, columns)
     _say_columns(path, found.source)
-    return found.rows
+    return found
 
 
 def _say_columns(path: Path, found: CsvTrials) -> None:
@@ -155,8 +154,7 @@ def _from_csv(
     runs_dir: Path | None,
     wanted: dict[str, float],
     force: bool,
-    history: pl.DataFrame | None,
-    history_file: Path | None,
+    history: History | None,
 ) -> list[RunResult]:
     from jvbtune.fit import Limits
     from jvbtune.fit.history import for_hosts, of_host
@@ -170,17 +168,18 @@ def _from_csv(
     _say_columns(source, measured)
     if "bridge_pps" not in measured.trials.columns:
         require_packet_rates(measured, source, "in_pps", "out_pps")
-    if history is not None and history_file is not None:
+    carried = None
+    if history is not None:
         unnamed = "host" not in measured.trials.columns
         hosts = {"host"} if unnamed else {str(host) for host in measured.trials["host"].fill_null("host").unique()}
-        history = for_hosts(history, hosts, history_file, unnamed=unnamed)
+        carried = for_hosts(history, hosts, unnamed=unnamed)
     runs = store_measurements(measured.trials, runs_to_write(runs_dir), name=source.stem, limits=Limits(**wanted))
     found = []
     for run in runs:
-        if history is not None and of_host(history, run.host) is not None:
-            keep_history(run, history)
+        if carried is not None and of_host(carried, run.host) is not None:
+            keep_history(run, carried)
         elif history is not None:
-            say(f"{run.host}: {history_file} has no row of this host, so its figures hold for the mix of its trials")
+            say(f"{run.host}: {history.path} has no row of this host, so its figures hold for the mix of its trials")
         say(f"{run.host}: stored as run {run.id}")
         found.append(derive(run, force=True) if force else result_of(run))
     return found
@@ -191,8 +190,7 @@ def _from_run(
     runs_dir: Path | None,
     wanted: dict[str, float],
     force: bool,
-    history: pl.DataFrame | None,
-    history_file: Path | None,
+    history: History | None,
 ) -> RunResult:
     from jvbtune.fit.history import for_hosts
     from jvbtune.result.derive import derive, limits_of
@@ -201,9 +199,9 @@ def _from_run(
     from jvbtune.store import open_run
 
     run = open_run(source, runs_dir)
-    if history is not None and history_file is not None:
-        history = for_hosts(history, {run.host}, history_file)
-        say(f"{keep_history(run, history)} written: show, explain, report and export use it")
+    if history is not None:
+        kept = keep_history(run, for_hosts(history, {run.host}))
+        say(f"{kept} written: show, explain, report and export use it")
     if wanted or force:
         return derive(run, replace(limits_of(run), **wanted), force=force)
     return result_of(run, refit=True)

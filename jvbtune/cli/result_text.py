@@ -67,7 +67,7 @@ def _no_recommendation(result: RunResult) -> list[str]:
     lines += [f"  {reason.text}." for reason in result.reasons[:3]]
     advice = [reason.advice for reason in result.reasons[:3] if reason.advice]
     if result.status == Status.INTERRUPTED:
-        advice.append(f"Go on with: jvbtune sweep --host {result.host} --resume {result.id}")
+        advice.append(f"Go on with: {result.going_on}")
     lines += [f"  To do: {text}" for text in advice[:2]]
     return lines + _settings(result)
 
@@ -102,10 +102,7 @@ def _next(result: RunResult, stored: bool) -> str:
     if result.source is Source.SIMULATED:
         return "a simulated host has nothing to set: jvbtune sweep --host HOST"
     if result.status is not Status.DONE:
-        again = f"jvbtune {result.source.value} --host {result.host}"
-        if result.source is Source.SWEEP:
-            again += f" --resume {result.id}"
-        return f"the run did not end, and is not exported: {again}"
+        return f"the run did not end, and is not exported: {result.going_on}"
     if not stored:
         return "these limits are not the run's, and exports do not have them: write them into its experiment"
     return f"jvbtune export {result.id} --format sysctl (or jvb-conf, docker); jvbtune explain"

@@ -82,7 +82,7 @@ def refuse_unfit(result: RunResult) -> None:
     if result.status != Status.DONE:
         raise NoRecommendation(
             f"run {result.id} is {result.status.value}: an unfinished run is not exported",
-            hint=f"Go on with: jvbtune sweep --host {result.host} --resume {result.id}",
+            hint=f"Go on with: {result.going_on}",
         )
     if result.source == Source.SIMULATED:
         raise NoRecommendation(

@@ -29,6 +29,7 @@ class History:
 
     rows: pl.DataFrame
     source: CsvTrials
+    path: Path  #: for messages
 
 
 def read_history(path: Path, columns: Mapping[str, str] | None = None) -> pl.DataFrame:
@@ -60,7 +61,7 @@ def open_history(path: Path, columns: Mapping[str, str] | None = None) -> Histor
     if carried.height == 0:
         text = f"no row has packets: all {measured.height} packet rates are 0"
         raise FormatError(text, file=path, hint="Record while the bridge has calls: jvbtune history --host HOST.")
-    return History(carried, found)
+    return History(carried, found, path)
 
 
 #: Of the rows, those with the highest packet rates tell what a busy bridge carries.
@@ -85,9 +86,9 @@ class Carried:
     remote_participants: float | None = None  #: on other bridges
 
 
-def busy_traffic(history: History, path: Path) -> Carried:
+def busy_traffic(history: History) -> Carried:
     """Of the busiest quarter of the moments. Raises FormatError if the file lacks endpoints or conferences."""
-    found = history.source.trials
+    found, path = history.source.trials, history.path
     missing = [name for name in ("endpoints", "conferences") if name not in found.columns]
     if missing:
         raise FormatError(
@@ -137,18 +138,18 @@ def of_host(history: pl.DataFrame | None, host: str) -> pl.DataFrame | None:
     return rows if rows.height else None
 
 
-def for_hosts(history: pl.DataFrame, hosts: Collection[str], path: Path, *, unnamed: bool = False) -> pl.DataFrame:
-    """The history, which has rows for one of ``hosts`` at least. ``unnamed``: the trials do not name their host, so a
-    history of a single one is taken as its. Raises UsageError if it is of other hosts only; ``path`` is for messages.
-    """
-    named = sorted(clean(str(host)) for host in history["host"].drop_nulls().unique())
+def for_hosts(history: History, hosts: Collection[str], *, unnamed: bool = False) -> pl.DataFrame:
+    """The rows, of which one at least is of ``hosts``. ``unnamed``: the trials do not name their host, so a history of
+    a single one is taken as its. Raises UsageError if it is of other hosts only."""
+    rows = history.rows
+    named = sorted(clean(str(host)) for host in rows["host"].drop_nulls().unique())
     if unnamed and len(named) == 1:
-        return history.with_columns(host=pl.lit(None, pl.String))
-    if any(of_host(history, host) is not None for host in hosts):
-        return history
+        return rows.with_columns(host=pl.lit(None, pl.String))
+    if any(of_host(rows, host) is not None for host in hosts):
+        return rows
     wanted = ", ".join(sorted(clean(host) for host in hosts))
     raise UsageError(
-        f"{path}: no row is of {wanted}; the file has rows of {', '.join(named)[:300]}",
+        f"{history.path}: no row is of {wanted}; the file has rows of {', '.join(named)[:300]}",
         hint=f"Write {wanted} in its column host, or take the column out if all rows are of that host.",
     )
 

@@ -252,8 +252,7 @@ def expire_leftover(client: BridgeClient, prefix: str) -> int:
             return sum(pool.map(lambda one: _expire(client, one), meeting_ids))
 
         if listed is not None:
-            ours = [one for one in listed if one.startswith(f"{prefix}-")]
-            return sum(expire(ours[at : at + PARALLEL_REQUESTS]) for at in range(0, len(ours), PARALLEL_REQUESTS))
+            return expire(one for one in listed if one.startswith(f"{prefix}-"))
         expired = misses = number = 0
         while misses < MISSING_IN_A_ROW:
             found = expire(f"{prefix}-{number + ahead}" for ahead in range(PARALLEL_REQUESTS))

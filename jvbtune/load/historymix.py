@@ -61,7 +61,7 @@ class HistoryMix:
 def mix_of_history(path: Path) -> HistoryMix:
     """From a file of ``jvbtune history``, or an export with JVB's names. Raises ConfigError, FormatError."""
     history = open_history(path)
-    carried = busy_traffic(history, path)
+    carried = busy_traffic(history)
     if carried.participants > MOST_PARTICIPANTS:
         raise FormatError(
             f"{carried.participants:.0f} endpoints a conference are more than the {MOST_PARTICIPANTS} of one mix",

@@ -51,6 +51,7 @@ from jvbtune.settings.buffer import AskedBuffer
 from jvbtune.settings.catalogue import CATALOGUE, PERF_SETTINGS
 from jvbtune.store import Run
 from jvbtune.store.directories import DAMAGED_HINT
+from jvbtune.store.run import inside
 from jvbtune.sweep.stopping import verdict_level
 from jvbtune.text import clean
 from jvbtune.trials.columns import SHOWN
@@ -319,16 +320,16 @@ def _measured_with(run: Run) -> dict[str, int | str]:
 def provenance_of(run: Run) -> Provenance:
     """What the figures hold for: kernel, machine, bridge, JVM."""
     before = run.provenance("before")
-    cores = _inside(before, "bridge", "cores")
-    heap_mib, collector = _jvm(_inside(before, "bridge", "jvm_options"))
+    cores = inside(before, "bridge", "cores")
+    heap_mib, collector = _jvm(inside(before, "bridge", "jvm_options"))
     return Provenance(
         jvbtune_version=_known(run.manifest.get("jvbtune_version")),
         kernel=_known(before.get("kernel")),
-        os=_known(_inside(before, "os", "PRETTY_NAME")),
-        cpu=_known(_inside(before, "cpu", "model")),
+        os=_known(inside(before, "os", "PRETTY_NAME")),
+        cpu=_known(inside(before, "cpu", "model")),
         cores=float(cores) if isinstance(cores, int | float) else None,
         jvb_version=_known(before.get("jvb_version")),
-        java=_known(_inside(before, "bridge", "java", "version")),
+        java=_known(inside(before, "bridge", "java", "version")),
         heap_mib=heap_mib,
         collector=collector,
     )
@@ -345,13 +346,6 @@ def _jvm(options: Any) -> tuple[int | None, str | None]:
         if used:
             collector = used[1]
     return heap_mib, collector
-
-
-def _inside(document: Any, *keys: str) -> Any:
-    """A value deep in what a host told; None if it is not there."""
-    for key in keys:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document
 
 
 def _known(value: Any) -> str | None:

@@ -231,3 +231,9 @@ class RunResult:
     captures: tuple[Capture, ...] = ()
     compilation: Compilation | None = None
     trials: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def going_on(self) -> str:
+        """The command that goes on with a run that did not end; of a search, that begins it again."""
+        command = f"jvbtune {self.source.value} --host {self.host}"
+        return f"{command} --resume {self.id}" if self.source is Source.SWEEP else command

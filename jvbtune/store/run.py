@@ -338,8 +338,8 @@ def _read_run(path: Path) -> Run:
         "id": isinstance(manifest["id"], str),
         "host": isinstance(manifest["host"], str),
         "experiment": isinstance(experiment, dict) and isinstance(experiment.get("name"), str),
-        "experiment.settings": _are_objects(_inside(experiment, "settings")),
-        "experiment.load": isinstance(_inside(experiment, "load") or {}, dict),
+        "experiment.settings": _are_objects(inside(experiment, "settings")),
+        "experiment.load": isinstance(inside(experiment, "load") or {}, dict),
         "created_unix": is_moment(created),
         "labels": isinstance(manifest.get("labels") or {}, dict),
         "groups": isinstance(manifest.get("groups") or [], list),
@@ -351,8 +351,11 @@ def _read_run(path: Path) -> Run:
     return Run(path, manifest)
 
 
-def _inside(document: Any, key: str) -> Any:
-    return document.get(key) if isinstance(document, dict) else None
+def inside(document: Any, *keys: str) -> Any:
+    """A value deep in what a host told, or a file holds; None if it is not there."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document
 
 
 def _are_objects(value: Any) -> bool:

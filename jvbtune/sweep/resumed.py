@@ -7,6 +7,7 @@ from typing import Any
 
 from jvbtune.errors import UsageError
 from jvbtune.settings.catalogue import CATALOGUE
+from jvbtune.store.run import inside
 from jvbtune.text import clean
 
 #: Of the provenance: what trials depend on, by where it stands, and what it is called.
@@ -44,7 +45,7 @@ def _refuse(host: str, run_id: str, found: list[str]) -> None:
 
 def _facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for keys, name in FACTS.items():
-        one, other = _inside(before, keys), _inside(now, keys)
+        one, other = inside(before, *keys), inside(now, *keys)
         if one is not None and other is not None and one != other:
             yield f"{name} {_shown(one)}, now {_shown(other)}"
 
@@ -53,12 +54,6 @@ def _values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(CATALOGUE.keys() & before.keys() & now.keys()):
         if str(before[name]).split() != str(now[name]).split():
             yield f"{name} {_shown(before[name])}, now {_shown(now[name])}"
-
-
-def _inside(document: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document
 
 
 def _shown(value: Any) -> str:

@@ -288,21 +288,25 @@ def test_a_dead_bridge_is_started_again(host: Host, bridge: FakeBridge) -> None:
     assert "could not be restarted" in report["pending"]
 
 
-def test_a_bridge_that_hangs_is_not_restarted(host: Host, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Answers are waited for for a moment only, and a bridge that boots is looked at often."""
     monkeypatch.setattr("jvbtune.agent.control.HTTP_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(calls, "REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr(bridge, "answer", lambda path: __import__("time").sleep(2) or (200, {}))
+    monkeypatch.setattr("jvbtune.agent.putback.BOOT_LOOK_SECONDS", 0.01)
+    return monkeypatch
+
+
+def test_a_bridge_that_hangs_is_not_restarted(host: Host, bridge: FakeBridge, impatient: pytest.MonkeyPatch) -> None:
+    impatient.setattr(bridge, "answer", lambda path: __import__("time").sleep(2) or (200, {}))
     assert "not known" in host.put_back()["pending"]
     assert not bridge.restarts
 
 
 def test_a_bridge_that_still_boots_is_waited_for_and_drained_before_it_takes_calls(
-    host: Host, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+    host: Host, bridge: FakeBridge, impatient: pytest.MonkeyPatch
 ) -> None:
     """Somebody else started it under swept values, and it does not listen yet."""
-    monkeypatch.setattr("jvbtune.agent.control.HTTP_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(calls, "REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("jvbtune.agent.putback.BOOT_LOOK_SECONDS", 0.01)
     bridge.restart()
     answer, looks = bridge.answer, []
 
@@ -310,7 +314,7 @@ def test_a_bridge_that_still_boots_is_waited_for_and_drained_before_it_takes_cal
         looks.append(path)
         return (503, {}) if len(looks) < 8 else answer(path)
 
-    monkeypatch.setattr(bridge, "answer", boots)
+    impatient.setattr(bridge, "answer", boots)
     report = host.put_back()
     assert report["complete"], report
     assert len(bridge.restarts) == 1
@@ -320,14 +324,11 @@ def test_a_bridge_that_still_boots_is_waited_for_and_drained_before_it_takes_cal
 
 
 def test_a_bridge_that_never_boots_is_left_to_a_person(
-    host: Host, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch
+    host: Host, bridge: FakeBridge, impatient: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jvbtune.agent.control.HTTP_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(calls, "REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("jvbtune.agent.putback.BOOT_SECONDS", 0.3)
-    monkeypatch.setattr("jvbtune.agent.putback.BOOT_LOOK_SECONDS", 0.01)
+    impatient.setattr("jvbtune.agent.putback.BOOT_SECONDS", 0.3)
     bridge.restart()
-    monkeypatch.setattr(bridge, "answer", lambda path: (503, {}))
+    impatient.setattr(bridge, "answer", lambda path: (503, {}))
     assert "not known" in host.put_back()["pending"]
     assert not bridge.restarts
 

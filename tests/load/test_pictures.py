@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from jvbtune.load.browser import PAGE
 from jvbtune.load.camera import Camera
 from jvbtune.load.media.codecs import stamp_in_payload
 from jvbtune.load.media.picture import vp8 as vp8_picture
@@ -138,15 +137,6 @@ def chosen(made: list[list[Frame]], spatial: int, temporal: int) -> list[list[Fr
         if kept:
             found.append(kept)
     return found
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
-    """WebCodecs needs a secure context, which a file is."""
-    opened = browser.new_page()
-    opened.goto(PAGE.as_uri())
-    yield opened
-    opened.close()
 
 
 def decoded(page: Page, codec: str, made: list[list[Frame]]) -> list[tuple[int, int]]:

@@ -6,13 +6,12 @@ So a person who joins a conference under load hears nothing, and no noise.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from jvbtune.load.browser import PAGE
 from jvbtune.load.media import OpusSource, sent_ns
 from jvbtune.load.media.codecs import stamp_in_payload
 from jvbtune.load.media.rtp import RED, STAMP, payload_at
@@ -46,15 +45,6 @@ async (packets) => {
   return seen;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
-    """WebCodecs needs a secure context, which a file is."""
-    opened = browser.new_page()
-    opened.goto(PAGE.as_uri())
-    yield opened
-    opened.close()
 
 
 def decoded(page: Page, payloads: Sequence[bytes]) -> list[float]:
