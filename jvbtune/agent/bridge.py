@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 from jvbtune.agent.containers import container_id, init_pid
-from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.errors import AgentFault, NotRunning
 from jvbtune.agent.namespaces import same_network
 from jvbtune.agent.procfs import read_text, start_ticks, usable_cores
 from jvbtune.agent.redact import masked, program, shown_command_line, shown_options
@@ -28,7 +28,8 @@ def find(agent: Any, arguments: protocol.OfBridge) -> protocol.BridgeFound:
 
 
 def find_pid(arguments: dict[str, Any]) -> int:
-    """The pid of the one bridge that the arguments mean. Raises AgentFault where there is none or more than one."""
+    """The pid of the one bridge that the arguments mean. Raises AgentFault where there is none or more than one, of
+    its kind NotRunning where it is known that it does not run."""
     if arguments.get("pid_file"):
         return _from_pid_file(str(arguments["pid_file"]))
     control = arguments.get("control") or {}
@@ -36,14 +37,14 @@ def find_pid(arguments: dict[str, Any]) -> int:
         return _from_unit(str(control["systemd"]), arguments.get("match"))
     if control.get("container"):
         return _from_container(str(control["container"]))
-    candidates = _matching(arguments.get("match"))
+    candidates = running(arguments.get("match"))
     if arguments.get("config_file") and len(candidates) > 1:
         candidates = [pid for pid in candidates if _reads(pid, str(arguments["config_file"]))] or candidates
     # A shell that was given the command line, and waits for it, is not the bridge.
     shells = {parent(pid) for pid in candidates}
     candidates = [pid for pid in candidates if pid not in shells]
     if not candidates:
-        raise AgentFault(
+        raise NotRunning(
             "bridge",
             "no Jitsi Videobridge is running on this host",
             "If it runs under another command line, give bridge.match or bridge.pid_file in jvbtune.toml.",
@@ -182,15 +183,24 @@ def found_control(pid: int) -> dict[str, Any] | None:
 
 
 def main_process(unit: str) -> int:
-    """The main process of a systemd unit; 0: it has none, or there is no such unit, or no systemd."""
+    """The main process of a systemd unit; 0: it has none, or there is no such unit, or no systemd that answers."""
     try:
-        answer = run(["systemctl", "show", "--property=MainPID", "--value", "--", unit]).strip()
+        return _told_main_process(unit)
     except AgentFault:
         return 0
-    return int(answer) if answer.isdigit() else 0
 
 
-def _matching(match: str | None) -> list[int]:
+def _told_main_process(unit: str) -> int:
+    """As ``main_process``. Raises AgentFault where systemd does not say it."""
+    answer = run(["systemctl", "show", "--property=MainPID", "--value", "--", unit]).strip()
+    if not answer.isdigit():
+        raise AgentFault("bridge", f"systemd does not tell the main process of {unit}: {answer[:80]!r}")
+    return int(answer)
+
+
+def running(match: str | None) -> list[int]:
+    """Every process of this host that looks like a bridge: one of its arguments has ``match`` in it, or a bridge's
+    main class or archive."""
     wanted = (match,) if match else SIGNATURES
     found = []
     for name in os.listdir("/proc"):
@@ -210,16 +220,16 @@ def _from_pid_file(path: str) -> int:
         raise AgentFault("bridge", f"{path} does not hold the pid of a bridge", "Is the bridge running?")
     pid = int(text)
     if start_ticks(pid) is None:
-        raise AgentFault("bridge", f"{path} names process {pid}, which is not running", "Start the bridge.")
+        raise NotRunning("bridge", f"{path} names process {pid}, which is not running", "Start the bridge.")
     return pid
 
 
 def _from_unit(unit: str, match: str | None) -> int:
-    main = main_process(unit)
+    main = _told_main_process(unit)
     if main == 0:
-        raise AgentFault("bridge", f"the unit {unit} is not running", f"systemctl status {unit}")
+        raise NotRunning("bridge", f"the unit {unit} is not running", f"systemctl status {unit}")
     # jvb.sh starts the JVM as its child, or becomes it: the JVM is the one with the signature.
-    for pid in _matching(match):
+    for pid in running(match):
         if main in (pid, parent(pid)):
             return pid
     raise AgentFault(
@@ -241,7 +251,7 @@ def _from_container(name: str) -> int:
     wanted, space = container_id(first), _namespace(first)
     if space == _namespace(os.getpid()):
         space = ""  # --pid=host: every process of the host is in it
-    for pid in _matching(None):
+    for pid in running(None):
         if pid == first or (container_id(pid) == wanted if wanted else _namespace(pid) == space):
             return pid
     raise AgentFault("bridge", f"no bridge is running in the container {name}")

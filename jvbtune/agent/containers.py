@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.errors import AgentFault, NotRunning
 from jvbtune.agent.procfs import TICKS_PER_SECOND, read_text, start_ticks
 
 #: In the order in which they are tried. docker's command line may be there without its daemon, or be podman itself.
@@ -73,7 +73,7 @@ def init_pid(name: str) -> int:
     _, found = inspect(name)
     pid = int((found.get("State") or {}).get("Pid") or 0)
     if pid <= 0:
-        raise AgentFault("bridge", f"the container {name} is not running", "Start it.")
+        raise NotRunning("bridge", f"the container {name} is not running", "Start it.")
     return pid
 
 

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from jvbtune.agent.answering import check_answering
-from jvbtune.agent.bridge import find_pid, main_process, parent, run
+from jvbtune.agent.bridge import find_pid, main_process, parent, run, running
 from jvbtune.agent.containers import engine_of
-from jvbtune.agent.errors import AgentFault
+from jvbtune.agent.errors import AgentFault, NotRunning
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.agent.redact import program
 from jvbtune.agent.sockdiag import mark_receivers, sockets_of
@@ -23,6 +23,8 @@ HTTP_TIMEOUT_SECONDS = 5.0
 #: systemd gives a unit that does not stop 90 s before it kills it (TimeoutStopSec): a hung bridge takes that long.
 RESTART_TIMEOUT_SECONDS = 150.0
 HEALTHY_TIMEOUT_SECONDS = 90.0
+#: A killed process is gone by then, unless the kernel holds it.
+KILL_SECONDS = 5.0
 
 
 class Bridge:
@@ -199,10 +201,18 @@ class Bridge:
         return None if started is None else (pid, started)
 
     def gone(self, *known: Any) -> bool:
-        """Whether it is sure that no bridge runs, so that no call can be on it. ``known``: processes as ``identity``
-        gave them, or None."""
-        if self.identity() is not None or any(one and start_ticks(int(one[0])) == int(one[1]) for one in known):
+        """Whether it is sure that it does not run, so that no call can be on it: one that is only not found, by an
+        engine or a systemd that does not answer, may. ``known``: processes as ``identity`` gave them, or None."""
+        if any(one and start_ticks(int(one[0])) == int(one[1]) for one in known):
             return False
+        try:
+            if start_ticks(self.pid()) is not None:
+                return False
+        except NotRunning:
+            pass
+        except AgentFault:
+            if running(self.arguments.get("match")):
+                return False
         try:
             self.ask("GET", "/about/health")
         except AgentFault:
@@ -220,6 +230,9 @@ def _shown(body: bytes) -> str:
 
 
 def kill(pid: int, started: int) -> None:
-    """SIGKILL exactly that process."""
+    """SIGKILL exactly that process, and wait until it is gone, unless the kernel holds it."""
     if start_ticks(pid) == started:
         os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_SECONDS
+    while start_ticks(pid) == started and time.monotonic() < deadline:
+        time.sleep(0.05)

@@ -16,3 +16,7 @@ class AgentFault(Exception):
 
     def fault(self) -> Fault:
         return Fault(self.kind, self.message, self.hint)
+
+
+class NotRunning(AgentFault):
+    """It is known that the bridge does not run, where others say only that it was not found."""
