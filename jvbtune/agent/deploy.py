@@ -3,8 +3,8 @@
 The order that everything keeps: the manifest with the files as they were, on disk; the guard; the drain; a look for
 calls; the files and values; the restart; and, when the controller has seen everything in force, the undrain. Until the
 undrain nobody is on the bridge, so whatever ends the agent in between rolls back at once: the agent itself where it can
-(its controller is gone or silent, a signal), its guard where it was killed. Should that be killed too, the manifest is
-there for ``deploy.rollback``.
+(its controller is gone or silent, a signal), its guard where it was killed, was stopped or hangs. Should that be
+killed too, the manifest is there for ``deploy.rollback``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from jvbtune.agent import calls, guarded, jvbconfig, layout
 from jvbtune.agent import sysctl as settings
 from jvbtune.agent.control import Bridge, kill
-from jvbtune.agent.deploylease import end_when_silent
+from jvbtune.agent.deploylease import ALIVE, LOOKS, end_when_silent
 from jvbtune.agent.deployplan import Places, Plan, make_plan
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.generations import (
@@ -58,8 +58,6 @@ from jvbtune.protocol.peers import Served
 
 #: A bridge that hangs is restarted within 240 s (``control``); a second lock holder waits for one restart at most.
 LOCK_SECONDS = 300.0
-#: A killed process is gone by then, unless the kernel holds it.
-KILL_SECONDS = 5.0
 
 
 def plan(agent: Any, arguments: messages.Wanted) -> messages.Planned:
@@ -246,23 +244,35 @@ def _begin_guard(agent: Any, places: Places, manifest: Manifest) -> None:
     if "deploy_lease" not in agent.state:
         agent.state["deploy_lease"] = end_when_silent(agent, places.lease_seconds)
     if places.guarded and "deploy_guard" not in agent.state:
-        _start_guard(agent, which)
+        _start_guard(agent, which, places.lease_seconds)
 
 
-def _start_guard(agent: Any, which: Which) -> None:
-    """One that dies before its time is replaced. Where that cannot be done, the agent takes back what was begun, as if
-    its controller were gone: nothing goes on without a guard. Raises AgentFault and OSError for the first one."""
+def _start_guard(agent: Any, which: Which, seconds: float) -> None:
+    """It hears all the time that this agent is alive; if it does not, for so many ``seconds``, it kills the agent and
+    does its work. One that dies before its time is replaced. Where that cannot be done, the agent takes back what was
+    begun, as if its controller were gone: nothing goes on without a guard. Raises AgentFault and OSError for the first
+    one."""
     number, created_unix = which
     os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)  # jvbtune revert may have taken it away
-    guard = agent.state["deploy_guard"] = guarded.start("deployguard", str(number), repr(created_unix))
+    own = os.getpid(), start_ticks(os.getpid()) or 0
+    arguments = (str(number), repr(created_unix), str(own[0]), str(own[1]), repr(seconds))
+    guard = agent.state["deploy_guard"] = guarded.start("deployguard", *arguments)
+
+    assert guard.stdin is not None
+    says = guard.stdin
 
     def watch() -> None:
-        guard.wait()
+        while guard.poll() is None:
+            with contextlib.suppress(OSError, ValueError):  # it has died, or is told to end
+                says.write(ALIVE)
+                says.flush()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                guard.wait(seconds / LOOKS)
         guarded.close_streams(guard)
         if agent.state.get("deploy_guard") is not guard:
             return
         try:
-            _start_guard(agent, which)
+            _start_guard(agent, which, seconds)
             agent.emit(protocol.Note(f"the guard died ({guard.returncode}); a new one runs"))
         except (AgentFault, OSError) as error:
             agent.hang_up()
@@ -347,9 +357,6 @@ def _meant(places: Places, arguments: messages.OfRollback) -> Manifest:
     owner = manifest["agent"]
     if owner["pid"] != os.getpid() and manifest["state"] in UNFINISHED and arguments.force:
         kill(owner["pid"], owner["start_ticks"])
-        deadline = time.monotonic() + KILL_SECONDS
-        while start_ticks(owner["pid"]) == owner["start_ticks"] and time.monotonic() < deadline:
-            time.sleep(0.05)
     refuse_under_way(manifest)
     return manifest
 

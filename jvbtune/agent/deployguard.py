@@ -1,17 +1,20 @@
 """The guard of an apply or a rollback: a process of its own that leaves no bridge drained when the agent is killed.
 
-The agent holds the other end of its standard input. When that closes, the agent has ended, or needs no guard any more;
-``deploy.leave`` finds out which by the manifest. An agent that ends otherwise than by a kill does the same by itself.
+The agent holds the other end of its standard input, and says there that it is alive. When that closes, the agent has
+ended, or needs no guard any more; ``deploy.leave`` finds out which by the manifest. An agent that ends otherwise than
+by a kill does the same by itself. One that falls silent is stopped, or hangs with the lock in its hand: it is killed,
+since it must not go on behind what is done here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 
+from jvbtune.agent.control import kill
 from jvbtune.agent.deploy import LOCK_SECONDS, leave
+from jvbtune.agent.deploylease import hear
 from jvbtune.agent.deployplan import Places
 from jvbtune.agent.errors import AgentFault
 from jvbtune.agent.generations import Which
@@ -23,11 +26,13 @@ WAITS = (0.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def main(arguments: list[str]) -> int:
-    """``deployguard NUMBER CREATED``: of the generation that it looks after."""
-    number, created_unix = arguments
+    """``deployguard NUMBER CREATED AGENT_PID AGENT_START_TICKS LEASE_SECONDS``: of the generation that it looks after,
+    and the agent that is at it."""
+    number, created_unix, pid, started, seconds = arguments
     stand_by()
-    while os.read(0, 64):
-        pass
+    if not hear(0, float(seconds)):
+        sys.stderr.write(f"the agent {pid} has not been heard of for {float(seconds):g} s: it is killed\n")
+        kill(int(pid), int(started))
     places = Places()
     status = finish(places, (int(number), float(created_unix)))
     with contextlib.suppress(AgentFault, OSError, TimeoutError), places.journal().locked(LOCK_SECONDS):

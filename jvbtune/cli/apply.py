@@ -129,7 +129,7 @@ def command(
             f"Apply run {path.name}",
             entries,
             lambda entry: plans[entry.name],
-            lambda entry, _: Apply(plans[entry.name], options),
+            lambda entry, shown: Apply(plans[entry.name], options, shown),
             replace(rules, stop_on_error=not keep_going),
             check=check,
             diff=diff,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jvbtune import apply as applying
 from jvbtune.apply.differ import applied_json, plan_json, plan_text
+from jvbtune.errors import TuningError
 from jvbtune.fleet.nursery import Message, Tell
 from jvbtune.hosts import connect
 from jvbtune.hosts.agent_client import AgentClient
@@ -38,10 +41,12 @@ class PlanApply:
 
 @dataclass(frozen=True)
 class Apply:
-    """``jvbtune apply``: as ``PlanApply``, and then it is done."""
+    """``jvbtune apply``: as ``PlanApply``, and then it is done. ``shown``: the data of the ``PlanApply`` that the
+    operator saw, perhaps hours ago; a host on which something else would be changed by now is left as it is."""
 
     plan: PlanApply
     options: applying.Options
+    shown: Mapping[str, Any]
 
     def __call__(self, tell: Tell) -> Message:
         entry = self.plan.entry
@@ -52,6 +57,12 @@ class Apply:
             data = plan_json(entry.name, plan)
             if not plan.changes:
                 return {"reason": plan_text(plan), "data": {**data, "applied": False}}
+            if data != self.shown:
+                changed = ", ".join(name for name in data if data[name] != self.shown.get(name))
+                raise TuningError(
+                    f"{entry.name} is not as it was when its changes were shown ({changed}), so nothing was changed",
+                    hint="Look again: jvbtune apply --check --diff",
+                )
             tell("phase", phase="applying")
             done = applying.apply(entry, agent, plan, self.options, lambda text: tell("said", text=text))
         data |= {"applied": done.worse is None, **applied_json(done)}

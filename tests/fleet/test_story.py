@@ -166,6 +166,38 @@ def test_one_host_shares_the_budget_of_its_region_as_well(
     assert _our_drains(light.host("light-01")) == drains
 
 
+def test_what_is_not_as_it_was_shown_is_not_changed(
+    light: LightFleet,
+    jvbtune: Command,
+    runs: dict[str, tuple[Path, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hosts that come late are changed hours after they were shown."""
+    directory, ids = runs[TYPES[0]]
+    names = ("light-04", "light-05")
+    before = {name: _files(light.host(name)) for name in names}
+    drains = _our_drains(light.host("light-05"))
+    config = light.host("light-05").directory / "etc" / "jvb.conf"
+
+    def somebody_edits(yes: bool, question: str) -> None:
+        config.write_text(CONFIG + "# somebody else's\n")
+
+    argv = [*hosts_options(*names), "--watch", "0", "--runs-dir", str(directory), "--keep-going", "--json"]
+    with monkeypatch.context() as patched:
+        patched.setattr("jvbtune.cli.apply._ask", somebody_edits)
+        done = jvbtune("apply", *argv, str(directory / ids[0]))
+    assert done.returncode == 4, done.stdout + done.stderr
+    first, second = json.loads(done.stdout)["hosts"]
+    assert (first["state"], second["state"]) == ("done", "failed")
+    assert "light-05 is not as it was when its changes were shown (files)" in second["reason"]
+    assert config.read_text() == CONFIG + "# somebody else's\n"
+    assert _our_drains(light.host("light-05")) == drains
+    config.write_text(CONFIG)
+    rolled = jvbtune("rollback", "--host", "light-04", "--yes")
+    assert rolled.returncode == 0, rolled.stdout + rolled.stderr
+    assert {name: _files(light.host(name)) for name in names} == before
+
+
 def test_nobody_is_asked_where_there_is_no_terminal(
     light: LightFleet, jvbtune: Command, runs: dict[str, tuple[Path, list[str]]]
 ) -> None:
