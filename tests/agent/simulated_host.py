@@ -262,7 +262,7 @@ class SimulatedHost:
             ),
             (control, {"run": self.restart_command, "start_ticks": self.start_ticks, "time": clock}),
             (calls, {"time": clock}),
-            (putback, {"Bridge": OnHost, "now_ticks": lambda: host.ticks}),
+            (putback, {"Bridge": OnHost, "now_ticks": lambda: host.ticks, "time": clock}),
             (journal, {"os": _Os(self)}),
             (
                 tuning,
