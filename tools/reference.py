@@ -322,7 +322,7 @@ REASONS: dict[Why, str] = {
     Why.GENERATOR_LIMITED: "The generator, not the bridge, was the limit.",
     Why.BRIDGE_RESTARTED: "The bridge's process changed during the trial.",
     Why.STEAL: "The hypervisor took CPU from the host.",
-    Why.THROTTLED: "The bridge hit the CPU quota of its cgroup.",
+    Why.THROTTLED: "The bridge met its CPU quota, of which others used over 10 %.",
     Why.CLOCK: "The clocks of host and controller could not be matched closely enough.",
     Why.OTHER_TENANTS: "Other processes used the bridge's cores.",
     Why.FREQUENCY: "The clock rate of the cores changed.",

@@ -148,7 +148,7 @@ class AgentClient:
         best = float("inf")
         for _ in range(CLOCK_EXCHANGES):
             sent, started = time.time(), time.monotonic()
-            answer = self.call(protocol.CLOCK, Nothing(), timeout_seconds=10)
+            answer = self.call(protocol.CLOCK, Nothing())
             delay = time.monotonic() - started
             if delay < best:
                 best = delay

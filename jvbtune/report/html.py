@@ -110,6 +110,8 @@ def _timelines(run: Run, result: RunResult) -> Iterator[Figure]:
         begin = float(row["started_unix"])
         about = f"{words.pps(row['offered_pps'])} offered" + ("" if row["valid"] else ", not used")
         window = (begin, begin + float(row["duration_s"]))
-        found = timeline(samples, window, str(row["trial"]), about, valid=bool(row["valid"]))
+        offset = float(row.get("clock_offset_seconds") or 0.0)
+        valid = bool(row["valid"])
+        found = timeline(samples, window, str(row["trial"]), about, valid=valid, clock_offset_seconds=offset)
         if found is not None:
             yield found

@@ -16,12 +16,21 @@ WIDTHS = (420.0, 344.0)  #: two beside each other on a wide page
 
 
 def timeline(
-    samples: pl.DataFrame, window: tuple[float, float], trial: str, about: str, *, valid: bool
+    samples: pl.DataFrame,
+    window: tuple[float, float],
+    trial: str,
+    about: str,
+    *,
+    valid: bool,
+    clock_offset_seconds: float = 0.0,
 ) -> Figure | None:
-    """``window``: begin and end of the measurement, Unix time. None if the samples tell nothing."""
+    """``window``: begin and end of the measurement, Unix time. None if the samples tell nothing.
+
+    ``clock_offset_seconds``: the clock of the samples minus that of the window.
+    """
     if samples.height < 3 or not {"bridge.cpu_user_s", "bridge.cpu_sys_s"} <= set(samples.columns):
         return None
-    seconds = [float(t) - window[0] for t in samples["t_unix"]]
+    seconds = [float(t) - clock_offset_seconds - window[0] for t in samples["t_unix"]]
     lines = {"curve": _rate(seconds, _sum(samples, ["bridge.cpu_user_s", "bridge.cpu_sys_s"]))}
     if "bridge.rx_thread_cpu_s" in samples.columns:
         lines["curve second"] = _rate(seconds, _sum(samples, ["bridge.rx_thread_cpu_s"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ QUEUE_MARGIN_SECONDS = 60.0
 LEAST_OFFER_SECONDS = 1.0
 #: A trial in which the compilers were at work is held again, so often at most.
 COMPILING_ATTEMPTS = 3
-#: A trial's clock is judged by the median of those before it, from so many on.
+#: A trial's clock is judged by the median of those before it at its own load, from so many on.
 LEAST_CLOCKS = 3
 
 #: So many are used for one load, where each is lost.
@@ -80,6 +81,11 @@ class Samples:
                 return
             (self.kept if isinstance(event, Sample) else self.other).append(event)
 
+    def forget(self) -> None:
+        """Drop the samples that have arrived so far."""
+        self.collect()
+        self.kept.clear()
+
     def since(self, host_unix: float) -> list[Sample]:
         self.collect()
         self.kept = [sample for sample in self.kept if sample.t_unix >= host_unix]
@@ -102,7 +108,8 @@ class Session:
     observe: Observer
     cores: float
     in_force: dict[str, str] = field(default_factory=dict)  #: of the settings that the experiment changes
-    clocks_mhz: list[float] = field(default_factory=list)  #: mean clock of the bridge's cores in each trial so far
+    #: Mean clock of the bridge's cores in each trial so far, by load: a core that has little to do is clocked down.
+    clocks_mhz: defaultdict[IntendedLoad, list[float]] = field(default_factory=lambda: defaultdict(list))
     _lost: JvbtuneError | None = None
 
     def lose(self, error: JvbtuneError) -> None:
@@ -156,6 +163,7 @@ class Session:
         durations = self.experiment.durations
         if durations.longest_warm_up_seconds() == 0:
             return
+        self._match_clocks()
         offered = self.again_if_lost(  # held on until the next offer
             lambda _: self.generator.offer(load, LEAST_OFFER_SECONDS, settle_seconds=0.0)
         )
@@ -168,6 +176,12 @@ class Session:
             since,
         )
         self.record("warmed_up", **about, offered_pps=offered.offered_pps, **went.to_json())
+
+    def _match_clocks(self) -> None:
+        """Before each load: the host's clock may drift in the hours of a run, or be stepped. Samples of before a step
+        have another clock's times."""
+        self.agent.measure_clock()
+        self.samples.forget()
 
     def _samples_since(self, host_unix: float) -> list[Sample]:
         self.check()
@@ -212,7 +226,9 @@ class Session:
     def _measure(
         self, step: Step, trial: Trial, order: int, expected_rcvbuf: int | None, settle: float, seconds: float
     ) -> Measured:
+        self._match_clocks()
         begun = time.time()
+        clocks_mhz = self.clocks_mhz[trial.load]
         with self._queue_watched(trial, settle + seconds) as watched:
             try:
                 offered = self.generator.offer(trial.load, seconds, settle_seconds=settle, edge=self.poller.queues_now)
@@ -231,14 +247,14 @@ class Session:
             clock_uncertainty_seconds=self.agent.clock_uncertainty_seconds,
             not_in_force=changed,
             same_machine=self.agent.capabilities.boot_id == boot_id(),
-            median_cpu_mhz=median(self.clocks_mhz) if len(self.clocks_mhz) >= LEAST_CLOCKS else None,
+            median_cpu_mhz=median(clocks_mhz) if len(clocks_mhz) >= LEAST_CLOCKS else None,
         )
         samples = self.samples.since(begun + self.agent.clock_offset_seconds - 1)
         answers = self.poller.between(begun, time.time())
         self.poller.forget_before(begun)
         measured = measure(context, step, trial, order, offered, samples, answers, next(iter(watched), None))
         if measured.row.get("cpu_mhz"):
-            self.clocks_mhz.append(measured.row["cpu_mhz"])
+            clocks_mhz.append(measured.row["cpu_mhz"])
         return measured
 
     @contextmanager

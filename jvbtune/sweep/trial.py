@@ -10,7 +10,7 @@ from jvbtune.bridge.counts import bridge_counts
 from jvbtune.load.base import Offered
 from jvbtune.protocol.samples import QueueSeen, Sample
 from jvbtune.sweep.plan import Step, Trial
-from jvbtune.sweep.window import in_window, per_second, summarise
+from jvbtune.sweep.window import clock_step_seconds, in_window, per_second, summarise
 from jvbtune.trials.delays import delay_counts
 from jvbtune.trials.judge import Invalid, Why, fields_of, judge
 from jvbtune.trials.steady import assess
@@ -51,7 +51,7 @@ class Context:
     clock_uncertainty_seconds: float
     not_in_force: Sequence[str] = ()  #: settings that changed during the trial, in words
     same_machine: bool = False  #: the generator's CPU is the host's
-    median_cpu_mhz: float | None = None  #: of the run's trials so far
+    median_cpu_mhz: float | None = None  #: of the run's trials at this load so far
 
 
 def measure(
@@ -83,6 +83,7 @@ def measure(
         "cores": context.cores,
         "conferences": trial.load.conferences,
         "mix": str(trial.load.mix),
+        "clock_offset_seconds": context.clock_offset_seconds,
         **_generator(offered),
         **_stats(answers, start, end),
     }
@@ -105,7 +106,7 @@ def measure(
         judge(
             row,
             expected_rcvbuf_bytes=context.expected_rcvbuf_bytes,
-            clock_uncertainty_seconds=context.clock_uncertainty_seconds,
+            clock_uncertainty_seconds=max(context.clock_uncertainty_seconds, clock_step_seconds(samples)),
         )
     )
     because.extend(Invalid(Why.SETTINGS, f"settings: {text}") for text in context.not_in_force)

@@ -23,6 +23,12 @@ def in_window(
     return [s for s in samples if start_unix <= s.t_unix - clock_offset_seconds <= end_unix]
 
 
+def clock_step_seconds(samples: Sequence[Sample]) -> float:
+    """How far the host's clock was stepped while these samples came: its monotonic clock is not stepped with it."""
+    apart = [sample.t_unix - sample.t_mono for sample in samples]
+    return max(apart) - min(apart) if apart else 0.0
+
+
 def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     """The row's fields from the first and the last sample of a window.
 
@@ -39,7 +45,7 @@ def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
         raise ValueError("the bridge's process was not there in the measured window")
     fields: dict[str, Any] = {"sampled_seconds": seconds}
     fields.update(_bridge(first.bridge, last.bridge, seconds))
-    fields.update(_cores(first.cores, last.cores, seconds))
+    fields.update(_cores(first.cores, last.cores, last.bridge.cpus, seconds))
     fields.update(_of_its_cores(first, last, last.bridge, fields.get("cpu_cores"), seconds))
     fields["tenants"] = _tenants(samples)
     clocks = [s.bridge.cpu_mhz for s in samples if s.bridge is not None and s.bridge.cpu_mhz]
@@ -72,13 +78,21 @@ def _jvm_threads(first: Mapping[str, float], last: Mapping[str, float], seconds:
     return {name: max(0.0, after[kind] - before[kind]) / seconds for name, kind in names.items()}
 
 
-def _cores(first: Sequence[CoreTimes], last: Sequence[CoreTimes], seconds: float) -> dict[str, Any]:
+def _cores(
+    first: Sequence[CoreTimes], last: Sequence[CoreTimes], of_bridge: Sequence[int], seconds: float
+) -> dict[str, Any]:
+    """Of the whole host; steal is that of the cores that the bridge may use, where these had more of it."""
     pairs = _pairs(first, last)
+    own = [pair for pair in pairs if pair[1].cpu in of_bridge]
     return {
         "host_cpu_cores": sum(_busy_ratio(before, now, seconds) for before, now in pairs),
         "softirq_cores": sum(now.softirq_s - before.softirq_s for before, now in pairs) / seconds,
-        "steal_ratio": sum(now.steal_s - before.steal_s for before, now in pairs) / seconds / max(1, len(last)),
+        "steal_ratio": max(_steal_ratio(pairs, seconds), _steal_ratio(own, seconds)),
     }
+
+
+def _steal_ratio(pairs: Sequence[tuple[CoreTimes, CoreTimes]], seconds: float) -> float:
+    return sum(now.steal_s - before.steal_s for before, now in pairs) / seconds / max(1, len(pairs))
 
 
 def _pairs(first: Sequence[CoreTimes], last: Sequence[CoreTimes]) -> list[tuple[CoreTimes, CoreTimes]]:

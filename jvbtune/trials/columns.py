@@ -90,7 +90,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("jvm_cores", NUMBER, "cores", "CPU of the JVM's other threads"),
     Column("host_cpu_cores", NUMBER, "cores", "CPU of the whole host", csv=True),
     Column("softirq_cores", NUMBER, "cores", "CPU of the whole host in softirqs"),
-    Column("steal_ratio", NUMBER, "ratio", "CPU taken by the hypervisor, of all cores", csv=True),
+    Column(
+        "steal_ratio", NUMBER, "ratio",
+        "CPU taken by the hypervisor, of all cores or of those that the bridge may use, whichever is more", csv=True,
+    ),
     Column("throttled_ratio", NUMBER, "ratio", "periods of the bridge's cgroup that hit the CPU quota", csv=True),
     Column(
         "cores", NUMBER, "cores", "cores that the bridge may use", csv=True, shown=True,
@@ -151,6 +154,10 @@ COLUMNS: tuple[Column, ...] = (
         shown=True,
     ),
     Column("started_unix", NUMBER, "s", "start of the measured window, Unix time of the controller", shown=True),
+    Column(
+        "clock_offset_seconds", NUMBER, "s", "the host's clock minus the controller's, measured before the trial",
+        shown=True,
+    ),
     Column("valid", TRUTH, "", "the trial may be used in a fit", csv=True, shown=True),
     Column("invalid_because", LIST, "", "why it may not, in words", shown=True),
     Column("invalid_codes", LIST, "", "the same as codes: see the reasons below the table", shown=True),

@@ -9,7 +9,8 @@ import pytest
 
 from jvbtune.protocol.codec import build
 from jvbtune.protocol.samples import BridgeSample, CoreTimes, LoadScope, Sample, SocketMemory
-from jvbtune.sweep.window import in_window, per_second, summarise
+from jvbtune.sweep.window import clock_step_seconds, in_window, per_second, summarise
+from jvbtune.trials.judge import Why, judge
 
 
 def _sample(second: float, **overrides: Any) -> Sample:
@@ -159,3 +160,28 @@ def test_softirq_and_steal_keep_the_bridges_cores_busy_and_a_quota_is_no_core() 
     quota = LoadScope("quota", 1.0, quota_s=0.1, cpus=[0])
     samples = [replace(sample, bridge=_bridge(sample, load_scope=quota)) for sample in samples]
     assert "busy_ratio" not in summarise(samples)
+
+
+def test_steal_of_the_bridges_cores_is_not_diluted_by_those_of_the_rest_of_the_host() -> None:
+    """On a guest of 64 cores, 30 % of the bridge's four are 1.9 % of all."""
+
+    def cores(second: float, stolen: range) -> list[CoreTimes]:
+        return [
+            CoreTimes(cpu, idle_s=0.5 * second, steal_s=0.3 * second if cpu in stolen else 0.0) for cpu in range(64)
+        ]
+
+    def row(stolen: range) -> dict[str, Any]:
+        at = (_sample(second, cores=cores(second, stolen)) for second in (0, 10))
+        return summarise([replace(one, bridge=_bridge(one, cpus=[0, 1, 2, 3])) for one in at])
+
+    assert row(range(4))["steal_ratio"] == pytest.approx(0.3)
+    assert Why.STEAL in {fault.code for fault in judge(row(range(4)))}
+    assert row(range(4, 64))["steal_ratio"] == pytest.approx(0.3 * 60 / 64)
+
+
+def test_a_clock_that_is_stepped_is_seen_by_the_one_that_is_not() -> None:
+    samples = [_sample(second) for second in range(5)]
+    assert clock_step_seconds(samples) == pytest.approx(0)
+    stepped = [replace(sample, t_unix=sample.t_unix - 2 * (sample.t_unix > 1002)) for sample in samples]
+    assert clock_step_seconds(stepped) == pytest.approx(2)
+    assert clock_step_seconds([]) == 0

@@ -44,6 +44,7 @@ def write_run(
         clock = float(run.manifest["created_unix"])
         for index, row in enumerate(trials.iter_rows(named=True)):
             row |= {"run_id": run.id, "started_unix": clock, "settings": json.loads(row["settings"])}
+            row["clock_offset_seconds"] = noise.clock_offset_seconds
             samples = simulate_samples(row, noise, started_unix=clock, seed=seed * 100_003 + index)
             row |= _as_sampled(row, samples)
             offered = {key: row[key] for key in ("intended_pps", "offered_pps", "loss_ratio", "duration_s")}
