@@ -34,11 +34,11 @@ from jvbtune.units import parse_rate
 SettingValue = int | str
 BASELINE = "baseline"
 
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: A number, or text such as ``50k``.
 PacketRate = Annotated[
     float,
-    Field(gt=0),
+    Field(gt=0, allow_inf_nan=False),
     BeforeValidator(parse_rate),
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]

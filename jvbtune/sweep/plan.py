@@ -1,8 +1,8 @@
 """From an experiment to the order of everything that will be done: pure, seeded, estimated.
 
 Randomised complete blocks: each block has every step once, the baseline among them, in an order of its own; the loads
-are shuffled inside a step (Abedi & Brecht, ICPE 2017). A step whose settings need a restart of the bridge is a whole
-plot: where any step of a sweep needs one, all are restarted, so that all are equally warm.
+are shuffled inside a step (Abedi & Brecht, ICPE 2017). Each step begins with a restart of the bridge, also where its
+settings take effect live: what restarts differ by is only seen between restarts, and all are equally warm.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jvbtune.load.base import IntendedLoad
-from jvbtune.settings.catalogue import CATALOGUE
+from jvbtune.load.base import IntendedLoad, Mix
 from jvbtune.sweep.experiment import BASELINE, Experiment, SettingValue
 
 #: Restart of a bridge until it is healthy, drained and verified: 2.5–4 s seen on a real one; twice that on small hosts.
@@ -52,10 +51,14 @@ class Step:
     def id(self) -> str:
         return f"b{self.block}-{self.name}"
 
+    def main_mix(self) -> Mix:
+        """The shape of most of its loads."""
+        mixes = [trial.load.mix for trial in self.trials if trial.kind == "steady"] or [self.trials[0].load.mix]
+        return max(mixes, key=mixes.count)
+
     def warm_up_load(self) -> IntendedLoad:
         """The highest but one of the step's loads: what is called oftener is compiled sooner; it does not overload."""
-        mixes = [trial.load.mix for trial in self.trials if trial.kind == "steady"] or [self.trials[0].load.mix]
-        main = max(mixes, key=mixes.count)
+        main = self.main_mix()
         shapes = [trial.load for trial in self.trials if replace(trial.load.mix, burst_packets=1) == main]
         loads = sorted(shapes or [trial.load for trial in self.trials], key=lambda load: load.packet_rate_pps)
         return loads[max(0, len(loads) - 2)]
@@ -101,8 +104,6 @@ def make_plan(
     """
     order = random.Random(seed)
     rates = tuple(sorted(packet_rates_pps))
-    touched = experiment.touched_settings()
-    restart = not touched or any(CATALOGUE[name].needs_restart for name in touched)
     steps: list[Step] = []
     combinations = experiment.combinations()
     wanted = [(name, values) for name, values in combinations if name not in as_found]
@@ -117,7 +118,7 @@ def make_plan(
             order.shuffle(trials)
             stands_for = {name, *(as_found if name == BASELINE else ())}
             trials += _profiled(experiment, rates, stands_for, name, block, blocks)
-            steps.append(Step(block, name, values, restart, tuple(trials)))
+            steps.append(Step(block, name, values, True, tuple(trials)))
     return Plan(seed, rates, tuple(steps))
 
 

@@ -30,6 +30,8 @@ PROBE_SETTLE_SECONDS = 1.0
 #: more, within bounds: nobody knows how a curve goes on.
 MOST_ABOVE = 2
 ABOVE_LIMIT_RATIO, LEAST_ABOVE_RATIO, MOST_ABOVE_RATIO = 1.05, 1.1, 1.3
+#: A bridge that has to wait for its CPU quota in more of its periods is full, whatever the mean of its CPU.
+FULL_QUOTA_RATIO = 0.1
 
 
 def spread(highest_pps: float, lowest_ratio: float, levels: int) -> tuple[float, ...]:
@@ -76,7 +78,8 @@ def _nearness(row: Mapping[str, Any], limits: LimitsSection) -> tuple[float, boo
     # in a few seconds a single pause of the JVM makes 1 % late, at any load; the queues of a full bridge make many so
     late = row.get("delay_p95_ms") or row.get("delay_p99_ms") or 0.0
     lost = row.get("loss_ratio") or 0.0
-    return busiest, busiest >= 1.0 or lost > limits.loss_ratio or late > limits.delay_p99_ms
+    full = (row.get("throttled_ratio") or 0.0) > FULL_QUOTA_RATIO
+    return busiest, busiest >= 1.0 or full or lost > limits.loss_ratio or late > limits.delay_p99_ms
 
 
 def find_levels(opened: Session) -> tuple[float, ...]:
@@ -138,7 +141,8 @@ def find_levels(opened: Session) -> tuple[float, ...]:
             continue
         if highest >= most - mix.packet_rate_pps():
             break
-        rate = highest * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25)
+        # at least one conference more: of large ones, a quarter more may be as many again
+        rate = max(highest * (2.0 if busiest < NEAR_LIMIT_RATIO else 1.25), highest + mix.packet_rate_pps())
     if lowest_met < math.inf:
         highest = math.sqrt(highest * lowest_met)
     return spread(highest, auto.lowest_ratio, auto.levels)

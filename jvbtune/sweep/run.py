@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from itertools import chain
 
-from jvbtune.errors import Interrupted, JvbtuneError
+from jvbtune.errors import Interrupted, JvbtuneError, LoadError
+from jvbtune.fit.bounds import MIN_LEVELS
 from jvbtune.inventory import HostEntry, bridge_arguments
 from jvbtune.load import media_target
+from jvbtune.load.base import IntendedLoad
 from jvbtune.load.calibration import refuse_above
 from jvbtune.store import Run, RunWriter, create_run
 from jvbtune.sweep.experiment import Experiment
@@ -92,10 +94,20 @@ def _execute(
 
 
 def refuse_planned(entry: HostEntry, plan: Plan) -> None:
-    """Raises LoadError where the plan has a load that this machine's generator was measured to be too slow for."""
+    """Raises LoadError where the plan has a load that this machine's generator was measured to be too slow for, or
+    where its packet rates are too few different loads in whole conferences."""
     for step in plan.steps:
         for trial in step.trials:
             refuse_above(entry, trial.load)
+    mix, rates = plan.steps[0].main_mix(), plan.packet_rates_pps
+    different = len({IntendedLoad.for_packet_rate(rate, mix).conferences for rate in rates})
+    if different < min(MIN_LEVELS, len(rates)):
+        raise LoadError(
+            f"the {len(rates)} packet rates of {min(rates):.0f} to {max(rates):.0f} pps are only {different} different "
+            f"{'load' if different == 1 else 'loads'}: one conference of {mix.participants} is "
+            f"{mix.packet_rate_pps():.0f} pps",
+            hint="Set smaller conferences in [load.mix] of the experiment or by --mix, or higher packet rates.",
+        )
 
 
 def _seed(experiment: Experiment, options: Options) -> int:
@@ -138,15 +150,15 @@ def execute(opened: Session, plan: Plan, done: set[str]) -> None:
     order, block = len(done), -1
     stopping = Stopping(opened.experiment, opened.writer.run)
     for step in plan.steps:
-        if step.block != block:
-            block = step.block
-            why = stopping.before_block(block)
-            if why is not None:
-                opened.record("stopped", block=block, because=why)
-                break
         missing = [trial for trial in step.trials if trial.id not in done]
         if not missing:
             continue
+        if step.block != block:
+            block = step.block
+            why = stopping.before_block(block, _missing_share(plan, block, done))
+            if why is not None:
+                opened.record("stopped", block=block, because=why)
+                break
         expected = opened.begin_step(step)
         measured = [trial for trial in missing if trial.kind != "profiled"]
         profiled = [trial for trial in missing if trial.kind == "profiled"]
@@ -160,3 +172,9 @@ def execute(opened: Session, plan: Plan, done: set[str]) -> None:
             else:
                 opened.finish(opened.hold(step, trial, order, expected))
             order += 1
+
+
+def _missing_share(plan: Plan, block: int, done: set[str]) -> float:
+    """Of a block's trials; 1: none of them is done."""
+    trials = [trial.id for step, trial in plan.trials() if step.block == block]
+    return sum(id not in done for id in trials) / len(trials)

@@ -21,25 +21,27 @@ LEAST_TRIALS = 6
 
 
 class Stopping:
-    """Asked before each block; says why to stop, or None. Without a ``[stop]`` table it never stops a sweep."""
+    """Asked before each block that has trials left; says why to stop, or None. Without a ``[stop]`` table it never
+    stops a sweep. What the run's earlier sessions took is part of the time that is spent."""
 
     def __init__(self, experiment: Experiment, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
         self._experiment, self._run, self._clock = experiment, run, clock
-        self._begun = clock()
-        self._blocks_begun = 0
+        self._begun = clock() - _seconds_before(run)
 
-    def before_block(self, block: int) -> str | None:
-        """``block``: 0-based, about to begin. Raises NoRecommendation where nothing that was run can be used."""
+    def before_block(self, block: int, missing: float = 1.0) -> str | None:
+        """``block``: 0-based, about to begin, or to go on: ``missing`` is the share of its trials that is not done, and
+        the blocks before it are. Raises NoRecommendation where nothing that was run can be used."""
         self._refuse_to_go_on_for_nothing(block)
         rules = self._experiment.stop
         if rules is None:
             return None
         elapsed = (self._clock() - self._begun) / 60
-        each = elapsed / self._blocks_begun if self._blocks_begun else 0.0
-        self._blocks_begun += 1
-        if rules.budget_minutes is not None and self._blocks_begun > 1 and elapsed + each > rules.budget_minutes:
-            return f"the budget of {rules.budget_minutes:g} min is spent: another block takes {each:.0f} min"
-        if block < rules.min_blocks:
+        run = block + 1 - missing
+        takes = missing * elapsed / run if run else 0.0
+        if rules.budget_minutes is not None and block > 0 and elapsed + takes > rules.budget_minutes:
+            what = "another block" if missing == 1 else "the rest of the block"
+            return f"the budget of {rules.budget_minutes:g} min is spent: {what} takes {takes:.0f} min"
+        if block < rules.min_blocks or missing < 1:  # the look at a block that was begun has been taken
             return None
         limits = self._experiment.limits.limits()
         looks = rules.looks(self._experiment.blocks)
@@ -57,6 +59,20 @@ class Stopping:
             f"none of the {trials.height} trials so far can be used: {'; '.join(common_reasons(trials))}",
             hint="Mend what they name, then begin again; `jvbtune show --trials` lists them.",
         )
+
+
+def _seconds_before(run: Run) -> float:
+    """What the run's earlier sessions took from their plan on, by its journal: this one was resumed after them."""
+    seconds = 0.0
+    begun = last = None
+    for event in run.events("planned", "trial_finished", "run_finished", "run_resumed"):
+        if event["event"] == "run_resumed":
+            seconds += max(0.0, last - begun) if begun is not None and last is not None else 0.0
+            begun = None
+        elif event["event"] == "planned":
+            begun = float(event["unix"])
+        last = float(event["unix"])
+    return seconds
 
 
 def verdict_level(run: Run) -> float:

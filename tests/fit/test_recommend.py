@@ -12,6 +12,8 @@ from jvbtune.errors import UsageError
 from jvbtune.fit import HostFit, Limits, recommend
 from jvbtune.fit.reasons import Code
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
+from jvbtune.sweep.experiment import read_experiment
+from jvbtune.sweep.plan import make_plan
 from jvbtune.trials.frame import prepare
 from tests.fit.words import texts
 
@@ -325,3 +327,14 @@ def test_a_block_that_was_run_at_low_loads_only_does_not_widen_a_limit_that_noth
     found = one(short)
     assert found.interval_pps is not None
     assert found.interval_pps[0] > 0.8 * TRUTH
+
+
+def test_a_sweep_of_live_settings_counts_as_many_restarts_as_there_were() -> None:
+    name = "net.core.netdev_budget"
+    described = {"name": "x", "blocks": 4, "load": {"packet_rates_pps": list(rates(1.1))}}
+    plan = make_plan(read_experiment({**described, "settings": [{"name": name, "values": [600]}]}), rates(1.1), seed=1)
+    steps = {step.name: dict(step.values) for step in plan.steps}
+    trials = simulate(HOST, Design(rates(1.1), 4, steps), Disturbance(restart_sd=0.02), seed=3, name="h")
+    found = one(trials)
+    assert set(found.steps) == set(steps)
+    assert found.restarts == plan.restarts == 8

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jvbtune.cli.sweep import command
 from jvbtune.errors import ConfigError
 from jvbtune.sweep.experiment import BASELINE, Experiment, json_schema, load_experiment
-from jvbtune.sweep.plan import estimate_seconds, make_plan, planned_time
+from jvbtune.sweep.plan import RESTART_SECONDS, estimate_seconds, make_plan, planned_time
 from jvbtune.toml import parse_toml
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -154,9 +154,16 @@ def test_only_the_steps_that_are_named_are_profiled_and_in_the_last_block() -> N
         _experiment(text.replace('["baseline"', '["base"'))
 
 
-def test_live_settings_alone_need_no_restart() -> None:
+def test_each_step_of_a_sweep_of_live_settings_restarts_the_bridge() -> None:
+    """One process would serve the whole sweep otherwise, and its scatter be taken for that between restarts."""
     text = TEXT.replace('"net.core.rmem_max"', '"net.core.netdev_budget"').replace("[212992, 10485760]", "[600]")
-    assert make_plan(_experiment(text), (1000,), 1).restarts == 0
+    experiment = _experiment(text.replace("blocks = 3", "blocks = 4"))
+    plan = make_plan(experiment, (1000,), 1)
+    assert plan.restarts == len(plan.steps) == 12
+    assert planned_time(experiment, plan).restarts == 13  # the put-back restarts as well
+    least = 12 * (RESTART_SECONDS + experiment.durations.warm_up_seconds)
+    trials = 24 * (experiment.durations.trial_seconds + experiment.durations.settle_seconds)
+    assert estimate_seconds(plan, experiment) > trials + least
 
 
 def test_the_estimate_grows_with_what_is_done() -> None:
@@ -249,3 +256,17 @@ def test_how_long_a_bridge_is_warmed_up(durations: str, longest: float, audio: f
 def test_a_longest_warm_up_below_the_least_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_warm_up_seconds = 5 is below warm_up_seconds = 10"):
         _experiment(TEXT + "[durations]\nmax_warm_up_seconds = 5\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits]\ndelay_p99_ms = inf\n", r"x\.toml:14: limits\.delay_p99_ms: .*finite number"),
+        ("[stop]\nbudget_minutes = inf\n", r"x\.toml:14: stop\.budget_minutes: .*finite number"),
+        (f"[load.auto]\nstart_pps = {'9' * 400}\n", r"x\.toml:14: load\.auto\.start_pps: .*finite number"),
+    ],
+)
+def test_a_number_without_end_is_refused(text: str, said: str) -> None:
+    """JSON has none: a run's files would have null in its place."""
+    with pytest.raises(ConfigError, match=said):
+        _experiment(TEXT + text)

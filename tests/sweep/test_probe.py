@@ -13,9 +13,10 @@ from jvbtune.errors import LoadError
 from jvbtune.fit.bounds import MAX_EXTRAPOLATION
 from jvbtune.inventory import HostEntry
 from jvbtune.load.base import IntendedLoad, Offered
-from jvbtune.sweep.experiment import Experiment, read_experiment
+from jvbtune.sweep.experiment import Experiment, LimitsSection, read_experiment
 from jvbtune.sweep.plan import Step, Trial, make_plan
-from jvbtune.sweep.probe import ATTEMPTS, MOST_ABOVE, above, find_levels
+from jvbtune.sweep.probe import ATTEMPTS, MOST_ABOVE, _nearness, above, find_levels
+from jvbtune.sweep.run import refuse_planned
 from jvbtune.sweep.session import Session
 from jvbtune.sweep.trial import Measured
 from jvbtune.trials.judge import fields_of, judge
@@ -83,6 +84,7 @@ class Host:
 
     def finish(self, measured: Measured) -> None:
         self.rows.append(measured.row)
+        assert len(self.rows) < 100, "the search does not end"
 
 
 def levels(host: Host) -> tuple[float, ...]:
@@ -156,6 +158,31 @@ def test_a_host_that_cannot_hold_two_conferences_is_told_so() -> None:
     with pytest.raises(LoadError, match="2 conferences of 10") as fault:
         levels(Host(experiment(16_000, 10, 6), 4_000, compiles=False))
     assert "smaller conferences" in str(fault.value.hint)
+
+
+@pytest.mark.parametrize("limit_pps", [17_000, 20_000, 40_000, 50_000, 100_000])
+def test_the_search_ends_with_conferences_that_are_large_for_the_host(limit_pps: float) -> None:
+    """One of these is 14 kpps: a quarter more than one or two of them is as many, in whole conferences."""
+    host = Host(experiment(4_000, 28, 10), limit_pps, compiles=False)
+    assert 0.7 * limit_pps < levels(host)[-1] < 1.3 * limit_pps
+
+
+def test_packet_rates_that_are_too_few_loads_are_refused_before_any_block() -> None:
+    small, large = experiment(4_000, 5, 3), experiment(4_000, 28, 10)
+    rates = levels(Host(large, 40_000, compiles=False))
+    with pytest.raises(LoadError, match=r"the 4 packet rates of .* are only 2 different loads: .* is 14000") as fault:
+        refuse_planned(Host.entry, make_plan(large, rates, seed=1))
+    assert "smaller conferences" in str(fault.value.hint)
+    refuse_planned(Host.entry, make_plan(small, rates, seed=1))
+    refuse_planned(Host.entry, make_plan(large, rates[:1], seed=1))  # as many loads as were asked for
+
+
+def test_a_bridge_that_meets_its_cpu_quota_by_itself_has_met_a_limit() -> None:
+    row = {"cores": 2.0, "cpu_cores": 1.9, "loss_ratio": 0.0, "delay_p95_ms": 2.0, "throttled_ratio": 0.2}
+    row |= {"jvb_scope": "quota", "jvb_scope_cores": 2.0, "jvb_cpu_ratio": 0.96}
+    assert judge(row) == []
+    assert _nearness(row, LimitsSection(cpu_ratio=1.0)) == (0.95, True)
+    assert _nearness(row | {"throttled_ratio": 0.02}, LimitsSection(cpu_ratio=1.0)) == (0.95, False)
 
 
 @dataclass

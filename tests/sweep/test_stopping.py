@@ -1,6 +1,11 @@
 """A sweep ends when all is answered or the time is spent, and not before."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -12,6 +17,9 @@ from jvbtune.fit.questions import early_level, last_level, open_questions
 from jvbtune.fit.simulator import Design, Disturbance, SimulatedHost, simulate
 from jvbtune.store import RunWriter, create_run
 from jvbtune.sweep.experiment import Experiment, read_experiment
+from jvbtune.sweep.plan import Step, Trial, make_plan
+from jvbtune.sweep.run import execute
+from jvbtune.sweep.session import Session
 from jvbtune.sweep.stopping import Stopping, verdict_level
 
 STEPS = {"baseline": {}, "net.core.wmem_max=1": {"net.core.wmem_max": 1}}
@@ -25,8 +33,11 @@ def trials(blocks: int, *, effect: float = 1.0, **noise: float) -> pl.DataFrame:
 
 
 class FakeRun:
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self.frame = frame
+    def __init__(self, frame: pl.DataFrame, events: Sequence[dict[str, Any]] = ()) -> None:
+        self.frame, self._events = frame, list(events)
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        return [event for event in self._events if event["event"] in names]
 
     def trials(self) -> pl.DataFrame:
         return self.frame
@@ -108,6 +119,92 @@ def test_no_block_is_begun_that_the_budget_cannot_pay() -> None:
     assert stopping.before_block(0) is None
     assert stopping.before_block(1) is None
     assert "budget of 8 min is spent" in (stopping.before_block(2) or "")
+
+
+def sessions(*minutes: float) -> list[dict[str, Any]]:
+    """The journal of a run that was interrupted after so many minutes of trials, days apart, and goes on."""
+    events: list[dict[str, Any]] = []
+    for day, of_session in enumerate((*minutes, None)):
+        begun = 86_400.0 * day
+        events += [{"event": "run_resumed" if day else "run_started", "unix": begun}]
+        events += [{"event": "planned", "unix": begun + 300}]  # the search for packet rates is no block
+        if of_session is not None:
+            end = begun + 300 + 60 * of_session
+            events += [{"event": "trial_finished", "unix": end - 9}, {"event": "run_finished", "unix": end}]
+    return events
+
+
+def test_a_resumed_run_has_what_is_left_of_the_budget_and_no_more() -> None:
+    run = FakeRun(trials(3, restart_sd=0.08), sessions(60.0, 40.0))
+    stopping = Stopping(experiment(budget_minutes=120.0), run, lambda: 0.0)  # type: ignore[arg-type]
+    said = "the budget of 120 min is spent: another block takes 33 min"
+    assert stopping.before_block(3) == said
+    assert stopping.before_block(2, missing=0.6) == "the budget of 120 min is spent: the rest of the block takes 25 min"
+    assert stopping.before_block(2, missing=0.4) is None
+    larger = Stopping(experiment(budget_minutes=134.0), run, lambda: 0.0)  # type: ignore[arg-type]
+    assert larger.before_block(3) is None
+
+
+def test_a_block_that_was_begun_is_not_looked_at_again() -> None:
+    run = FakeRun(trials(5, **QUIET), sessions(60.0))
+    stopping = Stopping(experiment(min_blocks=3), run, lambda: 0.0)  # type: ignore[arg-type]
+    assert stopping.before_block(5, missing=0.5) is None
+    assert stopping.before_block(5) == "every question is answered after 5 blocks"
+
+
+@dataclass
+class Swept:
+    """A session whose trials take ``minutes`` each, on a clock of its own."""
+
+    experiment: Experiment
+    run: FakeRun
+    minutes: float
+    now: float = 0.0
+    held: list[str] = field(default_factory=list)
+    blocks: dict[int, None] = field(default_factory=dict)
+    stopped: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def writer(self) -> Any:
+        return SimpleNamespace(run=self.run)
+
+    def begin_step(self, step: Step) -> None:
+        self.blocks.setdefault(step.block)
+
+    def refuse_live_calls(self) -> None: ...
+    def observe(self, event: str, data: object) -> None: ...
+
+    def hold(self, step: Step, trial: Trial, order: int, expected: None) -> str:
+        self.now += 60 * self.minutes
+        return trial.id
+
+    def finish(self, trial: str) -> None:
+        self.held.append(trial)
+
+    def record(self, event: str, **data: Any) -> None:
+        self.stopped.append(data)
+
+
+@pytest.mark.parametrize(
+    ("done_blocks", "spent_minutes", "begins"), [(3, 100.0, []), (3, 60.0, [3, 4, 5]), (2.5, 50.0, [2, 3, 4, 5])]
+)
+def test_a_sweep_that_goes_on_asks_only_before_blocks_that_have_trials_left(
+    monkeypatch: pytest.MonkeyPatch, done_blocks: float, spent_minutes: float, begins: list[int]
+) -> None:
+    wanted = experiment(min_blocks=8, budget_minutes=125.0)
+    plan = make_plan(wanted, RATES, seed=1)
+    ids = [trial.id for _, trial in plan.trials()]
+    of_block = len(ids) // 10
+    done = ids[: int(done_blocks * of_block)]
+    opened = Swept(wanted, FakeRun(trials(3, restart_sd=0.08), sessions(spent_minutes)), 20.0 / of_block)
+    monkeypatch.setattr("jvbtune.sweep.run.Stopping", partial(Stopping, clock=lambda: opened.now))
+    execute(cast(Session, opened), plan, set(done))
+    assert opened.held == (ids[len(done) : (begins[-1] + 1) * of_block] if begins else [])
+    assert list(opened.blocks) == begins
+    (stopped,) = opened.stopped
+    assert stopped["block"] == (begins[-1] + 1 if begins else 3)
+    assert "the budget of 125 min is spent" in stopped["because"]
+    assert spent_minutes + opened.now / 60 <= 125
 
 
 def test_a_sweep_whose_trials_are_all_of_no_use_ends_and_says_why() -> None:
