@@ -214,4 +214,6 @@ def main() -> int:
         from jvbtune.agent.capture.inside import main as inside_main
 
         return inside_main(sys.argv[2:])
-    return Agent().run()
+    agent = Agent()
+    agent._answer(b"\n")  # ends what the login printed, if that has no end of line
+    return agent.run()

@@ -18,6 +18,9 @@ from jvbtune.hosts.lines import LineBuffer, Tail
 from jvbtune.hosts.sudo import check_sudo, with_sudo
 from jvbtune.protocol.http import TcpConnection
 
+#: Behind a name that ``socket`` cannot encode, which is no OSError.
+NO_HOST_NAME = "is no host name: a part between its dots is empty, over 63 characters long or not valid"
+
 
 class LocalHost:
     """Commands and connections of this machine."""
@@ -48,6 +51,8 @@ class LocalHost:
     def connect_tcp(self, address: str, port: int, *, timeout_seconds: float = 10.0) -> TcpConnection:
         try:
             return socket.create_connection((address, port), timeout_seconds)
+        except UnicodeError as error:
+            raise HostError(f"{self.name}: {address} {NO_HOST_NAME}") from error
         except OSError as error:
             raise HostError(f"{self.name}: cannot connect to {address}:{port}: {error.strerror or error}") from error
 

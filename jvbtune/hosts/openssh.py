@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -69,9 +70,14 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
     def one(key: str, default: str = "") -> str:
         return values.get(key, [default])[0]
 
-    def files(key: str) -> tuple[Path, ...]:
+    def lists(key: str) -> tuple[Path, ...]:
         names = [name for value in values.get(key, []) for name in _split(value)]
         return tuple(Path(os.path.expanduser(name)) for name in names if name != "none")
+
+    def files(key: str) -> tuple[Path, ...]:
+        """Of a keyword with one file name on a line: without quotes, and with its tokens as they were written."""
+        names = [name for name in values.get(key, []) if name not in ("", "none")]
+        return tuple(Path(_expanded(os.path.expanduser(name), tokens)) for name in names)
 
     def number(key: str, default: str) -> int:
         value = one(key, default)
@@ -80,7 +86,9 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
         return int(value)
 
     hostname, port, user = one("hostname", alias), number("port", "22"), one("user")
-    agent = one("identityagent")
+    myself = pwd.getpwuid(os.getuid())
+    tokens = {"%%": "%", "%d": myself.pw_dir, "%h": hostname, "%n": alias.rpartition("@")[2], "%p": str(port)}
+    tokens |= {"%r": user, "%u": myself.pw_name}
     alias_key = one("hostkeyalias", "none")
     return Resolved(
         alias=alias,
@@ -89,9 +97,9 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
         user=user,
         identity_files=files("identityfile"),
         identities_only=one("identitiesonly", "no") == "yes",
-        identity_agent=None if agent in ("", "SSH_AUTH_SOCK") else agent,
-        user_known_hosts_files=files("userknownhostsfile"),
-        global_known_hosts_files=files("globalknownhostsfile"),
+        identity_agent=_agent(one("identityagent")),
+        user_known_hosts_files=lists("userknownhostsfile"),
+        global_known_hosts_files=lists("globalknownhostsfile"),
         host_key_alias=None if alias_key in ("", "none") else alias_key,
         proxy_command=_proxy(
             one("proxyjump", "none"), one("proxycommand", "none"), hostname, port, user, alias, config
@@ -99,7 +107,7 @@ def parse_resolved(alias: str, text: str, config: Path | None = None) -> Resolve
         connect_timeout_seconds=(
             DEFAULT_CONNECT_TIMEOUT_SECONDS
             if one("connecttimeout", "none") == "none"
-            else float(number("connecttimeout", ""))
+            else float(number("connecttimeout", "")) or DEFAULT_CONNECT_TIMEOUT_SECONDS  # 0: the system's own
         ),
         keepalive_seconds=float(number("serveraliveinterval", "0")) or DEFAULT_KEEPALIVE_SECONDS,
         certificate_files=files("certificatefile"),
@@ -116,6 +124,22 @@ def _split(value: str) -> list[str]:
         return [value]
 
 
+def _expanded(name: str, tokens: dict[str, str]) -> str:
+    """A file name with the values of its tokens and of ``${VAR}``; what has none stays (ssh_config(5), TOKENS)."""
+
+    def value(match: re.Match[str]) -> str:
+        return tokens.get(match[0], match[0]) if match[1] is None else os.environ.get(match[1], match[0])
+
+    return re.sub(r"%.|\$\{(\w+)\}", value, name)
+
+
+def _agent(value: str) -> str | None:
+    """``$VAR`` is the socket that the variable names, and no agent if it is not set."""
+    if value.startswith("$") and not value.startswith("${"):
+        return os.environ.get(value[1:]) or "none"
+    return None if value in ("", "SSH_AUTH_SOCK") else value
+
+
 def _proxy(
     jump: str, command: str, hostname: str, port: int, user: str, alias: str, config: Path | None
 ) -> tuple[str, ...] | None:
@@ -129,6 +153,8 @@ def _proxy(
         if target and jump_port.isdigit() and not target.endswith(":"):
             argv += ["-p", jump_port]
             last = target
+        login, at, host = last.rpartition("@")
+        last = login + at + host.removeprefix("[").removesuffix("]")  # ssh -G puts them around an address
         return (*argv, "-W", f"[{hostname}]:{port}", "--", last)
     if command not in ("", "none"):
         # ssh -G leaves the tokens of ProxyCommand as they are (ssh_config(5), TOKENS). A shell reads the result, and a

@@ -21,6 +21,7 @@ from jvbtune.errors import HostError, HostTimeoutError
 from jvbtune.hosts.base import Completed, Stream
 from jvbtune.hosts.host_keys import KnownHosts
 from jvbtune.hosts.lines import LineBuffer, Tail, after_mark
+from jvbtune.hosts.local import NO_HOST_NAME
 from jvbtune.hosts.openssh import Resolved, resolve
 from jvbtune.hosts.ssh_login import log_in
 from jvbtune.hosts.sudo import check_sudo, with_sudo
@@ -298,6 +299,8 @@ def _open_socket(resolved: Resolved) -> tuple[socket.socket, _ProxySocket | None
         return proxy.socket, proxy
     try:
         sock = socket.create_connection((resolved.hostname, resolved.port), resolved.connect_timeout_seconds)
+    except UnicodeError as error:
+        raise HostError(f"{resolved.alias}: {resolved.hostname} {NO_HOST_NAME}") from error
     except OSError as error:
         raise HostError(
             f"{resolved.alias}: cannot connect to {resolved.hostname}:{resolved.port}"

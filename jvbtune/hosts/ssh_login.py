@@ -7,17 +7,21 @@ does not. Passwords are never asked for.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from jvbtune.errors import HostError
 from jvbtune.hosts.openssh import Resolved
+from jvbtune.text import clean
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,17 @@ def log_in(transport: paramiko.Transport, resolved: Resolved) -> None:
 
 def _try(transport: paramiko.Transport, resolved: Resolved, keys: list[Candidate]) -> None:
     tried: list[str] = []
+    more: list[str] = []
     ended = False
     for candidate in keys:
         signer: Any = _Signer(candidate)
         try:
-            transport.auth_publickey(resolved.user, signer)
-            return
+            more = transport.auth_publickey(resolved.user, signer)
+            if not more:
+                return
+            if "publickey" not in more:
+                raise _wants_more(resolved, more)
+            tried.append(f"{candidate.origin} (accepted, but not enough)")
         except paramiko.BadAuthenticationType as error:
             tried.append(f"{candidate.origin} (the server takes {', '.join(error.allowed_types)})")
         except paramiko.AuthenticationException:
@@ -77,7 +86,8 @@ def _try(transport: paramiko.Transport, resolved: Resolved, keys: list[Candidate
         if ended or not transport.is_active():
             ended = True
             break
-    hint = "Tried: " + (", ".join(tried) or "none was found")
+    passed_over = [f"{path} (a security key: add it to ssh-agent)" for path in _security_keys(resolved, keys)]
+    hint = "Tried: " + (", ".join([*tried, *passed_over]) or "none was found")
     if ended:
         hint += (
             f"\nThe server ended the connection after {len(tried)} keys. Name the right one in ~/.ssh/config: "
@@ -85,7 +95,22 @@ def _try(transport: paramiko.Transport, resolved: Resolved, keys: list[Candidate
         )
     else:
         hint += f"\nDoes `ssh {resolved.alias} true` work without a password?"
-    raise HostError(f"{resolved.alias}: {resolved.user}@{resolved.hostname} accepts none of the keys", hint=hint)
+    said = f"accepts a key, but then also wants {_methods(more)}" if more else "accepts none of the keys"
+    raise HostError(f"{resolved.alias}: {resolved.user}@{resolved.hostname} {said}", hint=hint)
+
+
+def _wants_more(resolved: Resolved, more: list[str]) -> HostError:
+    """Of a server that wants what only somebody at a terminal has: a password, a code."""
+    return HostError(
+        f"{resolved.alias}: {resolved.user}@{resolved.hostname} accepts a key, but then also wants "
+        f"{_methods(more)}, which jvbtune cannot answer",
+        hint="Give jvbtune a login for which a key is enough. In sshd_config of the host, for example: "
+        f"Match User {resolved.user}, and below it AuthenticationMethods publickey.",
+    )
+
+
+def _methods(more: list[str]) -> str:
+    return " or ".join("another key" if one == "publickey" else clean(one) for one in more)
 
 
 def candidates(resolved: Resolved, agent_keys: Iterable[paramiko.PKey]) -> list[Candidate]:
@@ -97,8 +122,10 @@ def candidates(resolved: Resolved, agent_keys: Iterable[paramiko.PKey]) -> list[
         if key is not None:
             found.setdefault(key.asbytes(), Candidate(key, f"{path} (ssh-agent)"))
         elif path.is_file():
-            # A key with a passphrase: the agent has it, or it cannot be used here.
-            with contextlib.suppress(paramiko.SSHException, ValueError, TypeError, OSError, paramiko.UnknownKeyType):
+            # A key with a passphrase, or one in a token: the agent has it, or it cannot be used here.
+            with contextlib.suppress(
+                paramiko.SSHException, ValueError, TypeError, OSError, paramiko.UnknownKeyType, UnsupportedAlgorithm
+            ):
                 key = paramiko.PKey.from_path(path)
                 in_agent = from_agent.get(key.asbytes())
                 found.setdefault(key.asbytes(), Candidate(in_agent or key, str(path)))
@@ -119,6 +146,20 @@ def _agents_copy(path: Path, from_agent: dict[bytes, paramiko.PKey]) -> paramiko
     with contextlib.suppress(OSError, paramiko.SSHException, ValueError):
         return from_agent.get(paramiko.PublicBlob.from_file(f"{path}.pub").key_blob)
     return None
+
+
+def _security_keys(resolved: Resolved, keys: list[Candidate]) -> list[Path]:
+    """Files of IdentityFile whose key is in a token (FIDO), and which the agent does not have."""
+    origins = {candidate.origin for candidate in keys}
+    return [path for path in resolved.identity_files if f"{path} (ssh-agent)" not in origins and _is_of_a_token(path)]
+
+
+def _is_of_a_token(path: Path) -> bool:
+    """By the public key, which no passphrase hides (PROTOCOL.key)."""
+    with contextlib.suppress(OSError, ValueError):
+        content = base64.b64decode("".join(path.read_text("ascii").splitlines()[1:-1]))
+        return re.match(rb"openssh-key-v1\0.*?\0\0\0.sk-[a-z0-9-]+@openssh\.com", content, re.DOTALL) is not None
+    return False
 
 
 def _certificates(resolved: Resolved) -> Iterator[tuple[Path, paramiko.PublicBlob]]:

@@ -35,6 +35,7 @@ from jvbtune.load.minder import mind
 
 if sys.argv[1]:
     os.sched_setaffinity(0, [int(core) for core in sys.argv[1].split(",")])
+os.write(1, b"\\n")  # ends what the login printed, if that has no end of line
 fd = int(sys.argv[0].rpartition("/")[2])
 argv = [sys.executable, "-B", sys.argv[0], "worker"]
 sys.exit(mind(argv, silence_seconds={SILENCE_SECONDS}, pass_fds=[fd]))

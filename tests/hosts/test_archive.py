@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from jvbtune.errors import AgentError
+from jvbtune.errors import AgentError, JvbtuneError
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.hosts.archive import agent_archive
 from jvbtune.hosts.local import LocalHost, LocalStream
+from jvbtune.inventory import GeneratorEntry
+from jvbtune.load.remote import RemoteWorker
 from jvbtune.protocol import agent as protocol
 from jvbtune.protocol.messages import Nothing, Operation
 
@@ -55,7 +57,7 @@ def test_it_refuses_what_is_no_request_and_goes_on(running: subprocess.Popen[byt
         b'{"id": 3, "op": "clock", "args": {}}',
     ]
     out, error = running.communicate(b"\n".join(lines) + b"\n", timeout=30)
-    answers = [json.loads(line) for line in out.splitlines()]
+    answers = [json.loads(line) for line in out.splitlines() if line]
     said = {answer["id"]: answer["error"]["message"] for answer in answers if "error" in answer}
     assert said == {
         None: "an object is expected, not 7: '7'",
@@ -106,12 +108,38 @@ def test_an_agent_that_breaks_the_protocol_is_an_error_that_says_how(
         AgentClient(Lying(script))
 
 
-def test_what_a_login_prints_before_the_agent_speaks_is_passed_over() -> None:
-    class Chatty(LocalHost):
-        def stream(self, argv: object, *, sudo: bool = False) -> LocalStream:
-            return LocalStream(self.name, ("sh", "-c", 'echo Welcome; echo; echo 7; exec "$@"', "sh", *argv))  # type: ignore[misc]
+class Chatty(LocalHost):
+    """A host whose login prints something first."""
 
-    with Chatty() as host, AgentClient(host) as agent:
+    def __init__(self, greeting: str) -> None:
+        super().__init__()
+        self.greeting = greeting
+
+    def stream(self, argv: object, *, sudo: bool = False) -> LocalStream:
+        return LocalStream(self.name, ("sh", "-c", f'{self.greeting}; exec "$@"', "sh", *argv))  # type: ignore[misc]
+
+
+GREETINGS = ["echo Welcome; echo; echo 7", "printf 'Welcome '", "printf '\\033]0;a title\\007'"]
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_what_a_login_prints_before_the_agent_speaks_is_passed_over(
+    greeting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jvbtune.hosts.agent_client.HELLO_TIMEOUT_SECONDS", 10.0)
+    with Chatty(greeting) as host, AgentClient(host) as agent:
         assert agent.call(protocol.CLOCK, Nothing()).unix > 0
         with pytest.raises(AgentError, match=r"'no\.such' is no operation that is known"):
             agent.call(Operation("no.such", Nothing, Nothing), Nothing())
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_what_a_login_prints_before_the_worker_speaks_is_passed_over(greeting: str) -> None:
+    lost: list[JvbtuneError] = []
+    with Chatty(greeting) as host:
+        worker = RemoteWorker(host, GeneratorEntry(), sys.executable, ("127.0.0.1", 9), 10, 30, lost.append)
+        try:
+            assert worker.clock.uncertainty < 10
+        finally:
+            worker.close()
+    assert lost == []

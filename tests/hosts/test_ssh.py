@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from jvbtune.errors import HostError, HostKeyError
-from jvbtune.hosts.openssh import parse_resolved
+from jvbtune.hosts.local import LocalHost
+from jvbtune.hosts.openssh import parse_resolved, resolve
 from jvbtune.hosts.ssh import SshHost
 from tests.sshd import Server, make_key, run_sshd
 
@@ -81,10 +83,12 @@ def test_a_key_that_the_host_does_not_take(sshd: Server, tmp_path: Path) -> None
     assert "stranger" in str(caught.value)
 
 
-def test_through_a_jump_host(sshd: Server, tmp_path: Path) -> None:
-    jump = sshd.client_config.read_text()
+@pytest.mark.parametrize("name", ["target", "127.0.0.1:{port}"])
+def test_through_a_jump_host(sshd: Server, tmp_path: Path, name: str) -> None:
+    name = name.format(port=sshd.port)
+    jump = sshd.client_config.read_text().replace("Host target", "Host target 127.0.0.1")
     with (
-        run_sshd(tmp_path / "inner", alias="inner", extra_client="  ProxyJump target\n" + jump) as inner,
+        run_sshd(tmp_path / "inner", alias="inner", extra_client=f"  ProxyJump {name}\n" + jump) as inner,
         SshHost.connect("inner", "inner", config=inner.client_config) as host,
     ):
         assert host.resolved.proxy_command is not None
@@ -111,6 +115,16 @@ def test_nobody_listens(tmp_path: Path) -> None:
     config.write_text("Host nowhere\n  HostName 127.0.0.1\n  Port 1\n")
     with pytest.raises(HostError, match=r"cannot connect to 127\.0\.0\.1:1"):
         SshHost.connect("nowhere", "nowhere", config=config)
+
+
+@pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.example.org"])
+def test_what_is_no_host_name(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Host nowhere\n  HostName {name}\n")
+    with pytest.raises(HostError, match=rf"nowhere: {name} is no host name"):
+        SshHost.connect("nowhere", "nowhere", config=config)
+    with pytest.raises(HostError, match=rf"localhost: {name} is no host name"):
+        LocalHost().connect_tcp(name, 8080)
 
 
 def test_the_answer_of_ssh_g_is_read(tmp_path: Path) -> None:
@@ -141,6 +155,53 @@ def test_the_answer_of_ssh_g_is_read(tmp_path: Path) -> None:
         "ops@gw2",
     )
     assert resolved.proxy_command == expected
+
+
+@pytest.mark.parametrize(
+    ("jump", "end"),
+    [
+        ("bob@[10.0.0.1]", ["--", "bob@10.0.0.1"]),
+        ("[10.0.0.1]:2222", ["-p", "2222", "-W", "[h]:22", "--", "10.0.0.1"]),
+        ("bob@[2001:db8::1]:2222", ["-p", "2222", "-W", "[h]:22", "--", "bob@2001:db8::1"]),
+        ("[2001:db8::1]", ["--", "2001:db8::1"]),
+        ("a@[10.0.0.2]:23,bob@[10.0.0.1]", ["-J", "a@[10.0.0.2]:23", "-W", "[h]:22", "--", "bob@10.0.0.1"]),
+    ],
+)
+def test_the_address_of_a_jump_host_is_given_to_ssh_without_brackets(jump: str, end: list[str]) -> None:
+    found = parse_resolved("n", f"user u\nhostname h\nport 22\nproxyjump {jump}\n").proxy_command
+    assert found is not None
+    assert list(found[-len(end) :]) == end
+
+
+def test_file_names_are_those_that_openssh_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a real ``ssh -G``, which leaves quotes out and tokens as they are."""
+    config, me = tmp_path / "config", pwd.getpwuid(os.getuid())
+    config.write_text(
+        "Host x\n  HostName h.example.org\n  Port 2200\n  User jane\n  ConnectTimeout 0\n"
+        '  IdentityFile ~/.ssh/%h_key\n  IdentityFile %d/%n-%p-%r-%u\n  IdentityFile "${JVBTUNE_KEYS}/a b/100%%"\n'
+        "  IdentityFile /k/${JVBTUNE_NONE}/%Z\n  IdentityFile /o\\'neil/id\n"
+        '  CertificateFile "/c d/%r-cert.pub"\n  RevokedHostKeys "/r k/%h"\n  IdentityAgent $JVBTUNE_AGENT\n'
+        "Host y\n  IdentityFile none\n  ConnectTimeout 7\n"
+    )
+    monkeypatch.setenv("JVBTUNE_KEYS", "/keys")
+    monkeypatch.delenv("JVBTUNE_NONE", raising=False)
+    monkeypatch.setenv("JVBTUNE_AGENT", "/run/agent")
+    found = resolve("x", config)
+    assert found.identity_files == (
+        Path.home() / ".ssh/h.example.org_key",
+        Path(me.pw_dir, f"x-2200-jane-{me.pw_name}"),
+        Path("/keys/a b/100%"),
+        Path("/k/${JVBTUNE_NONE}/%Z"),
+        Path("/o'neil/id"),
+    )
+    assert found.certificate_files == (Path("/c d/jane-cert.pub"),)
+    assert found.revoked_host_keys == (Path("/r k/h.example.org"),)
+    assert (found.identity_agent, found.connect_timeout_seconds) == ("/run/agent", 15)
+    monkeypatch.delenv("JVBTUNE_AGENT")
+    assert resolve("bob@x", config).identity_agent == "none"
+    assert resolve("bob@x", config).identity_files[1] == Path(me.pw_dir, f"x-2200-bob-{me.pw_name}")
+    other = resolve("y", config)
+    assert (other.identity_files, other.identity_agent, other.connect_timeout_seconds) == ((), None, 7)
 
 
 def test_tokens_of_a_proxy_command() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import getpass
 import os
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +166,61 @@ def test_a_certificate_of_the_users(tmp_path: Path) -> None:
         beside.rename(tmp_path / "elsewhere.pub")
         config = server.client_config
         config.write_text(config.read_text() + f"  CertificateFile {tmp_path}/elsewhere.pub\n")
+        with SshHost.connect("target", "target", config=config) as host:
+            assert host.run(["true"]).status == 0
+
+
+def _security_key(path: Path) -> None:
+    """As ``ssh-keygen -t ed25519-sk`` writes it (PROTOCOL.key, PROTOCOL.u2f)."""
+
+    def packed(*parts: bytes) -> bytes:
+        return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+    public = packed(b"sk-ssh-ed25519@openssh.com", bytes(range(32)), b"ssh:")
+    private = bytes(8) + public + b"\x01" + packed(b"handle", b"", b"a comment")
+    private += bytes(range(1, 1 + -len(private) % 8))
+    content = b"openssh-key-v1\0" + packed(b"none", b"none", b"") + struct.pack(">I", 1) + packed(public, private)
+    lines = base64.encodebytes(content).decode()
+    path.write_text(f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}-----END OPENSSH PRIVATE KEY-----\n")
+    path.chmod(0o600)
+
+
+def test_a_security_key_is_passed_over_and_named(sshd: Server, tmp_path: Path) -> None:
+    _security_key(tmp_path / "id_ed25519_sk")
+    subprocess.run(["ssh-keygen", "-y", "-f", str(tmp_path / "id_ed25519_sk")], check=True, capture_output=True)
+    config = _config(sshd, tmp_path)
+    own = f"  IdentityFile {sshd.directory}/user_key\n"
+    config.write_text(config.read_text().replace(own, f"  IdentityFile {tmp_path}/id_ed25519_sk\n{own}"))
+    with SshHost.connect("target", "target", config=config) as host:
+        assert host.run(["true"]).status == 0
+    config.write_text(config.read_text().replace(own, ""))
+    with pytest.raises(HostError, match="accepts none of the keys") as caught:
+        SshHost.connect("target", "target", config=config)
+    assert f"Tried: {tmp_path}/id_ed25519_sk (a security key: add it to ssh-agent)" in str(caught.value)
+
+
+def test_a_server_that_wants_more_than_a_key(tmp_path: Path) -> None:
+    wanted = f"Match User {getpass.getuser()}\n  KbdInteractiveAuthentication yes\n"
+    wanted += "  AuthenticationMethods publickey,keyboard-interactive\n"
+    with run_sshd(tmp_path / "own", extra_server=wanted) as server:
+        begun = time.monotonic()
+        with pytest.raises(HostError, match=r"then also wants keyboard-interactive, which jvbtune cannot") as caught:
+            SshHost.connect("target", "target", config=server.client_config)
+        assert time.monotonic() - begun < 5
+        assert f"Match User {getpass.getuser()}" in str(caught.value.hint)
+
+
+def test_a_server_that_wants_two_keys(tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "own", extra_server="AuthenticationMethods publickey,publickey\n") as server:
+        with pytest.raises(HostError, match="then also wants another key") as caught:
+            SshHost.connect("target", "target", config=server.client_config)
+        assert "user_key (accepted, but not enough)" in str(caught.value)
+        for name in ("stranger", "second"):
+            make_key(server.directory / name)
+        keys, config = server.directory / "authorized_keys", server.client_config
+        keys.write_text(keys.read_text() + (server.directory / "second.pub").read_text())
+        own = f"  IdentityFile {server.directory}/"
+        config.write_text(config.read_text() + f"{own}stranger\n{own}second\n")
         with SshHost.connect("target", "target", config=config) as host:
             assert host.run(["true"]).status == 0
 

@@ -195,6 +195,15 @@ def test_an_error_says_where(tmp_path: Path, document: Any, said: str) -> None:
     assert said in refused(written(tmp_path, document))
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("null", "null"), ("true", "true or false"), ("7", "a number"), ('"lineage"', "text")]
+)
+def test_a_state_that_is_no_object(tmp_path: Path, text: str, kind: str) -> None:
+    source = f"[[source]]\ncommand = ['echo', '{text}']\nformat = 'terraform-show'\n"
+    (tmp_path / "jvbtune.toml").write_text(source)
+    assert f"source.command echo: is {kind}, not an object" in refused(tmp_path / "jvbtune.toml")
+
+
 def test_a_document_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "inventory.json"
     with path.open("wb") as stream:

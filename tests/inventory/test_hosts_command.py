@@ -120,6 +120,16 @@ def test_it_connects_only_if_asked(directory: Path, monkeypatch: pytest.MonkeyPa
     assert "gone" in gone["reached"]["problem"]
 
 
+def test_what_is_no_host_name_is_a_host_that_is_not_reached(tmp_path: Path) -> None:
+    (tmp_path / "jvbtune.toml").write_text('[hosts.here]\nlocal = true\n[hosts.gone]\nssh = "jvb-1..example.org"\n')
+    done = run(tmp_path, "--connect")
+    assert done.return_value == 4
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["HOST", "here", "gone"]
+    here, gone = json.loads(run(tmp_path, "--connect", "--json").stdout)["hosts"]
+    assert (here["reached"]["ok"], gone["reached"]["ok"]) == (True, False)
+    assert "jvb-1..example.org is no host name" in gone["reached"]["problem"]
+
+
 def test_a_selection_narrows_the_list(directory: Path) -> None:
     assert [one["name"] for one in document(directory, "--label", "region=eu")["hosts"]] == ["jvb-eu-1"]
     assert [one["name"] for one in document(directory, "--group", "jvb", "--host", "here")["hosts"]] == [

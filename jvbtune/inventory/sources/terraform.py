@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jvbtune.inventory.document import Node
+from jvbtune.inventory.document import Node, kind_of
 from jvbtune.inventory.found import AWS_REGION, GCP_REGION, Found, Listing, Options, Shape, found
 from jvbtune.inventory.sources import own
 from jvbtune.inventory.sources.gce import instance_id, project_of
@@ -152,6 +152,8 @@ def read_show(documents: Sequence[Node], options: Options) -> Listing:
     hosts: list[Found] = []
     remarks: dict[str, None] = {}
     for document in documents:
+        if not isinstance(document.value, dict):
+            raise document.fail(f"is {kind_of(document.value)}, not an object")
         if "lineage" in document.value:
             raise document.fail(
                 "is the file of a Terraform state, whose form changes between versions",
