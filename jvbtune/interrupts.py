@@ -9,6 +9,9 @@ reads it, and ``KeyboardInterrupt`` is raised in one place only: where the main 
   of it within ``ACKNOWLEDGE_SECONDS``, the command leaves as at the third.
 - The second says that the host is being put back.
 - The third closes the input of the agents, which then put their hosts back by themselves, and leaves.
+
+While the user is asked a question (``asking``), any of them ends the command at once. One that was ignored when the
+command began (``nohup``) stays ignored: ``leave_ignored``.
 """
 
 from __future__ import annotations
@@ -46,8 +49,9 @@ class Leaving(Protocol):
 
 
 class _State:
-    def __init__(self, say: Callable[[str], None], leave: Callable[[int], Any]) -> None:
+    def __init__(self, say: Callable[[str], None], leave: Callable[[int], Any], writing: int) -> None:
         self.say, self.leave = say, leave
+        self.writing = writing
         self.asked = threading.Event()
         self.raised = False
         self.held = 0
@@ -80,11 +84,19 @@ class _State:
 
 _state: _State | None = None
 _leaving: weakref.WeakSet[Leaving] = weakref.WeakSet()
+_taken: tuple[signal.Signals, ...] = SIGNALS
 
 
 def hang_up_on_leaving(one: Leaving) -> None:
     """Its ``hang_up`` is called, from another thread, if the command has to leave at once."""
     _leaving.add(one)
+
+
+def leave_ignored() -> None:
+    """Signals that are ignored now stay so, for this process: ``nohup`` and a shell's ``&`` ask for that. Not for the
+    processes of a fleet, which no terminal reaches: the controller's own signals to them come through."""
+    global _taken
+    _taken = tuple(number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -97,10 +109,10 @@ def handled(say: Callable[[str], None], *, leave: Callable[[int], Any] = os._exi
     if _state is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    state = _State(say, leave)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before = {number: signal.signal(number, _noticed) for number in SIGNALS}
+    state = _State(say, leave, writing)
+    before = {number: signal.signal(number, _noticed) for number in _taken}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     ended = threading.Event()
     watchdog = threading.Thread(target=_watch, args=(state, reading, ended), name="interrupts", daemon=True)
@@ -124,11 +136,33 @@ def handled(say: Callable[[str], None], *, leave: Callable[[int], Any] = os._exi
 
 def interrupt() -> bool:
     """End the work as by the user's first SIGINT; nothing if it ends already. False: interrupts are not handled."""
-    if _state is None:
+    state = _state
+    if state is None:
         return False
-    if not _state.asked.is_set():
-        os.kill(os.getpid(), signal.SIGINT)
+    if not state.asked.is_set():
+        os.write(state.writing, bytes([signal.SIGINT]))  # no signal: it may be ignored
+        state.asked.wait(1.0)  # for the thread that reads it
     return True
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[None]:
+    """The user is asked a question, and no work is under way: an interrupt is raised at once."""
+    state = _state
+    if state is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        for number in _taken:
+            signal.signal(number, signal.default_int_handler)
+        signal.set_wakeup_fd(-1)
+        check()
+        yield
+    finally:
+        signal.set_wakeup_fd(state.writing, warn_on_full_buffer=False)
+        for number in _taken:
+            signal.signal(number, _noticed)
+    check()
 
 
 def _noticed(number: int, frame: object) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,11 @@ JOURNAL_COPY = Path("/run/jvbtune/journal.json")
 #: A test is right or wrong on a slow machine, too.
 hypothesis.settings.register_profile("jvbtune", deadline=None)
 hypothesis.settings.load_profile("jvbtune")
+
+#: A shell's ``&`` and ``nohup`` let these be ignored, and jvbtune leaves an ignored signal so: tests send them.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 CHROMIUM = shutil.which("chromium")
 CHROMIUM_FLAGS = [

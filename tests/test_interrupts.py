@@ -53,9 +53,13 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @contextmanager
-def running(program: str) -> Iterator[subprocess.Popen[str]]:
+def running(program: str, ignored: str = "") -> Iterator[subprocess.Popen[str]]:
+    """``ignored``: signals that the program's parent ignores, as nohup does."""
     argv = [sys.executable, "-c", HEAD + program]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    if ignored:
+        argv = ["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh", *argv]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield process
         finally:
@@ -188,3 +192,136 @@ assert signal.set_wakeup_fd(-1) == -1
     with running(program) as process:
         _, err = process.communicate(timeout=20)
         assert process.returncode == 0, err
+
+
+#: The command line with work that waits, or takes itself for interrupted.
+COMMAND = """
+import jvbtune.cli
+def work(arguments):
+    try:
+        with interrupts.handled(say):
+            ready()
+            sys.stdin.readline()
+            {work}
+            print("went on", flush=True)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+jvbtune.cli._run = work
+jvbtune.cli.main([])
+"""
+
+
+def test_a_signal_that_is_ignored_on_arrival_stays_ignored() -> None:
+    """``nohup jvbtune sweep … &`` goes on after the logout, and a script's ``&`` after Ctrl-C."""
+    with running(COMMAND.format(work="interrupts.pause(0.5)"), "HUP INT") as process:
+        assert said(process) == "ready"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate("\n", timeout=20)
+        assert (process.returncode, out) == (0, "went on\n"), err
+    with running(COMMAND.format(work="interrupts.pause(60)"), "HUP INT") as process:
+        assert said(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate("\n", timeout=20)
+        assert (process.returncode, out) == (130, ""), err
+
+
+def test_the_commands_own_interrupt_ends_the_work_although_sigint_is_ignored() -> None:
+    work = "assert interrupts.interrupt(); interrupts.pause(60)"
+    with running(COMMAND.format(work=work), "HUP INT") as process:
+        out, err = process.communicate("\n", timeout=20)
+        assert (process.returncode, out) == (130, "ready\n"), err
+
+
+def test_a_process_of_a_fleet_takes_the_controllers_signals_although_nohup_ignores_them() -> None:
+    """It is no command line, and no terminal reaches it."""
+    program = """
+with interrupts.handled(say), interrupts.held():
+    ready()
+    time.sleep(60)
+"""
+    with running(program, "HUP INT") as process:
+        assert said(process) == "ready"
+        for number, text in zip(SIGNALS, ("The host is", "The host is", "Leaving."), strict=True):
+            process.send_signal(number)
+            assert said(process).startswith(f"say: {text}")
+        assert process.wait(5) == 130
+
+
+def test_observe_goes_on_too() -> None:
+    program = """
+from jvbtune.cli.observe import _until_signal
+stopping = threading.Event()
+with _until_signal(stopping):
+    ready()
+    sys.stdin.readline()
+    print(stopping.wait(0.5), flush=True)
+    ready()
+    print(stopping.wait(20), flush=True)
+"""
+    with running(program, "HUP") as process:
+        assert said(process) == "ready"
+        assert process.stdin is not None
+        process.send_signal(signal.SIGHUP)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert said(process) == "False"
+        assert said(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == "True"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_while_the_user_is_asked_the_first_ends_the_command_at_once(number: int) -> None:
+    program = """
+try:
+    with interrupts.handled(say):
+        with interrupts.asking():
+            ready()
+            sys.stdin.readline()
+        print("answered", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(130)
+"""
+    with running(program) as process:
+        assert said(process) == "ready"
+        process.send_signal(number)
+        assert said(process) == "interrupted"
+        assert process.wait(5) == 130
+
+
+def test_after_the_answer_interrupts_are_taken_as_before() -> None:
+    program = """
+with interrupts.handled(say):
+    with interrupts.asking():
+        sys.stdin.readline()
+    with interrupts.held():
+        ready()
+        time.sleep(60)
+"""
+    with running(program) as process:
+        assert process.stdin is not None
+        process.stdin.write("y\n")
+        process.stdin.flush()
+        assert said(process) == "ready"
+        for text in ("say: The host is being put back.", "say: The host is being put back.", "say: Leaving."):
+            process.send_signal(signal.SIGINT)
+            assert said(process).startswith(text)
+        assert process.wait(5) == 130
+
+
+def test_one_from_before_the_question_is_raised_instead_of_it() -> None:
+    program = """
+try:
+    with interrupts.handled(say):
+        interrupts.interrupt()
+        with interrupts.asking():
+            print("asked", flush=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    with running(program) as process:
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (130, ""), err

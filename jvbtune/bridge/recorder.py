@@ -21,6 +21,7 @@ COLUMNS = (
 )
 #: A file begins with these, and goes on with as many of the others as it was made with.
 REQUIRED = COLUMNS[:6]
+MAX_HEADER_BYTES = 4096
 #: A bridge that does not answer so often in a row is gone; the rows so far are there.
 ATTEMPTS = 5
 
@@ -105,14 +106,9 @@ def append_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     for. Returns how many. Raises ConfigError where the file is another one, or cannot be written."""
     count = 0
     try:
-        with path.open("a+", newline="") as file:
-            file.seek(0)
-            header = file.readline().strip()
-            columns = tuple(header.split(",")) if header else COLUMNS
-            if columns[: len(REQUIRED)] != REQUIRED or columns != COLUMNS[: len(columns)]:
-                raise ConfigError(
-                    f"is not a history: its first line is not {','.join(COLUMNS)}", file=path, hint="Name another file."
-                )
+        header = _header_of(path)
+        columns = tuple(header.split(",")) if header else COLUMNS
+        with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             for row in rows:
                 if not header:
@@ -124,3 +120,23 @@ def append_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", file=path) from error
     return count
+
+
+def _header_of(path: Path) -> str:
+    """The first line of the file; empty: it has none yet. Half a last line, which a full disk left, is cut off. Raises
+    ConfigError, and OSError."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        first = file.readline(MAX_HEADER_BYTES)
+        header = first.decode("utf-8", "replace").strip()
+        columns = tuple(header.split(","))
+        begun = not first.endswith(b"\n") and ",".join(COLUMNS).startswith(header)
+        if not begun and (columns[: len(REQUIRED)] != REQUIRED or columns != COLUMNS[: len(columns)]):
+            raise ConfigError(
+                f"is not a history: its first line is not {','.join(COLUMNS)}", file=path, hint="Name another file."
+            )
+        content = first + file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+        return header if whole else ""

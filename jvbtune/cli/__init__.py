@@ -9,13 +9,17 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from jvbtune import __version__
+
+if TYPE_CHECKING:
+    from jvbtune.errors import JvbtuneError
 
 #: command name -> ("module:attribute", short help). A test holds each against its command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -97,26 +101,42 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the exit code of the design: data on stdout, all else on stderr."""
     arguments = sys.argv[1:] if argv is None else argv
+    _mend_streams()
     if arguments == ["--version"]:  # the fast way: scripts ask this often
         sys.exit(_version())
+    from jvbtune.interrupts import leave_ignored
+
+    leave_ignored()
     sys.exit(_run(arguments))
+
+
+def _mend_streams() -> None:
+    """A standard stream that is closed (``2>&-``) is on /dev/null, so that no file gets its number: messages are lost,
+    data cannot be written. A character that the encoding of stdout does not have becomes a question mark."""
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)
+            os.dup2(opened, number)
+            os.set_inheritable(number, True)
+            if opened != number:
+                os.close(opened)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115  stays open
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() not in ("utf-8", "utf8"):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _version() -> int:
     try:
         sys.stdout.write(f"jvbtune {__version__}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        from jvbtune.cli.common import to_nowhere
-        from jvbtune.errors import READER_GONE
-
-        to_nowhere(sys.stdout)
-        return READER_GONE
+    except OSError:
+        return _run(["--version"])  # says why
     return 0
 
 
 def _run(arguments: list[str]) -> int:
-    from jvbtune.cli.common import ReaderGone, say, to_nowhere
+    from jvbtune.cli.common import ReaderGone, lost_output, say, to_nowhere
     from jvbtune.errors import READER_GONE, JvbtuneError
 
     stdout = sys.stdout
@@ -134,10 +154,7 @@ def _run(arguments: list[str]) -> int:
         say("interrupted")
         return 130
     except JvbtuneError as error:
-        say(f"jvbtune: {error.message}")
-        if error.hint:
-            say(error.hint)
-        return error.exit_code
+        return _told(error)
     except ReaderGone:
         return READER_GONE
     except SystemExit:
@@ -146,8 +163,19 @@ def _run(arguments: list[str]) -> int:
         to_nowhere(stdout)  # click's own way out if --help finds no reader
         return READER_GONE
     except OSError as error:
+        if (lost := lost_output()) is not None:  # of click's own --help and --version
+            return _told(lost)
         if error.filename is None and error.errno not in DISK_ERRORS:
             raise  # no file of the user's
         where = "" if error.filename is None else f"{error.filename!s:.200}: "
         say(f"jvbtune: {where}{error.strerror}")
         return 1
+
+
+def _told(error: JvbtuneError) -> int:
+    from jvbtune.cli.common import say
+
+    say(f"jvbtune: {error.message}")
+    if error.hint:
+        say(error.hint)
+    return error.exit_code

@@ -309,6 +309,7 @@ def _tell_diffs(outcomes: Sequence[Outcome], wanted: bool) -> None:
 def _ask(yes: bool, question: str) -> None:
     """Raises UsageError if there is nobody to ask, and Abort for a no."""
     from jvbtune.errors import UsageError
+    from jvbtune.interrupts import asking
 
     if yes:
         return
@@ -316,7 +317,8 @@ def _ask(yes: bool, question: str) -> None:
         raise UsageError(
             "standard input is not a terminal, so nobody can be asked", hint="Look with --check, then use --yes."
         )
-    click.confirm(question, abort=True, err=True)
+    with asking():
+        click.confirm(question, abort=True, err=True)
 
 
 def _tell_plan(host_name: str, plan: Plan, diff: bool) -> None:

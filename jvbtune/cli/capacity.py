@@ -22,6 +22,7 @@ from jvbtune.cli.common import (
     mix_option,
     owner,
     print_json,
+    refuse_other_command,
     runs_dir_option,
     runs_to_write,
     say,
@@ -41,6 +42,7 @@ from jvbtune.text import counted
 
 if TYPE_CHECKING:
     from jvbtune.capacity.run import Wanted
+    from jvbtune.fleet.store import FleetRun
     from jvbtune.inventory import HostEntry, Selection
     from jvbtune.store import Run
 
@@ -61,7 +63,13 @@ JOBS = (
     show_default=True,
     help="The search ends when the bracket around the figure is this narrow, relative to it.",
 )
-@click.option("--minutes", type=Number(0.5, 600), default=10.0, show_default=True, help="Time budget, in minutes.")
+@click.option(
+    "--minutes",
+    type=Number(0.5, 600),
+    default=15.0,
+    show_default=True,
+    help="Time budget of all restarts together, in minutes. A restart takes about 3.",
+)
 @click.option(
     "--restarts",
     type=click.IntRange(1, 20),
@@ -184,6 +192,7 @@ def command(
     shape = {"participants": participants, "senders": senders, "stream_pps": stream_pps}
     mix = mix_asked_for(context, mix_name, shape)
     fleet = resumed_fleet(resume, selection, runs_dir, "capacity")
+    refuse_other_command(fleet, "capacity")
     if resume is not None and fleet is None:
         raise click.UsageError("--resume takes a fleet run: the search of one host is begun again instead")
     entries = find_hosts(selection) if fleet is None else entries_of(fleet, selection)
@@ -213,7 +222,7 @@ def command(
         from jvbtune.fleet.measuring import Capacity
 
         if fleet is not None:
-            wanted = _wanted_of(fleet.work["wanted"])
+            wanted = _wanted_of(fleet)
 
         def job(entry: HostEntry, run: Run | None) -> Capacity:
             return Capacity(entry, wanted, options)
@@ -249,9 +258,14 @@ def _wanted_json(wanted: Wanted) -> Any:
     return TypeAdapter(type(wanted)).dump_python(wanted, mode="json")
 
 
-def _wanted_of(document: Any) -> Wanted:
-    from pydantic import TypeAdapter
+def _wanted_of(fleet: FleetRun) -> Wanted:
+    """What its record keeps. Raises ConfigError."""
+    from pydantic import TypeAdapter, ValidationError
 
     from jvbtune.capacity.run import Wanted as Kind
+    from jvbtune.errors import ConfigError
 
-    return TypeAdapter(Kind).validate_python(document)
+    try:
+        return TypeAdapter(Kind).validate_python(fleet.work.get("wanted"))
+    except ValidationError as error:
+        raise ConfigError(f"the search of {fleet.id} is not one that this jvbtune reads: {error}") from error

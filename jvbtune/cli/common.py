@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import getpass
 import json
@@ -21,6 +22,7 @@ from jvbtune.text import clean, printable
 
 if TYPE_CHECKING:
     from jvbtune.errors import JvbtuneError
+    from jvbtune.fleet.store import FleetRun
     from jvbtune.inventory import HostEntry, Inventory, Selection
     from jvbtune.load.mixfile import MixSection
     from jvbtune.result import RunResult
@@ -264,12 +266,24 @@ def put(text: object, *, nl: bool = True) -> None:
         if not interrupts.interrupt():
             raise ReaderGone from None
     except OSError as error:
-        from jvbtune.errors import JvbtuneError
+        raise _unwritable(error) from None
 
-        to_nowhere(sys.stdout)
-        raise JvbtuneError(
-            f"stdout cannot be written to: {error.strerror}", hint="Write to another file, or make room."
-        ) from None
+
+def _unwritable(error: OSError) -> JvbtuneError:
+    from jvbtune.errors import JvbtuneError
+
+    to_nowhere(sys.stdout)
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror
+    return JvbtuneError(f"stdout cannot be written to: {why}", hint="Write to another file, or make room.")
+
+
+def lost_output() -> JvbtuneError | None:
+    """Why stdout does not take what is still to be written to it; None: it does."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _unwritable(error)
+    return None
 
 
 #: Said before the time that a measurement takes, and not only after it (docs/faq.md).
@@ -303,6 +317,17 @@ def pass_over(damaged: Iterable[JvbtuneError]) -> None:
     """Say which records a command goes on without, and what to do about them."""
     for error in damaged:
         say(f"Passed over: {error}")
+
+
+def refuse_other_command(fleet: FleetRun | None, command: str) -> None:
+    """Raises StoreError for a fleet run of another command: a path may name one."""
+    from jvbtune.errors import StoreError
+
+    if fleet is not None and fleet.command != command:
+        raise StoreError(
+            f"fleet run {fleet.id} is of jvbtune {fleet.command}, not of jvbtune {command}",
+            hint=f"Go on with it: jvbtune {fleet.command} --resume {fleet.id}",
+        )
 
 
 def readable_results(runs: Iterable[Run]) -> list[RunResult]:

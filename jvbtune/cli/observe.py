@@ -151,12 +151,16 @@ def command(
 
 @contextlib.contextmanager
 def _until_signal(stopping: threading.Event) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP end the work in order."""
+    """SIGTERM, SIGINT and SIGHUP end the work in order; one that is ignored (``nohup``) stays ignored."""
 
     def stop(number: int, frame: object) -> None:
         stopping.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from jvbtune.cli.common import (
     print_json,
     put,
     read_mix,
+    refuse_other_command,
     runs_dir_option,
     runs_to_write,
     say,
@@ -123,6 +124,7 @@ def command(
     from jvbtune.store import open_run
 
     fleet = resumed_fleet(resume, selection, runs_dir, "sweep")
+    refuse_other_command(fleet, "sweep")
     entries = find_hosts(selection) if fleet is None else entries_of(fleet, selection)
     many = fleet is not None or several(entries, json_lines, per)
     if resume is not None and fleet is None and many:
@@ -131,7 +133,7 @@ def command(
     if fleet is not None:
         if mix_name is not None or experiment is not None:
             raise click.UsageError("a resumed run keeps its experiment: give neither EXPERIMENT nor --mix")
-        loaded = read_experiment(fleet.work["experiment"])
+        loaded = read_experiment(fleet.work.get("experiment", {}))
     elif resumed is not None:
         if resumed.experiment_name == "capacity-search":
             raise click.UsageError(f"run {resumed.id} is a capacity search: begin a new one with jvbtune capacity")

@@ -86,6 +86,37 @@ def test_rows_are_appended_and_an_interrupt_loses_none(tmp_path: Path) -> None:
     assert other.read_text() == "a,b\n"
 
 
+def _row(unix: float) -> dict[str, object]:
+    return row_of("h", stats_from_colibri(ANSWER), unix)
+
+
+def test_half_a_last_row_of_a_full_disk_is_cut_off_before_rows_are_appended(tmp_path: Path) -> None:
+    file = tmp_path / "prod.csv"
+    append_rows(file, iter([_row(0.0), _row(10.0)]))
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"1970-01-01T00:00:20Z,h,300,12")
+    append_rows(file, iter([_row(30.0)]))
+    assert file.read_bytes().startswith(whole + b"1970-01-01T00:00:30Z,h,300,1200,")
+    assert read_history(file)["bridge_pps"].to_list() == [1542] * 3
+
+
+def test_half_a_first_line_is_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "prod.csv"
+    file.write_bytes(b"time,host,in_p")
+    append_rows(file, iter([_row(0.0)]))
+    assert file.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert read_history(file).height == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", "größe,b\n1".encode("latin-1"), b"a,b\n1,2", b"\nx"])
+def test_another_file_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "other"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="is not a history"):
+        append_rows(file, iter([_row(0.0)]))
+    assert file.read_bytes() == content
+
+
 @pytest.mark.measured
 @pytest.mark.lab
 def test_what_the_labs_bridge_carries_is_recorded_and_read_back(lab: Lab, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -229,3 +230,73 @@ def test_messages_that_nobody_reads_cost_nothing(runs: Path) -> None:
         assert process.stderr is not None
         process.stderr.close()
         assert process.wait(60) == 0
+
+
+def _closed(redirection: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """With standard streams closed by a shell."""
+    argv = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "jvbtune", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "show --help", "hosts", "show --json", "runs", "mix"])
+def test_a_stdout_that_is_closed_is_an_error_with_its_reason(words: str, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "jvbtune.toml").write_text("[hosts.a]\n")
+    arguments = [*words.split(), *(["--runs-dir", str(runs)] if words in ("show --json", "runs") else [])]
+    done = _closed(">&-", *arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[0] == "jvbtune: stdout cannot be written to: it is closed"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_what_click_prints_is_checked_too(words: str) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "jvbtune", words]
+        done = subprocess.run(
+            argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=buffered
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "jvbtune: stdout cannot be written to: No space left on device"
+
+
+def test_messages_to_a_stderr_that_is_closed_are_lost(runs: Path) -> None:
+    done = _closed("2>&-", "runs", "--runs-dir", str(runs / "none"), cwd=runs)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = _closed("2>&-", "show", "nothing", cwd=runs)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    done = _closed("2>&-", "show", "--runs-dir", str(runs), cwd=runs)
+    assert done.returncode in (0, 5)
+    assert done.stdout
+
+
+def test_no_file_gets_the_number_of_a_standard_stream(tmp_path: Path) -> None:
+    program = """
+import os, subprocess, sys
+from jvbtune import cli
+from jvbtune.cli.progress import Progress
+def work(arguments):
+    with open("out", "w") as out:
+        out.write(f"{out.fileno() > 2} {[os.path.realpath(f'/proc/self/fd/{one}') for one in range(3)]}")
+    subprocess.run(["true"], check=True)
+    with Progress() as progress:
+        progress("stopped", {"block": 1, "because": "of time"})
+    return 7 if sys.stdin.read() == "" else 8
+cli._run = work
+cli.main([])
+"""
+    argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    assert (tmp_path / "out").read_text() == f"True {['/dev/null'] * 3}"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_character_that_the_encoding_does_not_have_is_no_error(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "jvbtune.toml").write_text("[hosts.a]\n")
+    argv = [sys.executable, "-m", "jvbtune", "hosts", "--runs-dir", "runs"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(argv, capture_output=True, timeout=60, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (b" ? " if encoding == "latin-1" else " – ".encode()) in done.stdout  # click writes UTF-8 for ASCII

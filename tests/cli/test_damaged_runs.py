@@ -149,3 +149,33 @@ def test_a_damaged_record_of_a_fleet_is_named(event: str, tmp_path: Path, capsys
     assert _says_what_to_do(capsys.readouterr().err, fleet.path)
     assert _run(["fleet", "report", "latest", "--runs-dir", str(tmp_path)]) == 1
     assert _says_what_to_do(capsys.readouterr().err, fleet.path)
+
+
+@pytest.mark.parametrize(("made_by", "command"), [("sweep", "capacity"), ("capacity", "sweep")])
+def test_a_fleet_run_of_another_command_is_refused_by_its_path_too(
+    made_by: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jvbtune.fleet.store import create_fleet
+    from jvbtune.inventory import HostEntry
+
+    fleet = create_fleet(tmp_path, made_by, [HostEntry("a", None)], {})
+    assert _run([command, "--resume", str(fleet.path), "--runs-dir", str(tmp_path)]) == 1
+    assert f"fleet run {fleet.id} is of jvbtune {made_by}, not of jvbtune {command}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "work", [{}, {"wanted": {"limits": {}, "mix": {"participants": 5, "senders": 3, "no_such_key": 1}}}]
+)
+def test_a_search_of_a_fleet_run_that_cannot_be_read_is_named(
+    work: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jvbtune.fleet.store import create_fleet
+    from jvbtune.inventory import HostEntry
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jvbtune.toml").write_text("[hosts.a]\n")
+    fleet = create_fleet(tmp_path, "capacity", [HostEntry("a", None)], work)
+    assert _run(["capacity", "--resume", str(fleet.path), "--runs-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"the search of {fleet.id} is not one that this jvbtune reads" in said
+    assert "no_such_key" in said or not work
