@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvbtune.cli.common import Command, inventory_of, print_json, put, say
+from jvbtune.cli.common import Command, find_host, inventory_of, print_json, put, say
 from jvbtune.errors import Interrupted
 from jvbtune.text import counted
 
@@ -82,7 +82,8 @@ def rules_of(
             hint="Give each host the label in jvbtune.toml, or choose another label.",
         )
     budget = Budget(int(value("max_unavailable")), per)
-    return Rules(int(value("jobs")), budget, False, _neighbours(selection, per))
+    neighbours = _neighbours(selection, per) if per is not None else _not_put_back(entries, selection, resumed)
+    return Rules(int(value("jobs")), budget, False, neighbours)
 
 
 def rules_json(rules: Rules) -> dict[str, Any]:
@@ -91,14 +92,28 @@ def rules_json(rules: Rules) -> dict[str, Any]:
     return {"jobs": rules.jobs, "max_unavailable": rules.budget.max_unavailable, "per": rules.budget.per}
 
 
-def _neighbours(selection: Selection, per: str | None) -> list[HostEntry]:
-    """Every host of the inventory, if there is a label by which they share a budget."""
-    if per is None:
-        return []
+def _neighbours(selection: Selection, per: str) -> list[HostEntry]:
+    """Every host of the inventory: by a label they share a budget."""
     loaded = inventory_of(selection.inventories)
     if loaded.failed:
         raise loaded.failed[0]  # who shares the budget is not known
     return list(loaded.hosts.values())
+
+
+def _not_put_back(entries: Sequence[HostEntry], selection: Selection, resumed: FleetRun | None) -> list[HostEntry]:
+    """The hosts that a resumed fleet run left out of service, and that are not selected now. One that no inventory has
+    any more does not count."""
+    from jvbtune.errors import UsageError
+
+    names = {} if resumed is None else resumed.not_put_back()
+    found = []
+    for name in names.keys() - {entry.name for entry in entries}:
+        try:
+            found.append(find_host(name, selection.inventories))
+        except UsageError:
+            if inventory_of(selection.inventories).failed:
+                raise
+    return found
 
 
 def work_through(fleet: Fleet, nursery: Nursery, *, json_lines: bool) -> tuple[int, list[Outcome]]:
@@ -136,11 +151,13 @@ def measure_many(
     json_lines: bool,
 ) -> int:
     """A sweep or a search of several hosts. All are checked at once before one is taken out of service; those that are
-    not ready fail at that, and the others are measured.
+    not ready fail at that, and the others are measured. A host whose run was measured to its end, but is not in the
+    record as done, only gets its result.
 
     ``job``: of a host, and of its run that is gone on with. ``work``: what a later --resume has to know.
     """
     from jvbtune.fleet.looking import Check
+    from jvbtune.fleet.measuring import Derive
     from jvbtune.fleet.nursery import MEASURING, Nursery
     from jvbtune.fleet.outcome import FINISHED, Outcome, State
     from jvbtune.fleet.run import Fleet, Member, Rules
@@ -152,25 +169,28 @@ def measure_many(
     earlier = record.outcomes() if resumed is not None else {}
     done = {name: one for name, one in earlier.items() if one.state in FINISHED}
     left = [entry for entry in entries if entry.name not in done]
+    runs = {entry.name: _earlier_run(earlier.get(entry.name), directory) for entry in left}
+    measured = {name: Derive(run) for name, run in runs.items() if run is not None and run.status() == "done"}
     if resumed is not None:
         say(f"Done already: {len(done)} of {len(entries)} hosts.")
     with handled(say), Nursery(MEASURING) as nursery:
-        say(f"Checking {counted(len(left), 'host')}.")
-        checking = Fleet("check", [Member(one, Check(one, settings, needs)) for one in left], Rules())
+        if measured:  # jvbtune was ended before the record had it
+            say(f"Measured to the end already, and not touched again: {', '.join(measured)}.")
+        say(f"Checking {counted(len(left) - len(measured), 'host')}.")
+        jobs = [Member(one, measured.get(one.name) or Check(one, settings, needs)) for one in left]
+        checking = Fleet("check", jobs, Rules())
         code, checked = work_through(checking, nursery, json_lines=json_lines)
+        done |= {one.host: one for one in checked if one.host in measured and one.state in FINISHED}
         ended = {**done, **{one.host: one for one in checked if one.state != "done"}}
         if code == Interrupted.exit_code:
             ended = {entry.name: Outcome(entry.name, State.INTERRUPTED, code, "nothing was touched") for entry in left}
             ended |= done
-        members = [
-            Member(entry, job(entry, _earlier_run(earlier.get(entry.name), directory)), ended.get(entry.name))
-            for entry in entries
-        ]
+        members = [Member(entry, job(entry, runs.get(entry.name)), ended.get(entry.name)) for entry in entries]
         return _run_recorded(record, members, rules, nursery, as_json=as_json, json_lines=json_lines)
 
 
 def _earlier_run(outcome: Outcome | None, directory: Path) -> Run | None:
-    """The run that an earlier attempt left, if it measured anything and can be gone on with."""
+    """The run that an earlier attempt left, if it measured anything and is done, or can be gone on with."""
     from jvbtune.errors import StoreError
     from jvbtune.store import open_run
 
@@ -180,12 +200,13 @@ def _earlier_run(outcome: Outcome | None, directory: Path) -> Run | None:
         run = open_run(outcome.run, directory)
     except StoreError:
         return None  # refused before anything began
-    if run.status() == "running":
+    status = run.status()
+    if status == "running":
         raise StoreError(
             f"{run.path}: another jvbtune is writing this run",
             hint="It may still be putting the host back. Try again in a minute.",
         )
-    return run if run.experiment_name != "capacity-search" else None
+    return run if status == "done" or run.experiment_name != "capacity-search" else None
 
 
 def _run_recorded(
@@ -198,7 +219,7 @@ def _run_recorded(
 
     say(f"fleet run {record.id} in {record.path}")
     with FleetWriter(record) as writer:
-        fleet = Fleet(record.command, members, rules, writer=writer)
+        fleet = Fleet(record.command, members, rules, writer=writer, not_put_back=record.not_put_back())
         code, outcomes = work_through(fleet, nursery, json_lines=json_lines)
     tell(outcomes, as_json=as_json, json_lines=json_lines, fleet=record, exit_code=code)
     if any(one.state not in FINISHED for one in outcomes):

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,8 @@ class Member:
 class Rules:
     """``jobs``: hosts at work at once. ``budget`` None: the work takes no host out of service.
 
-    ``neighbours``: further hosts of the inventory; those of a host's cell count against its budget.
+    ``neighbours``: further hosts of the inventory; those of a host's cell count against its budget. Without ``per``
+    only those that this work left out of service.
     """
 
     jobs: int = LOOKS_AT_ONCE
@@ -79,10 +80,11 @@ class Fleet:
     rules: Rules
     observe: Observer = nobody
     writer: FleetWriter | None = None
+    not_put_back: Mapping[str, str] = field(default_factory=dict)  #: left out by an earlier attempt, and why
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     _waiting: list[Member] = field(default_factory=list)
     _at_work: dict[str, _Work] = field(default_factory=dict)
-    _out: dict[str, str] = field(default_factory=dict)  #: left out of service by this work, and why
+    _out: dict[str, str] = field(default_factory=dict)  #: left out of service by this work, or before it, and why
     _found: dict[str, str] = field(default_factory=dict)  #: how each host was when work on it began
     _held: dict[str, str] = field(default_factory=dict)  #: waits for its budget, and why
     _seen: dict[str, tuple[float, str]] = field(default_factory=dict)  #: when each host was looked at; what was seen
@@ -93,6 +95,8 @@ class Fleet:
         """Work on every host. Returns the exit code; after an interrupt too, when every host at work has ended."""
         self._nursery = nursery
         self._tell("fleet_started", command=self.command, hosts=[one.entry.name for one in self.members])
+        known = {one.entry.name for one in self.members} | {one.name for one in self.rules.neighbours}
+        self._out = {name: why for name, why in self.not_put_back.items() if name in known}
         self._waiting = [one for one in self.members if one.done is None]
         for member in self.members:
             if member.done is not None:
@@ -122,24 +126,28 @@ class Fleet:
 
     def _work(self) -> None:
         while True:
+            ended = len(self.outcomes)
             self._begin_what_may()
             if self._at_work:
                 self._take(None)
             elif not self._waiting:
                 return
+            elif len(self.outcomes) > ended:
+                continue  # a host ended while another one was looked at: one that was refused for it may begin now
             elif not self._wait_for_own_hosts():
                 self._hold_back()
                 return
 
     def _begin_what_may(self) -> None:
         for member in list(self._waiting):
-            if self.rules.stop_on_error and self._failed is not None:
-                self._not_started(f"{self._failed} failed first", f"Mend that host, then {self._again}.")
+            if self._stopped():
                 return
             if len(self._at_work) >= self.rules.jobs:
                 return
             name = member.entry.name
             why = self._refusal(member.entry)
+            if self._stopped():  # the failure may have arrived during a look
+                return
             if why is None:
                 self._held.pop(name, None)
                 self._waiting.remove(member)
@@ -147,6 +155,13 @@ class Fleet:
             elif self._held.get(name) != why:
                 self._held[name] = why
                 self._tell("host_waits", host=name, because=why)
+
+    def _stopped(self) -> bool:
+        """Whether no further host begins, because one has failed."""
+        if not self.rules.stop_on_error or self._failed is None:
+            return False
+        self._not_started(f"{self._failed} failed first", f"Mend that host, then {self._again}.")
+        return True
 
     def _refusal(self, entry: HostEntry) -> str | None:
         """Why a host has to wait: first by what is known here, then by a look at its whole cell."""
@@ -163,12 +178,12 @@ class Fleet:
             watched = [one for one in watched if one.name == entry.name or one.name in self._out]
         seen = self._look(watched)
         for name in [name for name in self._out if seen.get(name) == ""]:
-            del self._out[name]
+            self._in_service(name)
         self._found[entry.name] = seen.get(entry.name, "")
         return budget.refusal(entry.name, names, self._at_work, {n: w for n, w in seen.items() if w} | self._out)
 
     def _cell(self, entry: HostEntry, budget: Budget) -> list[HostEntry]:
-        known = {one.name: one for one in self.rules.neighbours} if budget.per is not None else {}
+        known = {one.name: one for one in self.rules.neighbours}
         known |= {one.entry.name: one.entry for one in self.members}
         return [one for one in known.values() if budget.cell(one) == budget.cell(entry)]
 
@@ -222,9 +237,8 @@ class Fleet:
         work = self._at_work.pop(name)
         code = int(message["exit_code"])
         state = state_of(code)
-        out = ""
-        if self.rules.budget is not None and state in (State.FAILED, State.INTERRUPTED):
-            out = self._left_out(name)
+        if self.rules.budget is not None and (state in (State.FAILED, State.INTERRUPTED) or name in self._out):
+            self._look_at_ended(name)
         if state is State.FAILED and self._failed is None:
             self._failed = name
         self._finish(
@@ -236,23 +250,31 @@ class Fleet:
                 message.get("advice"),
                 work.run,
                 round(time.monotonic() - work.begun, 1),
-                out,
-                message.get("data") or {},
+                data=message.get("data") or {},
             )
         )
 
-    def _left_out(self, name: str) -> str:
-        """Whether a host whose work failed is out of service by it: it counts against the budget until it is not."""
+    def _look_at_ended(self, name: str) -> None:
+        """A host that is out of service by work that failed, or by an earlier attempt, counts against the budget until
+        it is back."""
         entry = next(one.entry for one in self.members if one.entry.name == name)
+        before = name in self._out
         self._out[name] = "being put back"
         out = self._look([entry], fresh_seconds=0.0)[name]
-        if out and out != self._found.get(name):
+        if out and (before or out != self._found.get(name)):
             self._out[name] = out
-            return out
+        else:
+            del self._out[name]
+
+    def _in_service(self, name: str) -> None:
+        """A look found a host in service that had been left out of it."""
         del self._out[name]
-        return ""
+        ended = self.outcomes.get(name)
+        if ended is not None:
+            self._finish(replace(ended, not_put_back=""))
 
     def _finish(self, outcome: Outcome) -> None:
+        outcome = replace(outcome, not_put_back=self._out.get(outcome.host, ""))
         self.outcomes[outcome.host] = outcome
         self._record("host_finished", **to_json(outcome))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,18 @@ class FleetRun:
                 raise StoreError(text, hint=DAMAGED_HINT) from error
         return found
 
+    def not_put_back(self) -> dict[str, str]:
+        """The hosts that it left out of service, and why; those that no look has found in service since."""
+        return {name: one.not_put_back for name, one in self.outcomes().items() if one.not_put_back}
+
 
 def _after(before: Outcome, event: Mapping[str, Any]) -> Outcome:
-    """What is known of a host after one more event."""
+    """What is known of a host after one more event. Its run is kept until there is another one."""
+    interrupted = Outcome(before.host, State.INTERRUPTED, 130, run=before.run, not_put_back=before.not_put_back)
     if event["event"] == "host_started":
-        reason = "jvbtune was ended while it worked on this host"
-        return Outcome(before.host, State.INTERRUPTED, 130, reason, run=before.run)
+        return replace(interrupted, reason="jvbtune was ended while it worked on this host")
     if event["event"] == "host_run":
-        return Outcome(before.host, State.INTERRUPTED, 130, before.reason, run=str(event["run"]))
+        return replace(interrupted, reason=before.reason, run=str(event["run"]))
     if event["event"] == "host_finished":
         return Outcome(
             before.host,
@@ -86,7 +90,7 @@ def _after(before: Outcome, event: Mapping[str, Any]) -> Outcome:
             int(event["exit_code"]),
             str(event["reason"]),
             event.get("advice"),
-            None if event.get("run") is None else str(event["run"]),
+            before.run if event.get("run") is None else str(event["run"]),
             float(event.get("seconds") or 0.0),
             str(event.get("not_put_back") or ""),
             event.get("data") or {},

@@ -103,6 +103,16 @@ def test_a_record_says_how_far_each_host_came(tmp_path: Path) -> None:
     assert read.work == {"experiment": {"name": "x"}}
 
 
+def test_a_host_that_was_not_begun_again_keeps_the_run_that_it_has(tmp_path: Path) -> None:
+    made = create_fleet(tmp_path, "sweep", ENTRIES, {})
+    with FleetWriter(made) as writer:
+        writer.append("host_run", host="a", run="run-a")
+        writer.append("host_finished", host="a", state="interrupted", exit_code=130, reason="why", run="run-a")
+        writer.append("host_finished", host="a", state="held back", exit_code=1, reason="b is drained", run=None)
+    found = made.outcomes()["a"]
+    assert (found.state, found.run) == (State.HELD_BACK, "run-a")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

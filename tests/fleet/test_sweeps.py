@@ -94,6 +94,27 @@ def test_a_region_never_loses_more_than_its_share(light: LightFleet, jvbtune: Co
     assert len(list_runs(tmp_path)) == 3, "a host that was done was swept again"
 
 
+def test_a_host_that_was_measured_to_its_end_is_not_touched_again(
+    light: LightFleet, jvbtune: Command, tmp_path: Path
+) -> None:
+    """jvbtune was killed before the fleet's record had it."""
+    host, options = light.host("light-09"), ("--runs-dir", str(tmp_path))
+    done = jvbtune("sweep", "--host", host.name, "--json-lines", *options, str(experiment(light)))
+    assert done.returncode == 5, done.stderr
+    journal = open_fleet("latest", tmp_path).path / "journal.ndjson"
+    kept = [line for line in journal.read_text().splitlines() if '"host_finished"' not in line]
+    journal.write_text("\n".join([*kept, ""]))
+    assert open_fleet("latest", tmp_path).outcomes()[host.name].state is State.INTERRUPTED
+    seen = host.timeline()
+    again = jvbtune("sweep", "--resume", "latest", *options)
+    assert again.returncode == 5, again.stderr
+    assert host.timeline() == seen
+    [run] = list_runs(tmp_path)
+    assert run.events("run_resumed") == []
+    found = open_fleet("latest", tmp_path).outcomes()[host.name]
+    assert (found.state, found.run) == (State.NO_RECOMMENDATION, run.id)
+
+
 def test_hosts_are_put_back_at_ctrl_c_and_the_table_says_so(light: LightFleet, tmp_path: Path) -> None:
     names = ("light-01", "light-02", "light-03")
     argv = [sys.executable, "-m", "tests.fleet.cli_standin", "sweep", *hosts_options(*names), "--jobs", "2"]
