@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from jvbtune.errors import NoRecommendation
+from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export.header import comments, origin
 from jvbtune.export.pool import pool
 from jvbtune.export.prometheus_model import Alert, Figures
@@ -43,7 +43,8 @@ NATIVE_RATE = " + ".join(
 
 def figures_of(results: Sequence[RunResult]) -> list[Figures]:
     """Of each host, and of each machine type of several. Raises NoRecommendation for a run without figures, UsageError
-    for runs of one machine type that cannot be pooled."""
+    for two runs of one host, and for runs of one machine type that cannot be pooled."""
+    _refuse_twice(results)
     found = [_figures(HOST, result.host, result) for result in results]
     kinds: dict[str, list[RunResult]] = {}
     for result in results:
@@ -51,6 +52,19 @@ def figures_of(results: Sequence[RunResult]) -> list[Figures]:
         if kind:
             kinds.setdefault(str(kind), []).append(result)
     return found + [_figures(MACHINE_TYPE, kind, pool(members)) for kind, members in sorted(kinds.items())]
+
+
+def _refuse_twice(results: Sequence[RunResult]) -> None:
+    """One host has one figure: two would contradict each other."""
+    seen: dict[str, str] = {}
+    for result in results:
+        host = clean(result.host)
+        if host in seen:
+            raise UsageError(
+                f"the runs {seen[host]} and {result.id} are both of the host {host}",
+                hint="Leave one of them out: a host has one max packet rate.",
+            )
+        seen[host] = result.id
 
 
 def _figures(label: str, value: str, result: RunResult) -> Figures:
@@ -89,7 +103,8 @@ def _by_figure(operator: str, rate: str = RULE_PACKET_RATE, figure: str = RULE_M
 
 
 def _threshold_not_in_force() -> str:
-    """Stress times the recommended threshold is the packet rate, if that threshold is in force.
+    """Stress times the recommended threshold is the packet rate, if that threshold is in force. With a lower one,
+    which is safe, it is more.
 
     Within 10 minutes the rate of a host may come from two sources, observe and the bridge: one such host must not stop
     the rule for all. What observe said lives on for 15 minutes, over a restart of it.
@@ -98,7 +113,7 @@ def _threshold_not_in_force() -> str:
     implied = _by_figure("*", "avg_over_time(jitsi_jvb_stress[10m])", RULE_LOAD_THRESHOLD)
     rate = f"(avg_over_time({RULE_PACKET_RATE}[10m]))"
     loaded = _by_figure("/", f"max by (host, machine_type) {rate}", RULE_LOAD_THRESHOLD)
-    off = f"abs({implied} / on (host) group_left () max by (host) {rate} - 1) > 0.33 and on (host) {loaded} > 0.05"
+    off = f"{implied} / on (host) group_left () max by (host) {rate} < 0.67 and on (host) {loaded} > 0.05"
     return f"{known} == 0 or on (host) ({_else(off, known)})"
 
 
@@ -109,18 +124,22 @@ def _else(expression: str, known: str) -> str:
 
 #: What stress would be with the recommended threshold; Jicofo looks at that, and not at the max packet rate.
 _OF_THRESHOLD = _by_figure("/", figure=RULE_LOAD_THRESHOLD)
+#: The same with the threshold that the bridge has: its type's lowest, where that was deployed.
+_OF_CONFIGURED = f"{RULE_PACKET_RATE} / on (host) group_left () min by (host) (jvbtune_load_threshold_configured)"
 
 
 ALERTS = (
     Alert(
         "JvbCapacityUsedHigh",
         f"{_OF_THRESHOLD} > {JICOFO_OVERLOADED_STRESS} or on (host) "
+        f"({_OF_CONFIGURED} > {JICOFO_OVERLOADED_STRESS} and on (host) {_OF_THRESHOLD}) or on (host) "
         f"({_else(f'{RULE_CAPACITY_USED} > {JICOFO_OVERLOADED_STRESS}', _OF_THRESHOLD)})",
         300,
         "warning",
         "{{ $labels.host }} has {{ $value | humanizePercentage }} of the packet rate that it sustains",
         "Add bridges to its group, or move conferences.",
-        f"by its load threshold: at {100 * JICOFO_OVERLOADED_STRESS:.0f} % of it Jicofo gives the bridge no more "
+        "by its load threshold, or the configured one if that is lower: "
+        f"at {100 * JICOFO_OVERLOADED_STRESS:.0f} % of it Jicofo gives the bridge no more "
         "conferences; by its max packet rate only if no threshold was measured",
     ),
     Alert(
@@ -173,7 +192,8 @@ ALERTS = (
         "warning",
         "The stress of {{ $labels.host }} does not follow the load threshold that was measured for it",
         "jvbtune apply --host HOST RUN, or deploy jvbtune export --format jvb-conf, and restart the bridge.",
-        "stress = packet rate / load threshold; 33 % of tolerance, because both are windows",
+        "stress = packet rate / load threshold; 33 % of tolerance, because both are windows. A lower threshold is "
+        "safe, such as that of the weakest host of the machine type",
     ),
     Alert(
         "JvbWorseThanItsKind",

@@ -240,9 +240,12 @@ def _threshold_cases(figures: Figures, labels: Mapping[str, str]) -> list[Case]:
     if figures.load_threshold is not None:
         rate = figures.load_threshold / 2
         stress = selector("jitsi_jvb_stress", labels)
+        configured = selector("jvbtune_load_threshold_configured", labels)
         cases += [
             Case("JvbThresholdNotInForce", {**_native(labels, rate), stress: _flat(0.25)}, labels, summary),
             Case("JvbThresholdNotInForce", {**_native(labels, rate), stress: _flat(0.5)}, None),
+            # that of a weaker host of the type
+            Case("JvbThresholdNotInForce", {**_native(labels, rate), stress: _flat(0.75)}, None),
             Case("JvbThresholdNotInForce", {**_native(labels, rate / 50), stress: _flat(0.25)}, None),
             Case("JvbThresholdNotInForce", {**_native(labels, rate), stress: _flat(0.25), in_force: _flat(1)}, None),
             # observe is gone after 20 minutes, in the middle of the rule's window
@@ -269,6 +272,18 @@ def _threshold_cases(figures: Figures, labels: Mapping[str, str]) -> list[Case]:
                     selector("jvbtune_capacity_used_ratio", labels): _flat(0.9),
                 },
                 None,
+            ),
+            Case(
+                "JvbCapacityUsedHigh",
+                {**_native(labels, 0.675 * figures.load_threshold), configured: _flat(0.75 * figures.load_threshold)},
+                labels,
+                f"{labels[HOST]} has 90% of the packet rate that it sustains",
+            ),
+            Case(
+                "JvbCapacityUsedHigh",
+                {**_native(labels, 0.9 * figures.load_threshold), configured: _flat(2 * figures.load_threshold)},
+                labels,
+                f"{labels[HOST]} has 90% of the packet rate that it sustains",
             ),
         ]
     return cases

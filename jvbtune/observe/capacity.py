@@ -110,7 +110,8 @@ def _usable(result: RunResult) -> bool:
 
 @dataclass
 class ThresholdWatch:
-    """Whether a bridge's stress follows the recommended threshold: by its configuration, and by what it reports.
+    """Whether a bridge's stress follows the recommended threshold, or a lower one: by its configuration, and by what it
+    reports.
 
     The configuration says what holds at the bridge's next start. Under load, stress = packet rate / threshold shows
     what holds now.
@@ -118,23 +119,27 @@ class ThresholdWatch:
 
     measurement: str | None = None
     configured_pps: float | None = None
-    _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _shares: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
     def see(self, stress: float | None, packet_rate_pps: float | None, recommended_pps: float | None) -> None:
         """One sample: both as the bridge reports them."""
         if stress is None or not packet_rate_pps or not recommended_pps:
             return
         if packet_rate_pps >= LEAST_LOAD * recommended_pps:
-            self._ratios.append(stress * recommended_pps / packet_rate_pps)
+            self._shares.append(stress / packet_rate_pps)
 
     def in_force(self, recommended_pps: float | None) -> bool | None:
-        """None: not known."""
+        """None: not known. A lower threshold than the recommended one is in force too: it is that of a weaker host of
+        the same type, and safe."""
         if recommended_pps is None:
             return None
-        if self.configured_pps is not None and int(self.configured_pps) != int(recommended_pps):
+        if self.measurement not in (None, "packet-rate"):
             return False
-        if len(self._ratios) == SAMPLES:
-            return 1 / TOLERANCE <= statistics.median(self._ratios) <= TOLERANCE
+        if self.configured_pps is not None and int(self.configured_pps) > int(recommended_pps):
+            return False
+        if len(self._shares) == SAMPLES:
+            threshold = recommended_pps if self.configured_pps is None else self.configured_pps
+            return 1 / TOLERANCE <= threshold * statistics.median(self._shares) <= TOLERANCE
         if self.measurement is None or self.configured_pps is None:
             return None
-        return self.measurement == "packet-rate"
+        return True

@@ -72,7 +72,7 @@ class ParquetDirectory:
         if not self._rows:
             return
         try:
-            _write(self._directory / f"{time.strftime(MINUTE, time.gmtime(now))}.parquet", self._rows)
+            _write(self._free(now), self._rows)
             self._rows.clear()
             self._failed = False
             self._join()
@@ -80,6 +80,12 @@ class ParquetDirectory:
             if not self._failed:
                 self._say(f"{self._directory}: rows cannot be written: {error.strerror}. Trying again each minute")
             self._failed = True
+
+    def _free(self, now: float) -> Path:
+        """The name of a file that is not there yet: that of now, or of the next second without one."""
+        while (path := self._directory / f"{time.strftime(MINUTE, time.gmtime(now))}.parquet").exists():
+            now += 1
+        return path
 
     def _join(self) -> None:
         """Each past hour becomes one file. What was interrupted before is done again: a row is there once."""

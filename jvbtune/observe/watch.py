@@ -35,6 +35,30 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 PATIENCE_SECONDS = 10.0
 #: How often the bridge's configuration is read again.
 CONFIG_SECONDS = 300.0
+#: Sums over threads: a new agent begins them with the threads that live, without those that ended before.
+SUMS_OF_THREADS = ("compiler_cpu_s", "collector_cpu_s")
+
+
+class ThreadSums:
+    """``SUMS_OF_THREADS`` of one process over several agents: a sum that went back goes on from where it was."""
+
+    def __init__(self) -> None:
+        self._process: tuple[int, int] | None = None
+        self._last: dict[str, float] = {}  # as the agent gave them
+        self._ended: dict[str, float] = {}
+
+    def of(self, process: tuple[int, int] | None, values: Mapping[str, float]) -> dict[str, float]:
+        """The sums in ``values`` with what went missing before."""
+        if process is not None and process != self._process:
+            self._process, self._last, self._ended = process, {}, {}
+        found = {}
+        for name in SUMS_OF_THREADS:
+            if name in values:
+                lost = max(0.0, self._last.get(name, 0.0) - values[name])
+                self._ended[name] = self._ended.get(name, 0.0) + lost
+                self._last[name] = values[name]
+                found[name] = values[name] + self._ended[name]
+        return found
 
 
 class HostWatch(threading.Thread):
@@ -57,6 +81,7 @@ class HostWatch(threading.Thread):
         self._interval, self._sudo = interval_seconds, sudo
         self._stopping = threading.Event()
         self._threshold = ThresholdWatch()
+        self._thread_sums = ThreadSums()
         self._reconnects = 0
         self._sampled = False
 
@@ -146,11 +171,13 @@ class HostWatch(threading.Thread):
 
     def _row(self, sample: Sample, reader: BridgeReader, before: Row | None) -> Row:
         unix = time.time()
+        sampled = from_sample(sample)
         values: dict[str, float | str] = {
             "up": 1.0,
             "bridge_up": 0.0,
             "reconnects": float(self._reconnects),
-            **from_sample(sample),
+            **sampled,
+            **self._thread_sums.of(sample_process(sample), sampled),
         }
         with contextlib.suppress(BridgeError):
             values |= reader.read()

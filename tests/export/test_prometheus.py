@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jvbtune.errors import NoRecommendation
+from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export import export_fleet, write_files
 from jvbtune.export.prometheus import ALERTS, RULES, SCRAPE, TESTS
 from jvbtune.observe.columns import NETWORK, QUANTITIES, RULE_LOAD_THRESHOLD, RULE_MAX_PACKET_RATE
@@ -132,3 +132,15 @@ def test_each_file_says_where_it_comes_from_and_how_to_undo_it(fleet: list[RunRe
 def test_a_run_without_a_recommendation_is_refused(result: RunResult) -> None:
     with pytest.raises(NoRecommendation):
         export_fleet([of_host(result, "a"), replace(result, recommendation=None)], "prometheus")
+
+
+@pytest.mark.parametrize("format_name", ["prometheus", "telegraf"])
+@pytest.mark.parametrize("kinds", [({}, {}), ({"machine_type": "a"}, {"machine_type": "b"})])
+def test_two_runs_of_one_host_are_refused(
+    result: RunResult, format_name: str, kinds: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    """The host would have two figures that contradict each other."""
+    first, second = (of_host(result, "jvb-1", **kind) for kind in kinds)
+    with pytest.raises(UsageError, match="run-jvb-1 and run-2 are both of the host jvb-1") as refused:
+        export_fleet([first, of_host(result, "jvb-2"), replace(second, id="run-2")], format_name)
+    assert "Leave one of them out" in str(refused.value)

@@ -20,6 +20,7 @@ FED_SECONDS = 600
 EVERY_SECONDS = 10
 #: Prometheus cannot be given the past: so long it scrapes, before anything is asked.
 SCRAPED_SECONDS = 12
+HOSTS = (*feed.HOSTS, *feed.ODD_HOSTS)
 LAB_LABELS = {"host": "lab", "region": "lab", "machine_type": "lab"}
 
 
@@ -45,9 +46,9 @@ def fed(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> Iterator[Servers]
         pytest.skip(f"needs {', '.join(missing)}: make monitoring")
     directory = tmp_path_factory.mktemp("servers")
     with contextlib.ExitStack() as stack:
-        targets = [servers.Target(stack.enter_context(feed.observed()), {}, own_labels=True)]
+        targets = [servers.Target(stack.enter_context(feed.observed(HOSTS)), {}, own_labels=True)]
         targets += [servers.Target(f"127.0.0.1:{lab.http_port}", LAB_LABELS)]
-        for host in feed.HOSTS:
+        for host in (host for host in HOSTS if not host.down):
             address = stack.enter_context(servers.endpoint(lambda host=host: feed.own_metrics(host, time.time())))
             targets.append(servers.Target(address, host.labels))
         prometheus = stack.enter_context(servers.prometheus(directory / "prometheus", targets, rules=recorded()))
@@ -55,7 +56,7 @@ def fed(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> Iterator[Servers]
         influx = stack.enter_context(servers.influxdb(directory / "influxdb", tls=True))
         last = int(began) // EVERY_SECONDS * EVERY_SECONDS
         for at in range(last - FED_SECONDS, last + 1, EVERY_SECONDS):
-            influx.write([line for host in feed.HOSTS for line in feed.lines(host, at)])
+            influx.write([line for host in HOSTS for line in feed.lines(host, at)])
         time.sleep(max(0.0, began + SCRAPED_SECONDS - time.time()))
         pids = (prometheus.pid, influx.pid)
         yield Servers(

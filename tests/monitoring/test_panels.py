@@ -9,7 +9,7 @@ import pytest
 
 from jvbtune.export.grafana import render
 from jvbtune.export.grafana.model import Datasource
-from tests.monitoring.conftest import LAB_LABELS, Servers
+from tests.monitoring.conftest import HOSTS, LAB_LABELS, Servers
 from tools.monitoring import demo, feed
 from tools.monitoring.panels import Drawn, Range, Variables, draw, values_of
 from tools.monitoring.servers import Influx, Prometheus
@@ -73,7 +73,7 @@ def test_a_wrong_name_is_found(fed: Servers, datasource: Datasource, right: str,
 @pytest.mark.parametrize("name", [CLUSTER, HOST])
 def test_both_servers_draw_the_same(fed: Servers, name: str) -> None:
     """The same hosts, by two ways of storing them that differ in names and units."""
-    regions = ["eu", "us"]
+    regions = ["eu", "us", "sa"]
     first = last_values(drawn(fed, PROMETHEUS, name, region=regions))
     second = last_values(drawn(fed, INFLUXDB, name, region=regions))
     shared = {key for key in first if key in second}
@@ -121,19 +121,61 @@ def test_values_and_units(fed: Servers, datasource: Datasource) -> None:
 
 
 @pytest.mark.parametrize("datasource", list(Datasource))
+def test_load_and_limit_are_of_the_same_hosts(fed: Servers, datasource: Datasource) -> None:
+    """Not of bridges that are down or drained, and of those without a max packet rate neither."""
+    _, when = server_of(fed, datasource)
+    at = when.end - (0 if datasource is PROMETHEUS else 10)
+    counted = [
+        one for one in feed.ODD_HOSTS if one.region == "sa" and one.measured and not one.down and not one.drained
+    ]
+    assert {one.name for one in counted} == {"jvb-sa-4", "jvb-sa-5", "jvb-sa-6"}
+    values = [feed.values(host, at) for host in counted]
+    rate, limit = (sum(value[name] for value in values) for name in ("packet_rate", "max_packet_rate"))
+    title = "Packet rate against the measured limit"
+    expected = {
+        ("Capacity used", "capacity used"): rate / limit,
+        (title, "packet rate"): rate,
+        (title, "max packet rate"): limit,
+        (title, "interval, low"): 0.95 * limit,
+        (title, "interval, high"): 1.06 * limit,
+        ("Packet rate and limit by region", "sa"): rate,
+        ("Packet rate and limit by region", "sa, max packet rate"): limit,
+    }
+    cluster = last_values(drawn(fed, datasource, CLUSTER, region=["sa"]))
+    assert {key: cluster.get(key) for key in expected} == pytest.approx(expected, rel=0.04)
+    without_interval = last_values(drawn(fed, datasource, CLUSTER, region=["af"]))
+    assert {legend for panel, legend in without_interval if panel == title} == {"packet rate", "max packet rate"}
+
+
+@pytest.mark.parametrize("datasource", list(Datasource))
+def test_a_kind_is_of_three_loaded_hosts_at_least(fed: Servers, datasource: Datasource) -> None:
+    """As the alert JvbWorseThanItsKind has it."""
+    cluster = last_values(drawn(fed, datasource, CLUSTER))
+    per_packet = {legend for title, legend in cluster if title == "CPU per packet"}
+    assert {"jvb-sa-3", "jvb-sa-5", "jvb-us-1"} <= per_packet
+    assert not {"jvb-sa-1", "jvb-sa-4"} & per_packet
+    assert cluster["CPU per packet", "median of c2-standard-4"] == pytest.approx(28, rel=0.04)
+    judged = {legend for title, legend in cluster if title == "Hosts worse than their kind"}
+    kind = ("jvb-eu-1", "jvb-eu-2", "jvb-eu-3", "jvb-sa-2", "jvb-sa-3")
+    assert judged == ({f"{name} (c2-standard-4)" for name in kind} if datasource is PROMETHEUS else set())
+
+
+@pytest.mark.parametrize("datasource", list(Datasource))
 def test_variables_offer_and_select(fed: Servers, datasource: Datasource) -> None:
     server, when = server_of(fed, datasource)
     lab = [LAB_LABELS["host"]] if datasource is PROMETHEUS else []
     read = json.loads(render([datasource])[f"{CLUSTER}-{datasource}.json"])
-    assert values_of(read, server, "region", when) == sorted({"eu", "us", *lab})
-    assert values_of(read, server, "machine_type", when) == sorted({"c2-standard-4", "c2-standard-8", *lab})
-    assert values_of(read, server, "host", when) == sorted([*(host.name for host in feed.HOSTS), *lab])
+    assert values_of(read, server, "region", when) == sorted({"eu", "us", "sa", "af", *lab})
+    assert values_of(read, server, "machine_type", when) == sorted(
+        {*(host.machine_type for host in HOSTS if host.machine_type), *lab}
+    )
+    assert values_of(read, server, "host", when) == sorted([*(host.name for host in HOSTS), *lab])
     assert values_of(read, server, "host", when, {"region": ["us"]}) == ["jvb-us-1"]
     assert values_of(read, server, "machine_type", when, {"region": ["eu"]}) == ["c2-standard-4"]
     chosen: list[tuple[Variables, set[str]]] = [
-        ({}, {host.name for host in feed.HOSTS} | set(lab)),
+        ({}, {host.name for host in HOSTS if not host.down} | set(lab)),
         ({"region": ["us"]}, {"jvb-us-1"}),
-        ({"machine_type": ["c2-standard-4"]}, {"jvb-eu-1", "jvb-eu-2", "jvb-eu-3"}),
+        ({"machine_type": ["c2-standard-4"], "region": ["eu"]}, {"jvb-eu-1", "jvb-eu-2", "jvb-eu-3"}),
         ({"host": ["jvb-eu-1", "jvb-us-1"]}, {"jvb-eu-1", "jvb-us-1"}),
         ({"region": ["eu"], "host": ["jvb-us-1"]}, set()),
     ]
@@ -165,7 +207,7 @@ def test_a_bridge_without_observe_has_the_limit_of_its_machine_type(fed: Servers
     assert cluster["Packet rate and limit by region", "lab, max packet rate"] == 20_000
     every = last_values(drawn(fed, PROMETHEUS, CLUSTER))
     assert {legend for panel, legend in every if panel == "Packet rate and limit by region"} == {
-        f"{region}{what}" for region in ("eu", "us", "lab") for what in ("", ", max packet rate")
+        f"{region}{what}" for region in ("eu", "us", "sa", "af", "lab") for what in ("", ", max packet rate")
     }
 
 

@@ -127,10 +127,16 @@ def test_a_type_that_cannot_be_pooled_is_said_once_and_unknown(
     [
         ("packet-rate", 20_000.0, None, True),
         ("cpu-usage", 20_000.0, None, False),
+        ("cpu-usage", 20_000.0, 0.45, False),
         (None, 20_000.0, None, None),  # by the bridge's default, which differs between versions
         (None, None, None, None),
         ("packet-rate", 50_000.0, None, False),
         ("packet-rate", 50_000.0, 0.5, False),
+        ("packet-rate", 15_000.0, None, True),  # of the weakest host of the type
+        ("packet-rate", 15_000.0, 0.667, True),
+        ("packet-rate", 10_000.0, 1.0, True),
+        ("packet-rate", 15_000.0, 0.2, False),
+        (None, 15_000.0, 0.667, True),
         ("packet-rate", 20_000.0, 0.5, True),
         (None, 20_000.0, 0.5, True),
         ("packet-rate", 20_000.0, 0.2, False),  # the file was changed, and the bridge was not restarted

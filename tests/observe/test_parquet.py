@@ -104,6 +104,20 @@ def test_a_clock_that_goes_back_loses_nothing(tmp_path: Path) -> None:
     assert read(tmp_path).height == 400
 
 
+def test_a_flush_and_the_end_within_one_second_lose_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    writer = _run(tmp_path, clock, 60, close=False)
+    writer.put(row(unix=clock.now))
+    assert len(list(tmp_path.glob("*Z.parquet"))) == 1
+    writer.put(row(unix=clock.now + 0.5))
+    writer.close()
+    assert read(tmp_path).height == 8
+    clock.now += 3600
+    ParquetDirectory(tmp_path, print, clock=clock).close()
+    assert read(tmp_path).height == 8
+    assert not list(tmp_path.glob("*Z.parquet"))
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

@@ -16,6 +16,7 @@ from typing import Any
 
 from jvbtune.observe import columns
 from jvbtune.observe.influxdb import lines_of
+from jvbtune.observe.labels import labels_of
 from jvbtune.observe.prometheus import LatestRows, serving
 from jvbtune.observe.rows import Row
 
@@ -26,7 +27,8 @@ SWELL_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class MadeHost:
-    """A host of the made cluster. ``packet_cost``: CPU per packet, to that of its kind."""
+    """A host of the made cluster. ``packet_cost``: CPU per packet, to that of its kind. ``load``: to that of others.
+    ``down``: no bridge runs. ``measured``: it has a max packet rate, ``interval``: and one with an interval."""
 
     name: str
     region: str
@@ -35,19 +37,24 @@ class MadeHost:
     phase: float = 0.0
     packet_cost: float = 1.0
     drop_rate: float = 0.0
+    load: float = 1.0
+    down: bool = False
+    drained: bool = False
+    measured: bool = True
+    interval: bool = True
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"host": self.name, "region": self.region, "machine_type": self.machine_type}
+        return labels_of(self.name, {"region": self.region, "machine_type": self.machine_type})
 
     def share(self, at: float) -> float:
         """Of the max packet rate, at a Unix time."""
-        return 0.55 + 0.35 * math.sin(at / SWELL_SECONDS + self.phase)
+        return self.load * (0.55 + 0.35 * math.sin(at / SWELL_SECONDS + self.phase))
 
     def packets(self, at: float) -> float:
         """The integral of the packet rate."""
         swell = SWELL_SECONDS * math.cos(at / SWELL_SECONDS + self.phase)
-        return self.max_packet_rate * (0.55 * (at - EPOCH) - 0.35 * swell)
+        return self.load * self.max_packet_rate * (0.55 * (at - EPOCH) - 0.35 * swell)
 
 
 HOSTS = (
@@ -55,6 +62,17 @@ HOSTS = (
     MadeHost("jvb-eu-2", "eu", "c2-standard-4", 46_750, 0.3, packet_cost=1.45, drop_rate=40),
     MadeHost("jvb-eu-3", "eu", "c2-standard-4", 46_750, 0.6),
     MadeHost("jvb-us-1", "us", "c2-standard-8", 71_200, 2.2),
+)
+#: For what sums of capacities and medians of a kind are of: hosts that are down, drained, not measured, idle, of no
+#: kind, of a kind of its own, and one whose limit has no interval.
+ODD_HOSTS = (
+    MadeHost("jvb-sa-1", "sa", "c2-standard-4", 46_750, down=True),
+    MadeHost("jvb-sa-2", "sa", "c2-standard-4", 46_750, drained=True),
+    MadeHost("jvb-sa-3", "sa", "c2-standard-4", 46_750, measured=False),
+    MadeHost("jvb-sa-4", "sa", "c2-standard-4", 46_750, load=0.01, packet_cost=3),
+    MadeHost("jvb-sa-5", "sa", "", 46_750, packet_cost=2),
+    MadeHost("jvb-sa-6", "sa", "c2-standard-16", 90_000),
+    MadeHost("jvb-af-1", "af", "", 46_750, interval=False),
 )
 #: CPU seconds of a packet, and those of the receive thread.
 PACKET_SECONDS, RECEIVE_SECONDS = 28e-6, 11e-6
@@ -133,7 +151,15 @@ def values(host: MadeHost, at: float) -> dict[str, float]:
         "load_threshold_in_force": 1,
     }
     missing = [one for one in columns.QUANTITIES if one.kind != "text" and one.name not in known]
-    return known | {one.name: 0.01 * seconds if one.kind == "counter" else 0.0 for one in missing}
+    known |= {one.name: 0.01 * seconds if one.kind == "counter" else 0.0 for one in missing}
+    known["drain"] = float(host.drained)
+    unknown = {one.name for one in columns.MEASURED} if not host.measured else set()
+    if not host.interval:
+        unknown |= {"max_packet_rate_low", "max_packet_rate_high"}
+    if host.down:
+        known["bridge_up"] = 0
+        unknown |= {one.name for one in (*columns.REPORTED, *columns.COUNTED, *columns.INTERVAL)} | {"capacity_used"}
+    return {name: value for name, value in known.items() if name not in unknown}
 
 
 def row(host: MadeHost, at: float) -> Row:
@@ -201,8 +227,8 @@ def telegraf_line(answer: Mapping[str, Any], tags: Mapping[str, str], at: float,
 
 def lines(host: MadeHost, at: float, measurement: str = columns.MEASUREMENT) -> list[str]:
     """What observe and telegraf write of one host at one time."""
-    telegraf = telegraf_line(colibri_stats(host, at), host.labels, at, measurement)
-    return [*lines_of(row(host, at), measurement), telegraf]
+    telegraf = [] if host.down else [telegraf_line(colibri_stats(host, at), host.labels, at, measurement)]
+    return [*lines_of(row(host, at), measurement), *telegraf]
 
 
 @contextmanager

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from jvbtune.export.grafana import quantities as q
-from jvbtune.export.grafana.model import Dashboard, Kind, Over, Panel, Ratio, Row, Series, Step
+from jvbtune.export.grafana.model import Dashboard, Kind, Over, Panel, Quantity, Ratio, Row, Series, Step
 
 FULL = (Step(0.8, "orange"), Step(1.0, "red"))
 LOSS = (Step(0.02, "orange"), Step(0.1, "red"))
 DROPS = (Step(1, "red"),)
 REGION = ("region",)
 
-CPU_PER_PACKET = Series("{host}", (q.BRIDGE_CORES,), per=(q.PACKET_RATE,), factor=1e6)
+#: Below this packet rate, what a bridge does without load is most of its CPU; as the alert JvbWorseThanItsKind has it.
+LOADED_PPS, LEAST_HOSTS = 1000, 3
+CPU_PER_PACKET = Series("{host}", (q.BRIDGE_CORES,), per=(q.PACKET_RATE,), factor=1e6, per_above=LOADED_PPS)
+#: A load and a limit are compared over the same hosts: those that report both and get conferences.
+LIMITED = (*q.PACKETS, q.MAX_PACKET_RATE)
+
+
+def _limited(legend: str, *of: Quantity, by: tuple[str, ...] = (), per: tuple[Quantity, ...] = ()) -> Series:
+    return Series(legend, of, by=by, per=per, known=LIMITED, out=(q.DRAIN,))
+
 
 CLUSTER = Dashboard(
     "jvbtune-cluster",
@@ -22,10 +31,11 @@ CLUSTER = Dashboard(
             (
                 Panel(
                     "Capacity used",
-                    "Packet rate of all selected hosts over the sum of their measured max packet rates. Add hosts "
-                    "before it reaches 60 %: Jicofo stops filling a bridge at a stress of 0.8, which is less.",
+                    "Packet rate of the selected hosts over the sum of their measured max packet rates, without "
+                    "bridges that are down, drained or not measured. Add hosts before it reaches 60 %: Jicofo stops "
+                    "filling a bridge at a stress of 0.8, which is less.",
                     "percentunit",
-                    (Series("capacity used", q.PACKETS, by=(), per=(q.MAX_PACKET_RATE,)),),
+                    (_limited("capacity used", *q.PACKETS, per=(q.MAX_PACKET_RATE,)),),
                     Kind.STAT,
                     width=4,
                     height=5,
@@ -92,15 +102,15 @@ CLUSTER = Dashboard(
             (
                 Panel(
                     "Packet rate against the measured limit",
-                    "Packets per second of all selected hosts, and the sum of their measured max packet rates with "
-                    "the sums of the ends of their 95 % intervals. Keep the packet rate below the band. Hosts without "
-                    "a measurement add to the rate but not to the limit: measure them.",
+                    "Packets per second of the selected hosts, and the sum of their measured max packet rates with "
+                    "the sums of the ends of their 95 % intervals. Keep the packet rate below the band. Bridges that "
+                    "are down, drained or not measured are in neither: measure them.",
                     "pps",
                     (
-                        Series("packet rate", q.PACKETS, by=()),
-                        Series("max packet rate", (q.MAX_PACKET_RATE,), by=()),
-                        Series("interval, low", (q.MAX_PACKET_RATE_LOW,), by=()),
-                        Series("interval, high", (q.MAX_PACKET_RATE_HIGH,), by=()),
+                        _limited("packet rate", *q.PACKETS),
+                        _limited("max packet rate", q.MAX_PACKET_RATE),
+                        _limited("interval, low", q.MAX_PACKET_RATE_LOW),
+                        _limited("interval, high", q.MAX_PACKET_RATE_HIGH),
                     ),
                     width=12,
                     dashed="/^max packet rate$/",
@@ -108,12 +118,13 @@ CLUSTER = Dashboard(
                 ),
                 Panel(
                     "Packet rate and limit by region",
-                    "Packets per second of each region, and the sum of the measured max packet rates there. A region "
-                    "that comes close to its limit needs more bridges, even if others have room.",
+                    "Packets per second of each region, and the sum of the measured max packet rates there, without "
+                    "bridges that are down, drained or not measured. A region that comes close to its limit needs "
+                    "more bridges, even if others have room.",
                     "pps",
                     (
-                        Series("{region}", q.PACKETS, by=REGION),
-                        Series("{region}, max packet rate", (q.MAX_PACKET_RATE,), by=REGION),
+                        _limited("{region}", *q.PACKETS, by=REGION),
+                        _limited("{region}, max packet rate", q.MAX_PACKET_RATE, by=REGION),
                     ),
                     width=12,
                     dashed="/max packet rate$/",
@@ -318,8 +329,9 @@ CLUSTER = Dashboard(
                 ),
                 Panel(
                     "CPU per packet",
-                    "CPU time of the bridge per packet in µs, and the median of each machine type (dashed). A host "
-                    "above its median does less with the same machine: look for steal, other processes and settings.",
+                    "CPU time of the bridge per packet in µs, and the median of each machine type (dashed), of hosts "
+                    "with more than 1000 packets per second. A host above its median does less with the same machine: "
+                    "look for steal, other processes and settings.",
                     "µs",
                     (
                         CPU_PER_PACKET,
@@ -330,6 +342,7 @@ CLUSTER = Dashboard(
                             over=Over.MEDIAN,
                             per=(q.PACKET_RATE,),
                             factor=1e6,
+                            per_above=LOADED_PPS,
                         ),
                     ),
                     width=12,
@@ -338,9 +351,10 @@ CLUSTER = Dashboard(
                 Panel(
                     "Hosts worse than their kind",
                     "CPU per packet over the median of the machine type. 1 is normal; above 1.3 the host is worse "
-                    "than its kind.",
+                    "than its kind. Only of machine types of which at least 3 selected hosts have more than 1000 "
+                    "packets per second.",
                     "none",
-                    (Ratio("{host} ({machine_type})", CPU_PER_PACKET),),
+                    (Ratio("{host} ({machine_type})", CPU_PER_PACKET, LEAST_HOSTS),),
                     Kind.BARS,
                     width=12,
                     steps=(Step(1.15, "orange"), Step(1.3, "red")),

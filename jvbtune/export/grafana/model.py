@@ -57,7 +57,8 @@ class Over(StrEnum):
 class Series:
     """The sum of ``of``, divided by the sum of ``per`` if that is given, times ``factor``: a line for each ``by``.
 
-    ``legend``: text with labels in braces. ``by`` may have labels of its own beside ``SELECTORS``.
+    ``legend``: text with labels in braces. ``by`` may have labels of its own beside ``SELECTORS``. Only of hosts that
+    report all of ``known``, of which ``out`` is not above 0, and with a ``per`` above ``per_above``, where given.
     """
 
     legend: str
@@ -66,19 +67,29 @@ class Series:
     over: Over = Over.SUM
     per: tuple[Quantity, ...] = ()
     factor: float = 1.0
+    known: tuple[Quantity, ...] = ()
+    out: tuple[Quantity, ...] = ()
+    per_above: float | None = None
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """All that its query reads."""
+        return (*self.of, *self.per, *self.known, *self.out)
 
     @property
     def in_influxdb(self) -> bool:
         """Whether all of it is stored there."""
-        return all(quantity.field is not None for quantity in (*self.of, *self.per))
+        return all(quantity.field is not None for quantity in self.quantities)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Each host's value of ``of`` over the median of its machine type. InfluxQL cannot say it: Prometheus only."""
+    """Each host's value of ``of`` over the median of its machine type, if that has ``hosts`` of them at least. InfluxQL
+    cannot say it: Prometheus only."""
 
     legend: str
     of: Series
+    hosts: int
 
 
 @dataclass(frozen=True)

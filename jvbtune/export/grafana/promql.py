@@ -24,7 +24,9 @@ def expression(series: Series | Ratio | Quantile) -> str:
         return f"histogram_quantile({series.quantile:g}, sum{_grouping((*series.by, 'le'))} ({rate}))"
     if isinstance(series, Ratio):
         each = expression(replace(series.of, by=("host", "machine_type"), factor=1.0))
-        return f"{each} / on (machine_type) group_left () quantile by (machine_type) (0.5, {each})"
+        ratio = f"{each} / on (machine_type) group_left () quantile by (machine_type) (0.5, {each})"
+        kinds = f"count by (machine_type) ({each}) >= {series.hosts}"
+        return f"{ratio} and on (machine_type) {kinds} unless on (machine_type) vector(0)"  # it has no machine type
     return _scaled(_aggregate(series), series.factor)
 
 
@@ -36,7 +38,9 @@ def legend(series: Series | Ratio | Quantile) -> str:
 def _aggregate(series: Series) -> str:
     """Over hosts. A ratio of several hosts is a sum over a sum, so that a busy host counts for more."""
     labels = tuple(dict.fromkeys(("host", *series.by)))
-    upper, lower = _sum(series.of, labels), _sum(series.per, labels)
+    upper, lower = _of(series.of, series, labels), _of(series.per, series, labels)
+    if lower and series.per_above is not None:
+        lower = f"({lower} > {series.per_above:g})"
     if "host" in series.by:
         return _ratio(upper, lower)
     by = _grouping(series.by)
@@ -45,6 +49,17 @@ def _aggregate(series: Series) -> str:
     if series.over is Over.MEDIAN:
         return f"quantile{by} (0.5, {_ratio(upper, lower)})"
     return f"{series.over.value}{by} ({_ratio(upper, lower)})"
+
+
+def _of(quantities: Sequence[Quantity], series: Series, labels: Sequence[str]) -> str:
+    """The sum of each host that the series is of."""
+    others = [quantity for quantity in series.known if quantity not in quantities]
+    value = _sum(quantities, labels)
+    if value and others:
+        value += f" and on (host) {_sum(others, ('host',))}"
+    for quantity in series.out if value else ():
+        value += f" unless on (host) {_of_each_host(quantity, ('host',))} > 0"
+    return value
 
 
 def _sum(quantities: Sequence[Quantity], labels: Sequence[str]) -> str:

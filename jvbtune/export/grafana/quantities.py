@@ -33,6 +33,7 @@ def _bridge(metric: str, field: str | None, *, counter: bool = False) -> Quantit
 
 STRESS = _observed("stress_level")
 HEALTHY = _observed("healthy")
+DRAIN = _observed("drain")
 BITS_PER_KILOBIT = 1000
 PACKETS_IN = _observed("packet_rate_download")
 PACKETS_OUT = _observed("packet_rate_upload")
