@@ -20,7 +20,10 @@ ROLE = "roles/jvbtune"
 #: The same for every result.
 TASKS = (
     "tasks/main.yml",
+    "tasks/taken.yml",
     "tasks/values.yml",
+    "tasks/look.yml",
+    "tasks/note.yml",
     "tasks/drain.yml",
     "tasks/keep.yml",
     "tasks/release.yml",

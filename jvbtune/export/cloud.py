@@ -12,6 +12,7 @@ from jvbtune.result.model import RunResult
 
 CLOUD_INIT, STARTUP = "jvbtune-cloud-init.yaml", "jvbtune-startup.sh"
 SCRIPT = "/usr/local/sbin/jvbtune-startup"
+UDP_MEM = "net.ipv4.udp_mem"
 
 #: Idempotent; replaces a file only if its content differs. No temporary file is left, and a drain is undone.
 _BODY = """\
@@ -119,17 +120,31 @@ def script(result: RunResult, pin: bool) -> str:
     return text + _BODY + _drop_in(result, pin) + _included(result, pin) + _RESTART
 
 
+def larger_of_each(wanted: str) -> str:
+    """Shell: ``awk`` that prints the larger of each number of its input and of ``wanted``."""
+    each = "for (i in w) if ($i + 0 < w[i] + 0) $i = w[i]"
+    return f"awk -v wanted='{wanted}' '{{ split(wanted, w); {each}; $1 = $1; print }}'"
+
+
 def _drop_in(result: RunResult, pin: bool) -> str:
     path = f"/etc/sysctl.d/{sysctl.FILE_NAME}"
-    wanted = next((line.value for line in lines_of(result, pin=pin) if line.name == RMEM_MAX), None)
-    text, written = f"new=$(mktemp {path}.XXXXXX)\n", 'cat >"$new"'
-    if wanted is not None:
+    wanted = {line.name: line.value for line in lines_of(result, pin=pin)}
+    text, kept = f"new=$(mktemp {path}.XXXXXX)\n", ""
+    if RMEM_MAX in wanted:
         text += (
             f"# {RMEM_MAX} is a cap: a host that has more keeps it.\n"
             f"rmem_max=$(sysctl -n {RMEM_MAX})\n"
-            f'if [ "$rmem_max" -lt {wanted} ]; then rmem_max={wanted}; fi\n'
+            f'if [ "$rmem_max" -lt {wanted[RMEM_MAX]} ]; then rmem_max={wanted[RMEM_MAX]}; fi\n'
         )
-        written = f'sed "s/^{RMEM_MAX} = .*/{RMEM_MAX} = $rmem_max/" >"$new"'
+        kept += f' -e "s/^{RMEM_MAX} = .*/{RMEM_MAX} = $rmem_max/"'
+    if UDP_MEM in wanted:
+        text += (
+            f"# {UDP_MEM} is never lowered: above it every UDP socket of the host drops packets.\n"
+            f"udp_mem=$(sysctl -n {UDP_MEM})\n"
+            f'udp_mem=$(echo "$udp_mem" | {larger_of_each(str(wanted[UDP_MEM]))})\n'
+        )
+        kept += f' -e "s/^{UDP_MEM} = .*/{UDP_MEM} = $udp_mem/"'
+    written = f'sed{kept} >"$new"' if kept else 'cat >"$new"'
     text += _to(written, sysctl.render(result, pin)[sysctl.FILE_NAME])
     return text + f"replace {path} root:root 644\nsysctl -q -p {path}\n\n"
 

@@ -10,6 +10,7 @@ import json
 
 from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.export import jvb_conf, sysctl
+from jvbtune.export.cloud import UDP_MEM, larger_of_each
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import is_sysctl, lines_of
 from jvbtune.export.text import literal
@@ -141,7 +142,9 @@ spec:
 
 
 def _write(name: str, value: str) -> str:
-    """A node that has more net.core.rmem_max keeps it: it is a cap."""
+    """A node that has more net.core.rmem_max keeps it: it is a cap. No number of net.ipv4.udp_mem is lowered."""
     path = f"/proc/sys/{name.replace('.', '/')}"
+    if name == UDP_MEM:
+        return f'udp_mem=$({larger_of_each(value)} {path}); echo "$udp_mem" > {path}'
     unless = f'[ "$(cat {path})" -ge {value} ] || ' if name == RMEM_MAX else ""
     return f"{unless}echo '{value}' > {path}"

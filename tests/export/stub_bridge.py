@@ -20,7 +20,11 @@ class StubBridge:
     participants: int = 0
     joins_at_drain: bool = False  #: a conference begins in the moment before the drain
     joins_after_restart: bool = False  #: at the second drain, which follows a restart
+    silent_after: int = -1  #: after so many restarts (lines of ``log``) it does not answer, until the next one
     address: str = ""
+
+    def silent(self) -> bool:
+        return self.log.exists() and self.log.read_text().count("systemctl restart") == self.silent_after
 
     def stats(self) -> dict[str, object]:
         count = self.participants
@@ -49,6 +53,8 @@ def serving(bridge: StubBridge) -> Iterator[StubBridge]:
             self._answer({})
 
         def _answer(self, answer: dict[str, object]) -> None:
+            if bridge.silent():
+                return  # and the connection is closed
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()

@@ -25,7 +25,9 @@ from tests.export.stub_bridge import StubBridge, serving
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 BUFFER_BYTES = 1 << 20
-RMEM_MAX, BUDGET = "net.core.rmem_max", "net.core.netdev_budget"
+RMEM_MAX, BUDGET, UDP_MEM = "net.core.rmem_max", "net.core.netdev_budget", "net.ipv4.udp_mem"
+#: What the host has, what is exported, and the larger number of each.
+UDP_MEM_FOUND, UDP_MEM_EXPORTED, UDP_MEM_SET = "400000 500000 600000", "90000 510000 520000", "400000 510000 600000"
 BLOCK = f'{BEGIN_MARK}\ninclude "jvbtune.conf"\n{END_MARK}\n'
 #: Of a file instead of the kernel.
 SYSCTL = """\
@@ -37,9 +39,19 @@ if option == "-n":
     print(values[what])
 else:
     text = pathlib.Path(what).read_text() if option == "-p" else what
-    values.update(re.findall(r"(?m)^(net[.a-z_]+) ?= ?(.*)$", text))
+    values.update(re.findall(r"(?m)^(net[.a-z0-9_]+) ?= ?(.*)$", text))
     store.write_text(json.dumps(values))
 """
+#: Of a file instead of systemd; a restart is a line of the bridge's log.
+SYSTEMCTL = """\
+#!/bin/sh
+cd "$(dirname "$0")" || exit
+case $1 in
+    is-active) cat unit ;;
+    restart) echo "systemctl $*" >>../log && echo active >unit ;;
+esac
+"""
+RESTART = r"ansible.builtin.command:\n\1argv: [systemctl, restart, \2]"
 HOSTILE = "2.1 {{ lookup('pipe', 'id') }} {% raw %} # "
 
 
@@ -47,7 +59,7 @@ HOSTILE = "2.1 {{ lookup('pipe', 'id') }} {% raw %} # "
 def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     found = with_result(simulated(tmp_path_factory.mktemp("runs")), buffer_of(BUFFER_BYTES))
     hostile = replace(found.provenance, kernel=HOSTILE)
-    return replace(found, provenance=hostile, measured_with={BUDGET: 301})
+    return replace(found, provenance=hostile, measured_with={BUDGET: 301, UDP_MEM: UDP_MEM_EXPORTED})
 
 
 @dataclass
@@ -95,6 +107,7 @@ class Host:
             "jvbtune_conf_dir": str(self.jvb_conf.parent),
             "jvbtune_http": self.bridge.address,
             "jvbtune_kept": str(self.directory / "kept"),
+            "jvbtune_journal": str(self.directory / "journal.json"),
             "jvbtune_average_participant_stress": None,
             "ansible_python_interpreter": sys.executable,
         }
@@ -114,13 +127,15 @@ class Host:
 def host(tmp_path: Path, result: RunResult) -> Iterator[Host]:
     for name in ("bin", "jvb", "sysctl.d"):
         (tmp_path / name).mkdir()
-    (tmp_path / "bin/sysctl").write_text(SYSCTL)
-    (tmp_path / "bin/sysctl").chmod(0o755)
-    (tmp_path / "bin/values.json").write_text(json.dumps({RMEM_MAX: "212992", BUDGET: "300"}))
+    for name, text in (("sysctl", SYSCTL), ("systemctl", SYSTEMCTL)):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin/unit").write_text("active\n")
+    (tmp_path / "bin/values.json").write_text(json.dumps({RMEM_MAX: "212992", BUDGET: "300", UDP_MEM: UDP_MEM_FOUND}))
     files = export(result, "ansible", pin=True)
     for path, text in files.items():
         text = text.replace("/etc/sysctl.d", str(tmp_path / "sysctl.d")).replace("seconds: 6", "seconds: 0")
-        text = re.sub(r"ansible.builtin.systemd_service:\n +name:.*\n +state:.*", "ansible.builtin.meta: noop", text)
+        text = re.sub(r"ansible.builtin.systemd_service:\n( +)name: (.*)\n +state: restarted", RESTART, text)
         files[path] = text
     write_files(files, tmp_path / "out")
     with serving(StubBridge(tmp_path / "log")) as bridge:
@@ -141,11 +156,13 @@ def test_a_failed_second_apply_leaves_the_first_in_force_and_a_rollback_takes_bo
     before = host.state()
     assert _changed(host.play()) > 0
     assert host.jvb_conf.read_text() == "videobridge.a = 1\n" + BLOCK
-    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301"}
+    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301", UDP_MEM: UDP_MEM_SET}
+    assert f"\n{UDP_MEM} = {UDP_MEM_SET}\n" in host.drop_in.read_text()
     assert HOSTILE.strip() in host.drop_in.read_text()
     first = host.state()
 
-    second = {"jvbtune_sysctls": {RMEM_MAX: str(BUFFER_BYTES << 1), "net.core.no_such": "1"}}
+    wanted = {RMEM_MAX: str(BUFFER_BYTES << 1), UDP_MEM: UDP_MEM_EXPORTED, "net.core.no_such": "1"}
+    second = {"jvbtune_sysctls": wanted}
     (host.directory / "bin/values.json").write_text(json.dumps({**host.values, "net.core.no_such": "2"}))
     host.bridge.log.write_text("")
     done = host.play("main", "-e", json.dumps(second))
@@ -154,14 +171,14 @@ def test_a_failed_second_apply_leaves_the_first_in_force_and_a_rollback_takes_bo
     assert host.bridge.log.read_text().split()[-1] == "/colibri/drain/disable"
     assert host.bridge.log.read_text().count("disable") == 1
     assert {**host.state(), "values": 0} == {**first, "values": 0}
-    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301", "net.core.no_such": "2"}
+    assert host.values == {RMEM_MAX: str(BUFFER_BYTES), BUDGET: "301", UDP_MEM: UDP_MEM_SET, "net.core.no_such": "2"}
     assert "The host is as it was before this apply" in done.stdout
     assert not host.bridge.drain
     assert sorted(path.name for path in (host.directory / "kept").iterdir() if path.is_dir()) == []
 
     assert _changed(host.play("rollback")) > 0
     assert {**host.state(), "values": 0} == {**before, "values": 0}
-    assert host.values == {RMEM_MAX: "212992", BUDGET: "300", "net.core.no_such": "2"}
+    assert host.values == {RMEM_MAX: "212992", BUDGET: "300", UDP_MEM: UDP_MEM_FOUND, "net.core.no_such": "2"}
     assert not (host.directory / "kept").exists()
 
 
@@ -177,7 +194,7 @@ def test_what_somebody_changed_after_the_apply_is_kept_and_reported(host: Host) 
     assert host.jvb_conf.read_text() == "videobridge.a = 1\nvideobridge.b = 2\n"
     assert host.drop_in.read_text().endswith("# mine\n")
     assert not host.included.exists()
-    assert host.values == {RMEM_MAX: "4194304", BUDGET: "300"}
+    assert host.values == {RMEM_MAX: "4194304", BUDGET: "300", UDP_MEM: UDP_MEM_FOUND}
     for told in (
         f"{host.jvb_conf} was edited after the apply: the edit is kept",
         f"{host.drop_in} was edited after the apply, so it is left as it is",
@@ -207,6 +224,59 @@ def test_a_failed_apply_cuts_no_call_that_came_meanwhile(host: Host) -> None:
     assert "The apply is not verified and stays as it is" in done.stdout
     assert host.included.exists(), "a restart with the old files would have cut the call"
     assert not host.bridge.drain
+
+
+def test_a_bridge_that_does_not_answer_after_the_restart_but_may_run_is_left(host: Host) -> None:
+    """Somebody moved its HTTP in jvb.conf since it started: it takes conferences, which nobody can see."""
+    host.bridge.silent_after = 1
+    done = host.play("main", "-e", '{"jvbtune_healthy_timeout_seconds": 2}')
+    assert done.returncode != 0
+    told = " ".join(done.stdout.split())
+    assert "jitsi-videobridge2 is active, so calls may be on it. The apply is not verified and stays as it is" in told
+    assert host.included.exists()
+    assert host.bridge.log.read_text().count("systemctl restart") == 1
+
+
+def test_a_bridge_that_is_down_is_rolled_back(host: Host) -> None:
+    before = host.state()
+    assert _changed(host.play()) > 0
+    host.bridge.silent_after = 1
+    (host.directory / "bin/unit").write_text("failed\n")
+    assert _changed(host.play("rollback")) > 0
+    assert host.state() == before
+    assert not host.bridge.drain, "it starts undrained"
+    assert [path.name for path in host.directory.glob("kept*")] == []
+
+
+def test_a_host_that_a_sweep_has_taken_is_refused(host: Host) -> None:
+    """Its values are not those from before the apply."""
+    (host.directory / "journal.json").write_text("{}")
+    before = host.state()
+    for tasks in ("main", "rollback"):
+        done = host.play(tasks)
+        assert done.returncode != 0
+        assert "run jvbtune revert --host HOST first" in " ".join(done.stdout.split())
+    assert host.state() == before
+    assert not host.bridge.log.exists()
+
+
+def test_a_linked_jvb_conf_gives_its_own_mode_and_not_the_links(host: Host) -> None:
+    behind = host.directory / "behind.conf"
+    host.jvb_conf.rename(behind)
+    host.jvb_conf.symlink_to(behind)
+    assert _changed(host.play()) > 0
+    assert host.included.stat().st_mode & 0o777 == 0o640
+    assert host.jvb_conf.is_symlink()
+
+
+@pytest.mark.parametrize(("unit", "name"), [("jitsi-videobridge2", "ansible"), ("jvb-b", "ansible-jvb-b")])
+def test_each_bridge_of_a_machine_has_its_own_way_back(host: Host, unit: str, name: str) -> None:
+    """The Debian package's unit has the directory that earlier versions used."""
+    argv = [str(Path(sys.executable).with_name("ansible")), "localhost", "-i", "localhost,", "-m", "debug"]
+    defaults = f"@{host.directory}/out/roles/jvbtune/defaults/main.yml"
+    argv += ["-a", "var=jvbtune_kept", "-e", defaults, "-e", f"jvbtune_unit={unit}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert f'"/var/lib/jvbtune/{name}"' in done.stdout
 
 
 def test_a_larger_cap_and_a_drain_are_kept_and_the_include_is_inside_the_braces(host: Host) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hocon
@@ -22,7 +22,8 @@ BUFFER_BYTES = 1 << 20
 BLOCK = f'{BEGIN_MARK}\ninclude "jvbtune.conf"\n{END_MARK}\n'
 #: What the script calls, as far as it would touch this machine. Each call is a line of the log.
 STUBS = {
-    "sysctl": 'if [ "$1" = -n ]; then echo "$RMEM_MAX"; else echo "sysctl $*" >>"$LOG"; fi',
+    "sysctl": 'case "$*" in "-n net.ipv4.udp_mem") echo "$UDP_MEM" ;; -n*) echo "$RMEM_MAX" ;; '
+    '*) echo "sysctl $*" >>"$LOG" ;; esac',
     "systemctl": 'if [ "$1" != is-active ]; then echo "systemctl $*" >>"$LOG"; fi',
     "chown": 'echo "chown $1" >>"$LOG"; exit "${CHOWN_STATUS:-0}"',
     "sleep": 'echo "sleep $1" >>"$LOG"',
@@ -44,6 +45,7 @@ class Host:
     result: RunResult
     bridge: StubBridge
     calls: list[str] = field(default_factory=list)
+    pin: bool = False
 
     @property
     def drop_in(self) -> Path:
@@ -55,7 +57,7 @@ class Host:
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
         log, script = self.bridge.log, self.directory / "startup.sh"
-        text = export(self.result, "startup")["jvbtune-startup.sh"]
+        text = export(self.result, "startup", pin=self.pin)["jvbtune-startup.sh"]
         script.write_text(text.replace("/etc/sysctl.d", str(self.drop_in.parent)))
         known = {
             "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
@@ -148,6 +150,14 @@ def test_a_failure_leaves_no_temporary_file(host: Host) -> None:
 def test_a_larger_cap_of_the_host_is_kept(host: Host) -> None:
     assert host.run(RMEM_MAX="33554432").returncode == 0
     assert "\nnet.core.rmem_max = 33554432\n" in host.drop_in.read_text()
+
+
+def test_no_number_of_udp_mem_is_lowered(host: Host) -> None:
+    """The run was measured on a host with less memory."""
+    host.result, host.pin = replace(host.result, measured_with={"net.ipv4.udp_mem": "90000 510000 520000"}), True
+    assert host.run(UDP_MEM="400000\t500000\t600000").returncode == 0
+    lines = [line for line in host.drop_in.read_text().splitlines() if not line.startswith("#")]
+    assert lines == [f"net.core.rmem_max = {BUFFER_BYTES}", "net.ipv4.udp_mem = 400000 510000 600000"]
 
 
 @pytest.mark.parametrize(
