@@ -295,15 +295,16 @@ def _end_guard(agent: Any) -> None:
 
 
 def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Generation:
-    """``deploy.prepare_rollback``: drain the bridge if the rollback restarts it; the controller waits for calls."""
+    """``deploy.prepare_rollback``: drain the bridge if the rollback restarts it; the controller waits for calls. There
+    can be none on one that does not run: ``restart`` False then says that there is nothing to wait for."""
     places = _places(agent)
     with _locked(places):
         refuse_taken(places.journal())
         manifest = _meant(places, arguments)
         refuse_damaged(places, manifest)
         bridge = _bridge_of(manifest, arguments.bridge)
-        due = restart_due(manifest, bridge)
-        if due and not bridge.gone(manifest["arrival"]):
+        calls_may_be = restart_due(manifest, bridge) and not bridge.gone(manifest["arrival"])
+        if calls_may_be:
             drained = bridge.draining()
             if manifest["state"] in messages.IN_FORCE and "rollback_drain_found" not in manifest:
                 manifest["rollback_drain_found"] = drained
@@ -311,7 +312,7 @@ def prepare_rollback(agent: Any, arguments: messages.OfRollback) -> messages.Gen
             _begin_guard(agent, places, manifest)
             if not drained:
                 bridge.drain(True)
-    return replace(_generation(manifest), restart=due)
+    return replace(_generation(manifest), restart=calls_may_be)
 
 
 def rollback(agent: Any, arguments: messages.OfRollback) -> messages.Restored:
@@ -354,6 +355,11 @@ def _meant(places: Places, arguments: messages.OfRollback) -> Manifest:
     created = arguments.created_unix
     if arguments.number not in (None, manifest["number"]) or created not in (None, float(manifest["created_unix"])):
         raise AgentFault("tuning", "somebody else took this apply back in the meantime, so nothing more is taken back")
+    theirs, asked = Bridge(manifest["bridge"]), _bridge(arguments.bridge)
+    if None not in (theirs.identity(), asked.identity()) and theirs.identity() != asked.identity():
+        what = f"the last apply on this machine is of another bridge, that at {theirs.address}:{theirs.port}"
+        hint = "Roll back that one first: the applies of a machine are taken back in their order, the newest first."
+        raise AgentFault("tuning", f"{what}, so nothing is taken back", hint)
     owner = manifest["agent"]
     if owner["pid"] != os.getpid() and manifest["state"] in UNFINISHED and arguments.force:
         kill(owner["pid"], owner["start_ticks"])

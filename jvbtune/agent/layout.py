@@ -101,11 +101,12 @@ def drop_in_target(text: str, sysctls: dict[str, str], path: str = DROP_IN) -> T
 
 
 def included_targets(config_file: str, text: str) -> list[Target]:
-    """``jvbtune.conf`` beside the bridge's configuration, then the configuration that includes it."""
-    config_file = os.path.realpath(config_file)
+    """``jvbtune.conf`` beside the bridge's configuration, then the configuration that includes it. Of a link, beside
+    the link: that is where the bridge looks (Typesafe Config resolves an include beside the path that it was given)."""
+    beside, config_file = os.path.dirname(os.path.abspath(config_file)), os.path.realpath(config_file)
     stat = os.stat(config_file)
     mode, owner = stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid)
-    included = os.path.join(os.path.dirname(config_file), INCLUDED)
+    included = os.path.join(beside, INCLUDED)
     block = f'{BEGIN_MARK}\ninclude "{INCLUDED}"\n{END_MARK}\n'
     before = _required(config_file)
     after = before if includes(before) else with_block(config_file, before, block)

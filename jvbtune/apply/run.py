@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, wanted_of
+from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, set_earlier, wanted_of
 from jvbtune.apply.watch import Reading, worse
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import AgentError, BridgeBusyError, BridgeError, HostError, JvbtuneError, TuningError
@@ -101,26 +101,39 @@ class Applied:
     readings: tuple[Reading, ...] = field(default=(), repr=False)
 
 
-def order(entry: HostEntry, result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> Order:
-    """What is to be applied; ``in_force``: the host's sysctls, as far as they are known. No host is asked.
-
-    Raises NoRecommendation."""
-    wanted = wanted_of(result, bridge_arguments(entry), pin=pin, in_force=in_force)
-    return Order(wanted, expected_of(result, pin=pin, in_force=in_force), result, pin)
+def order(
+    entry: HostEntry,
+    result: RunResult,
+    *,
+    pin: bool = False,
+    in_force: InForce = NOTHING_KNOWN,
+    earlier: InForce = NOTHING_KNOWN,
+) -> Order:
+    """What is to be applied; ``in_force``: the host's sysctls, as far as they are known; ``earlier``: those that an
+    earlier apply set there. No host is asked. Raises NoRecommendation."""
+    wanted = wanted_of(result, bridge_arguments(entry), pin=pin, in_force=in_force, earlier=earlier)
+    return Order(wanted, expected_of(result, pin=pin, in_force=in_force, earlier=earlier), result, pin)
 
 
 def plan(entry: HostEntry, agent: AgentClient, ordered: Order) -> Plan:
     """Look; nothing is changed. Raises what the agent refuses, and TuningError."""
     planned = agent.call(messages.PLAN, ordered.wanted, timeout_seconds=60)
     in_force = {name: value.found for name, value in planned.values.items()}
-    here = order(entry, ordered.result, pin=ordered.pin, in_force=in_force)
+    earlier = set_earlier(planned)
+    here = order(entry, ordered.result, pin=ordered.pin, in_force=in_force, earlier=earlier)
     if here != ordered:
         planned = agent.call(messages.PLAN, here.wanted, timeout_seconds=60)
     refuse_lowered(planned)
+    dropped = [f"{name} = {value}" for name, value in earlier.items() if name not in here.wanted.sysctls]
     faults: tuple[str, ...] = ()
     if planned.restart is None and not any(one.found != one.wanted for one in planned.values.values()):
         faults = tuple(_faults(entry, agent, here.expected, in_force, planned.sockets))
-    return Plan(here.wanted, here.expected, planned, faults, tuple(_differences(entry, agent, ordered.result)))
+    differences = list(_differences(entry, agent, ordered.result))
+    if dropped:
+        differences.append(
+            f"an earlier apply set {', '.join(dropped)}, with which it was not measured, and which the next boot loses"
+        )
+    return Plan(here.wanted, here.expected, planned, faults, tuple(differences))
 
 
 def _differences(entry: HostEntry, agent: AgentClient, result: RunResult) -> Iterator[str]:
@@ -194,10 +207,15 @@ def roll_back(
     asked = messages.OfRollback(bridge_arguments(entry), options.owner, meant.number, force, meant.created_unix)
     seconds = options.drain_timeout_seconds
     try:
-        found = agent.call(messages.PREPARE_ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-        if found.restart and not _wait_for_calls(entry, agent, seconds, say, lambda: _taken_back(agent, meant)):
-            return None
-        return agent.call(messages.ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+        while True:
+            found = agent.call(messages.PREPARE_ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            if found.restart and not _wait_for_calls(entry, agent, seconds, say, lambda: _taken_back(agent, meant)):
+                return None
+            try:
+                return agent.call(messages.ROLLBACK, asked, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            except BridgeBusyError:
+                if found.restart:
+                    raise  # else it did not run, and came up with somebody on it: it is drained first
     except TuningError:
         if _taken_back(agent, meant):
             return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jvbtune.agent.settings import canonical
+from jvbtune.agent.settings import ICE4J_BUFFER, canonical
 from jvbtune.bridge.config import Unreadable, asked_buffer, effective
 from jvbtune.errors import TuningError
 from jvbtune.export import export
@@ -41,19 +42,26 @@ class Expected:
 
 
 def wanted_of(
-    result: RunResult, bridge: BridgeQuery, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN
+    result: RunResult,
+    bridge: BridgeQuery,
+    *,
+    pin: bool = False,
+    in_force: InForce = NOTHING_KNOWN,
+    earlier: InForce = NOTHING_KNOWN,
 ) -> Wanted:
     """The files of an export for one host. Raises NoRecommendation as ``export`` does."""
     include = export(result, "jvb-conf", pin=pin)[INCLUDED]
     section = export(result, "docker", pin=pin)[CUSTOM]
-    drop_in = drop_in_of(result, pin, in_force)[DROP_IN]
-    sysctls = expected_of(result, pin=pin, in_force=in_force).sysctls
+    drop_in = drop_in_of(result, pin, in_force, earlier)[DROP_IN]
+    sysctls = expected_of(result, pin=pin, in_force=in_force, earlier=earlier).sysctls
     return Wanted(result.id, bridge, drop_in, sysctls, include, section)
 
 
-def expected_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> Expected:
+def expected_of(
+    result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
+) -> Expected:
     found = thresholds(result)
-    lines = lines_of(result, pin=pin, in_force=in_force)
+    lines = lines_of(result, pin=pin, in_force=in_force, earlier=earlier)
     bridge: dict[str, str | float] = {
         MEASUREMENT: "packet-rate",
         THRESHOLD: int(found.load_threshold_pps),
@@ -63,6 +71,18 @@ def expected_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOT
         bridge[PARTICIPANT] = round(found.average_participant_stress, 5)
     bridge |= {line.name: int(line.value) for line in lines if not is_sysctl(line.name)}
     return Expected({line.name: canonical(line.name, line.value) for line in lines if is_sysctl(line.name)}, bridge)
+
+
+def set_earlier(planned: Planned) -> dict[str, str]:
+    """What the sysctl file of an earlier apply sets on the host, by name, in canonical form."""
+    before = next((one.before for one in planned.files if one.path.endswith(f"/{DROP_IN}")), None) or ""
+    found = {}
+    for line in before.splitlines():
+        name, separator, value = line.partition(" = ")
+        with contextlib.suppress(ValueError):  # somebody else's line
+            if separator and not name.startswith("#"):
+                found[name] = canonical(name, value)
+    return found
 
 
 def refuse_lowered(planned: Planned) -> None:
@@ -101,7 +121,11 @@ def not_in_force(
     wanted = expected.bridge.get(PARTICIPANT)
     if wanted is not None and participant_stress is not None and not _same(str(participant_stress), wanted):
         faults.append(f"the bridge reports average_participant_stress {participant_stress:g}, not {wanted:g}")
-    buffer = asked_buffer(ask, config_file).expected_rcvbuf_bytes(values)
+    asked = asked_buffer(ask, config_file)
+    to_ask = expected.bridge.get(ICE4J_BUFFER)
+    if to_ask is not None and asked.known and asked.asked_bytes != to_ask:  # the older name of it wins
+        faults.append(f"the bridge asks for a buffer of {asked.asked_bytes} bytes ({asked.source}), not {to_ask}")
+    buffer = asked.expected_rcvbuf_bytes(values)
     got = min((socket.rcvbuf_bytes for socket in sockets), default=None)
     if got is None:
         faults.append("the bridge has no socket that receives media")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX
+from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX, canonical
 from jvbtune.fit.compare import SettingVerdict, Verdict, deployed
 from jvbtune.result.model import RunResult
-from jvbtune.settings.catalogue import CATALOGUE
+from jvbtune.settings.catalogue import CATALOGUE, DEFAULT_ICE4J_BUFFER_BYTES
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,21 @@ InForce = Mapping[str, str]
 NOTHING_KNOWN: InForce = {}
 
 
-def lines_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> list[Line]:
+def lines_of(
+    result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
+) -> list[Line]:
     """Every setting to be set, by name. ``pin``: also those that the run was measured with.
 
     ``in_force``: of the one host that these are for. Where it has more than the receive buffer needs, it keeps that:
-    net.core.rmem_max is a limit for programs that ask, and others on the host may need it.
+    net.core.rmem_max is a limit for programs that ask, and others on the host may need it. ``earlier``: what an earlier
+    apply set there; the run was measured with it, so it stays.
     """
     pinned = [Line(name, value, "the run was measured with it") for name, value in result.measured_with.items()]
+    kept = [
+        Line(name, value, "an earlier run set it, and this one was measured with it")
+        for name, value in earlier.items()
+        if name in result.measured_with and canonical(name, result.measured_with[name]) == value
+    ]
     better = {
         verdict.name: Line(verdict.name, _text_or_number(verdict.recommended), f"better: {verdict.reason}")
         for verdict in result.settings
@@ -45,8 +53,12 @@ def lines_of(result: RunResult, *, pin: bool = False, in_force: InForce = NOTHIN
     for name, value in deployed(result.settings).values.items():  # what was set together with it is needed too
         if name not in better or better[name].value != _text_or_number(value):
             better[name] = Line(name, _text_or_number(value), "part of what was found better")
-    buffer = _buffer(result, better.get(RMEM_MAX))
-    found = {line.name: line for line in (*(pinned if pin else ()), *better.values(), *buffer)}
+    buffer = _buffer(result, better)
+    found = {line.name: line for line in (*kept, *(pinned if pin else ()), *better.values(), *buffer)}
+    asked, cap = found.get(ICE4J_BUFFER), found.get(RMEM_MAX)
+    if asked is not None and (cap is None or int(cap.value) < int(asked.value)):
+        why = f"the kernel gives a bridge that asks for {asked.value} no more than this"
+        found[RMEM_MAX] = Line(RMEM_MAX, asked.value, why, at_least=True)
     return [_kept(_canonical(line), in_force) for _, line in sorted(found.items())]
 
 
@@ -57,17 +69,19 @@ def _kept(line: Line, in_force: InForce) -> Line:
     return replace(line, value=int(found), why=f"{line.why} This host has {found}, which is more, and keeps it.")
 
 
-def _buffer(result: RunResult, better: Line | None) -> Iterable[Line]:
-    """The receive buffer that this host needs, unless a larger one was found better."""
+def _buffer(result: RunResult, better: Mapping[str, Line]) -> Iterable[Line]:
+    """The receive buffer that this host needs, unless a larger one was found better. What the bridge asks for is set
+    even where it was measured so: an apply replaces the file that made it ask, and other hosts have the default."""
     advice = result.receive_buffer
     if advice is None:
         return
     size = advice.rmem_max_bytes
-    if better is not None and int(better.value) > size:
-        return
-    yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}", at_least=True)
-    if size > advice.asked_bytes:
-        yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: it asks for {advice.asked_bytes}")
+    cap, asked = better.get(RMEM_MAX), better.get(ICE4J_BUFFER)
+    if cap is None or int(cap.value) <= size:
+        yield Line(RMEM_MAX, size, f"{advice.sentence()}. {advice.why()}", at_least=True)
+    by_itself = min(advice.asked_bytes, DEFAULT_ICE4J_BUFFER_BYTES)
+    if size > by_itself and (asked is None or int(asked.value) <= size):
+        yield Line(ICE4J_BUFFER, size, f"the bridge must ask for it: measured, it asked for {advice.asked_bytes}")
 
 
 def without_effect(result: RunResult) -> list[SettingVerdict]:

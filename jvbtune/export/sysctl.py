@@ -10,11 +10,15 @@ from jvbtune.result.model import RunResult
 FILE_NAME = "60-jvbtune.conf"
 
 
-def render(result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNOWN) -> dict[str, str]:
+def render(
+    result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
+) -> dict[str, str]:
     """{file name: text}. Every host of this kind gets the same values, also one that was installed again.
 
-    ``in_force``: of the one host that it is for (``lines_of``)."""
-    lines = [line for line in lines_of(result, pin=pin, in_force=in_force) if is_sysctl(line.name)]
+    ``in_force``, ``earlier``: of the one host that it is for (``lines_of``)."""
+    every = lines_of(result, pin=pin, in_force=in_force, earlier=earlier)
+    lines = [line for line in every if is_sysctl(line.name)]
+    names = {line.name for line in lines}
     undo = [
         f"rm /etc/sysctl.d/{FILE_NAME}",
         "sysctl --system restores only what other files set: write the old values back, or reboot",
@@ -28,11 +32,17 @@ def render(result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNO
             "net.core.* are settings of the host, even if the bridge runs in a container.",
         ]
     )
-    if any(line.name == RMEM_MAX for line in lines):
+    if RMEM_MAX in names:
         text += comments(
             [f"{RMEM_MAX} is a cap: on a host that has more, write that value here. Other programs may need it."]
         )
-    text += comments([evidence(verdict) for verdict in without_effect(result) if is_sysctl(verdict.name)])
+    text += comments(
+        [
+            evidence(verdict)
+            for verdict in without_effect(result)
+            if is_sysctl(verdict.name) and verdict.name not in names
+        ]
+    )
     if not lines:
         text += comments(["No sysctl is set: none made a difference, and the receive buffer could not be sized."])
     return {FILE_NAME: text + "".join(f"{line.name} = {line.value}\n" for line in lines)}

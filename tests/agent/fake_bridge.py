@@ -23,6 +23,7 @@ class FakeBridge:
         self.foreign, self.ours, self.drain, self.names = 0, 0, False, True
         self.health, self.restarts_work = 200, True
         self.stats: Any = None
+        self.silent_when_dead = False
         self.join_at_restart = 0
         self.log: list[str] = []
         self.pid_file = directory / "bridge.pid"
@@ -31,6 +32,8 @@ class FakeBridge:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if bridge.silent_when_dead and bridge._process is None:
+                    return  # its socket went with it
                 self._send(*bridge.answer(self.path))
 
             def do_POST(self) -> None:

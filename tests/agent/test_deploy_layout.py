@@ -93,3 +93,14 @@ def test_a_later_file_that_sets_the_same_value_is_named(tmp_path: Path) -> None:
     assert overriding([name], "/etc/60-jvbtune.conf", (str(etc), str(usr))) == {name: str(usr / "99-tuned.conf")}
     (etc / "99-tuned.conf").write_text("# hides the other\n")
     assert overriding([name], "/etc/60-jvbtune.conf", (str(etc), str(usr))) == {}
+
+
+def test_of_a_link_the_file_is_where_the_bridge_looks_for_it(tmp_path: Path) -> None:
+    """Typesafe Config resolves an include beside the path that it was given, not beside what a link points to."""
+    for name in ("etc", "srv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "srv/jvb.conf").write_text("videobridge {}\n")
+    (tmp_path / "etc/jvb.conf").symlink_to(tmp_path / "srv/jvb.conf")
+    included, conf = included_targets(str(tmp_path / "etc/jvb.conf"), "a = 1\n")
+    assert included.path == str(tmp_path / "etc/jvbtune.conf")
+    assert conf.path == str(tmp_path / "srv/jvb.conf"), "the link stays one"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -261,6 +263,36 @@ def test_of_many_hosts_each_takes_back_what_was_shown(
     assert _rollback(host, "--host", "other", "--json") == 0
     assert _first_is_in_force(host)
     assert "the apply of run run-20000 is taken back already" in capsys.readouterr().out
+
+
+def test_a_bridge_that_does_not_run_is_taken_back_at_once(host: DeployHost) -> None:
+    """Nobody can be on it, and nobody says so: its calls were waited for, for an hour."""
+    _end_agent(host)
+    host.bridge.silent_when_dead = True
+    host.bridge.kill()
+    begun = time.monotonic()
+    assert _rollback(host, "--yes", "--force", "--drain-timeout", "40") == 0
+    assert time.monotonic() - begun < 30
+    assert _first_is_in_force(host)
+    assert host.bridge.under[0] == host.conf.read_text()
+
+
+def test_another_bridges_apply_is_not_taken_back(host: DeployHost, capsys: pytest.CaptureFixture[str]) -> None:
+    _end_agent(host)
+    with subprocess.Popen(["sleep", "600"]) as another:
+        (host.directory / "other.pid").write_text(str(another.pid))
+        text = (host.directory / "jvbtune.toml").read_text()
+        mine = json.dumps(str(host.bridge.pid_file))
+        at = text.index("[hosts.other]")
+        theirs = text[at:].replace(mine, json.dumps(str(host.directory / "other.pid")))
+        (host.directory / "jvbtune.toml").write_text(text[:at] + theirs)
+        before = host.files()
+        argv = ["rollback", "--host", "other", "--inventory", str(host.directory / "jvbtune.toml"), "--yes"]
+        status = _run(argv)
+        another.kill()
+    assert status == 1
+    assert "the last apply on this machine is of another bridge" in capsys.readouterr().err
+    assert host.files() == before
 
 
 def test_it_takes_back_what_was_shown(host: DeployHost, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, wanted_of
+from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, set_earlier, wanted_of
 from jvbtune.errors import NoRecommendation, TuningError
 from jvbtune.export import export
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
-from jvbtune.protocol.deploy import Planned, ValueChange
+from jvbtune.protocol.deploy import FileChange, Planned, ValueChange
 from jvbtune.result import RunResult
 from tests.apply.results import buffer_of, found_better, simulated, with_result
 
@@ -91,6 +91,11 @@ def test_the_older_name_of_the_buffer_wins_and_shows_at_the_socket(result: RunRe
     assert _faults(result, INCLUDE + old) == []  # rmem_max limits it
     [fault] = _faults(result, INCLUDE + old.replace("4194304", "65536"), sockets=[replace(SOCKET, rcvbuf_bytes=4608)])
     assert "131072" in fault
+    assert result.receive_buffer is not None
+    asks_less = replace(result, receive_buffer=replace(result.receive_buffer, asked_bytes=65536))
+    small = INCLUDE + old.replace("4194304", "65536")
+    first = _faults(asks_less, small, sockets=[replace(SOCKET, rcvbuf_bytes=131072)])[0]
+    assert f"asks for a buffer of 65536 bytes (org.ice4j.ice.harvest.AbstractUdpListener.SO_RCVBUF in {CONF})" in first
 
 
 def test_udp_mem_is_never_lowered() -> None:
@@ -98,6 +103,19 @@ def test_udp_mem_is_never_lowered() -> None:
     planned = Planned("systemd", [], change, None, {}, False, 1, [], "")
     with pytest.raises(TuningError, match="never lowered"):
         refuse_lowered(planned)
+
+
+def test_what_an_earlier_apply_set_stays_if_it_was_measured_with_it(result: RunResult) -> None:
+    """Else the next boot brings the kernel's value back, under a threshold that was measured without it."""
+    before = "# why\nnet.core.netdev_max_backlog = 10000\nnet.core.netdev_budget = 600\nsomebody = else\n"
+    changes = [FileChange("/etc/sysctl.d/60-jvbtune.conf", before, "")]
+    earlier = set_earlier(Planned("systemd", changes, {}, None, {}, False, 1, [], ""))
+    assert earlier == {"net.core.netdev_max_backlog": "10000", "net.core.netdev_budget": "600"}
+    measured = replace(result, measured_with={"net.core.netdev_max_backlog": 10000, "net.core.netdev_budget": 300})
+    wanted = wanted_of(measured, BridgeQuery(), earlier=earlier)
+    assert wanted.sysctls == {RMEM_MAX: str(BUFFER_BYTES), "net.core.netdev_max_backlog": "10000"}
+    assert "\nnet.core.netdev_max_backlog = 10000\n" in wanted.drop_in
+    assert wanted.sysctls == expected_of(measured, earlier=earlier).sysctls
 
 
 def test_a_run_without_figures_is_refused_before_a_host_is_asked(result: RunResult, tmp_path: Path) -> None:

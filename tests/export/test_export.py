@@ -17,7 +17,7 @@ from jvbtune.cli.simulate import command as simulate
 from jvbtune.errors import NoRecommendation, UsageError
 from jvbtune.export import RENDERERS, export
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.fit.compare import SettingVerdict
+from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.result import RunResult, result_of
 from jvbtune.result.model import Provenance, Source, Status
 from jvbtune.result.stored import from_json
@@ -169,6 +169,24 @@ def test_a_bridge_that_asks_for_less_is_made_to_ask_for_what_is_advised(result: 
     assert "net.core.rmem_max = 4194304" in _lines(RENDERERS["sysctl"](less, False)["60-jvbtune.conf"])
     enough = replace(result, receive_buffer=replace(small, asked_bytes=4194304), settings=())
     assert key not in RENDERERS["jvb-conf"](enough, False)["jvbtune.conf"]
+    # as an earlier apply made it ask: its file is replaced
+    more = replace(advice, rmem_max_bytes=16 << 20, asked_bytes=16 << 20)
+    text = RENDERERS["jvb-conf"](replace(result, receive_buffer=more, settings=()), False)["jvbtune.conf"]
+    assert hocon.parse(text)[key] == 16 << 20
+
+
+def test_the_kernel_allows_what_the_bridge_is_made_to_ask_for(result: RunResult) -> None:
+    """No step of the sweep had all that was found better, so each has its own value; nor is one lowered by advice."""
+    key, cap = "ice4j.harvest.udp.receive-buffer-size", "net.core.rmem_max"
+
+    def better(name: str, value: int) -> SettingVerdict:
+        return SettingVerdict("h", name, (value,), Verdict.BETTER, value, reason="planted")
+
+    settings = (better(cap, 10 << 20), better(key, 32 << 20), better("net.core.netdev_max_backlog", 10000))
+    for advice in (None, result.receive_buffer):
+        changed = replace(result, settings=settings, receive_buffer=advice)
+        assert f"{cap} = {32 << 20}" in _lines(RENDERERS["sysctl"](changed, False)["60-jvbtune.conf"])
+        assert hocon.parse(RENDERERS["jvb-conf"](changed, False)["jvbtune.conf"])[key] == 32 << 20
 
 
 def test_sysctl_itself_takes_the_file(result: RunResult, tmp_path: Path) -> None:
