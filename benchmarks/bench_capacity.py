@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 
 from jvbtune.capacity.goals import goals
 from jvbtune.capacity.result import conclude
@@ -26,8 +25,8 @@ from jvbtune.fit.simulator import Disturbance, SimulatedHost
 from jvbtune.fit.simulator.host import many_slow_streams
 from jvbtune.fit.simulator.measure import SimulatedBridge
 
-WANTED = goals()
 LIMITS = Limits(loss_ratio=0.001, delay_p99_ms=50 / 1.6)  # of the simulated delays, p99.9 is 1.6 × p99
+WANTED = goals(LIMITS)
 UNIT_PPS = 750.0
 START_UNITS = 8
 MAX_UNITS = 400
@@ -154,7 +153,7 @@ def repeated(name: str, host: SimulatedHost) -> bool:
             restarts.append(searched(bridge, prior, aside))
             aside = set_aside(restarts[0])
             prior = prior_of(restarts[-1], UNIT_PPS)
-        best = conclude(WANTED, restarts, pl.DataFrame(), minutes=0, width=WIDTH).max_packet_rate
+        best = conclude(WANTED, restarts, minutes=0, width=WIDTH).max_packet_rate
         minutes.append(bridge.clock_seconds / 60)
         if best is not None and best.pps is not None:
             found.append(best.pps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from jvbtune.capacity.goals import Goal
 from jvbtune.capacity.search import Bracket, State
 from jvbtune.fit.intervals import next_restart_margin, spread_of_mean
 
+#: So many restarts that were searched to the end are a figure by themselves, where the time of others ran out.
+ENOUGH = 3
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -20,7 +24,8 @@ class Rate:
 
     ``pps``: geometric mean over restarts; for ``kept`` and ``generator`` the highest rate that kept it.
     ``interval_pps``: 95 % for the average restart; None with a single one.
-    ``restart_low_pps``: what 95 % of restarts sustain. ``brackets_pps``: [kept, broken], one a restart.
+    ``restart_low_pps``: what 95 % of restarts sustain. ``brackets_pps``: [kept, broken], one a restart; both None where
+    a restart was not searched for the goal.
     """
 
     goal: str
@@ -37,13 +42,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class Search:
-    """``max_packet_rate``: of the least of the goals that bind, restart by restart; None with ``reasons`` why."""
+    """``max_packet_rate``: of the least of the goals that bind, restart by restart; None with ``reasons`` why.
+    ``unfinished``: restarts whose time ran out, which it leaves out.
+    """
 
     max_packet_rate: Rate | None
     rates: tuple[Rate, ...]
     restarts: int
     minutes: float
     reasons: tuple[str, ...] = ()
+    unfinished: int = 0
 
 
 def conclude(
@@ -55,33 +63,56 @@ def conclude(
     given_up: str | None = None,
 ) -> Search:
     """Put the restarts together. ``width``: the relative width that was asked for."""
-    rates = tuple(_rate(goal, [b for found in restarts for b in found if b.goal == goal]) for goal in wanted)
-    least = []
-    for found in restarts:
-        placed = [b for b in found if b.goal.binding and b.estimate_pps is not None]
-        if placed:
-            least.append(min(placed, key=lambda b: b.estimate_pps or 0.0))
-    reasons = [given_up] if given_up else _reasons(restarts, least, width)
-    best = None
+    rates = tuple(_rate(goal, [_of(goal, found) for found in restarts]) for goal in wanted)
+    least = [_least(found) for found in restarts]
+    used = _used(least)
+    reasons = [given_up] if given_up else _reasons(restarts, used, width)
+    best, unfinished = None, 0
     if not reasons:
-        goal = Counter(bracket.goal for bracket in least).most_common(1)[0][0]
-        best = _rate(goal, least)
-    return Search(best, rates, len(restarts), round(minutes, 2), tuple(reasons))
+        goal = Counter(bracket.goal for bracket in used).most_common(1)[0][0]
+        best, unfinished = _rate(goal, least), len(restarts) - len(used)
+    return Search(best, rates, len(restarts), round(minutes, 2), tuple(reasons), unfinished)
 
 
-def _reasons(restarts: Sequence[Sequence[Bracket]], least: Sequence[Bracket], width: float) -> list[str]:
-    """Why there is no max packet rate."""
+def _of(goal: Goal, found: Sequence[Bracket]) -> Bracket | None:
+    return next((bracket for bracket in found if bracket.goal == goal), None)
+
+
+def _least(found: Sequence[Bracket]) -> Bracket | None:
+    """Of one restart, the limit that is met first; None where nothing was measured."""
+    measured = [b for b in found if b.goal.binding and b.state != State.NOT_MEASURED]
+    return min(measured, key=lambda b: b.estimate_pps or b.upper_pps or math.inf, default=None)
+
+
+def _used(restarts: Sequence[Bracket | None]) -> list[Bracket]:
+    """What a figure is of: each restart; or those that were searched to the end, if they are enough, and no other one
+    broke the limit below what they say that 95 % of restarts sustain."""
+    there = [bracket for bracket in restarts if bracket is not None]
+    found = [bracket for bracket in there if bracket.state == State.FOUND]
+    if len(found) < ENOUGH:
+        return there
+    logs = np.log([b.estimate_pps for b in found if b.estimate_pps is not None])
+    low = float(np.exp(logs.mean() - next_restart_margin(logs.size, float(logs.std(ddof=1)))))
+    others = [bracket for bracket in there if bracket.state != State.FOUND]
+    cut = [b for b in others if b.state in (State.WIDE, State.NOT_MEASURED) and (b.upper_pps or math.inf) >= low]
+    return found if len(cut) == len(others) else there
+
+
+def _reasons(restarts: Sequence[Sequence[Bracket]], used: Sequence[Bracket], width: float) -> list[str]:
+    """Why there is no max packet rate. ``used``: the limit that is met first, restart by restart."""
     every = [bracket for found in restarts for bracket in found if bracket.goal.binding]
     broken = sorted({bracket.goal.label for bracket in every if bracket.state == State.BROKEN})
     if broken:
         return [f"{label}: not met even at the lowest load" for label in broken]
     if not restarts:
         return ["no restart was finished"]
-    if len(least) < len(restarts):
+    if len(used) >= ENOUGH and all(bracket.state == State.FOUND for bracket in used):
+        return []
+    if sum(bracket.upper_pps is not None for bracket in used) < len(restarts):
         if any(bracket.state == State.GENERATOR for bracket in every):
             return ["the generator reached its own limit before the bridge did: give it more cores"]
         return ["no limit was reached: raise --max-pps, or allow more --minutes"]
-    wide = [bracket for bracket in least if bracket.state == State.WIDE]
+    wide = [bracket for bracket in used if bracket.state == State.WIDE]
     if wide:
         widest = max(bracket.relative_width or 1.0 for bracket in wide)
         return [
@@ -91,10 +122,11 @@ def _reasons(restarts: Sequence[Sequence[Bracket]], least: Sequence[Bracket], wi
     return []
 
 
-def _rate(goal: Goal, brackets: Sequence[Bracket]) -> Rate:
+def _rate(goal: Goal, restarts: Sequence[Bracket | None]) -> Rate:
+    brackets = _used(restarts)
     states = {bracket.state for bracket in brackets}
     widths = [b.relative_width for b in brackets if b.relative_width is not None]
-    ends = tuple((_rounded(b.lower_pps), _rounded(b.upper_pps)) for b in brackets)
+    ends = tuple((None, None) if b is None else (_rounded(b.lower_pps), _rounded(b.upper_pps)) for b in restarts)
     facts: dict[str, Any] = {"relative_width": max(widths, default=None), "brackets_pps": ends}
 
     def rate(state: State, **more: Any) -> Rate:

@@ -24,7 +24,8 @@ from jvbtune.sweep.session import Observer, Options, Session
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for. ``minutes`` is the budget of all restarts together; a trial under way is finished."""
+    """What is asked for. ``minutes`` is the budget of all restarts together, the ramp before them not counted; a trial
+    under way is finished."""
 
     limits: LimitsSection
     mix: MixSection
@@ -32,7 +33,7 @@ class Wanted:
     max_pps: float = 200_000.0
     width: float = 0.03
     restarts: int = 5
-    minutes: float = 10.0
+    minutes: float = 15.0
     trial_seconds: float = 10.0
     settle_seconds: float = 2.0
     warm_up_seconds: float = 6.0
@@ -64,6 +65,10 @@ def find_capacity(entry: HostEntry, wanted: Wanted, options: Options, observe: O
     return sweep(entry, wanted.experiment(), options, observe, lead=_Leader(wanted).lead)
 
 
+def _after(deadline: float) -> Callable[[], bool]:
+    return lambda: time.monotonic() > deadline
+
+
 class _Leader:
     """Leads an open sweep through restart after restart."""
 
@@ -88,21 +93,19 @@ class _Leader:
             wanted.width,
             most_is_generators=most_allowed < wanted.max_pps,
         )
-        begun = time.monotonic()
+        begun = since = time.monotonic()
+        share = wanted.minutes * 60 / wanted.restarts
         opened.record("search_begun", width=wanted.width, minutes=wanted.minutes)
         prior: dict[str, float] = {}
         aside: frozenset[str] = frozenset()
         for block in range(wanted.restarts):
-            share = wanted.minutes * 60 * (block + 1) / wanted.restarts
-
-            def out_of_time(share: float = share) -> bool:
-                return time.monotonic() - begun > share
-
             try:
-                prior = prior or self._ramp(opened, plan, out_of_time)
+                prior = prior or self._ramp(opened, plan, _after(since + (block + 1) * share))
             except GivenUp as why:
                 self._give_up(opened, block, why)
                 break
+            since = since if block else time.monotonic()  # the first ramp is in no restart's share
+            out_of_time = _after(since + (block + 1) * share)
             warm_up = IntendedLoad(max(1, round(0.7 * min(prior.values(), default=plan.start_units / 0.7))), self._mix)
             step = Step(
                 block,
@@ -118,7 +121,7 @@ class _Leader:
             except GivenUp as why:
                 self._give_up(opened, block, why)
                 break
-            prior = prior_of(found, unit)
+            prior = prior_of(found, unit) or prior
             aside = aside if block else set_aside(found)
             opened.record("restart_searched", block=block, brackets=brackets_to_json(found))
         opened.record("search_ended", minutes=(time.monotonic() - begun) / 60, given_up=self._given_up)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jvbtune.agent.settings import RMEM_MAX
-from jvbtune.fit.compare import SettingVerdict
+from jvbtune.fit.compare import SettingVerdict, Verdict
 from jvbtune.fit.reasons import Code, Reason
 from jvbtune.result.model import Compilation, Interval, RunResult, Source, Status
 from jvbtune.text import counted
@@ -77,8 +77,8 @@ def _settings(result: RunResult) -> list[str]:
     lines = []
     if result.settings:
         first = any(remark.code == Code.SETTINGS_FIRST for remark in result.remarks)
-        of_each = "; ".join(_setting(s.name, s.verdict, _at_least(result, s)) for s in result.settings)
-        lines.append(f"  Settings         {of_each}" + (" first: the threshold needs it" if first else ""))
+        of_each = "; ".join(_setting(s, _at_least(result, s), first) for s in result.settings)
+        lines.append(f"  Settings         {of_each}")
     if result.receive_buffer is not None:
         lines.append(f"  Receive buffer   {result.receive_buffer.sentence()}")
     return lines
@@ -92,8 +92,12 @@ def _at_least(result: RunResult, setting: SettingVerdict) -> Any:
     return setting.recommended
 
 
-def _setting(name: str, verdict: str, recommended: Any) -> str:
-    return f"set {name} = {recommended}" if verdict == "better" else f"{name}: {verdict}"
+def _setting(found: SettingVerdict, recommended: Any, first: bool) -> str:
+    if found.verdict is Verdict.BETTER:
+        return f"set {found.name} = {recommended}" + (" first: the threshold needs it" if first else "")
+    if found.verdict is Verdict.WORSE:
+        return f"{found.name} = {' or '.join(map(str, found.worse_values))} is worse than what was found"
+    return f"{found.name}: {found.verdict}"
 
 
 def _next(result: RunResult, stored: bool) -> str:

@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     """What a sweep says of a setting."""
 
     BETTER = "better"  #: a swept value beats the one found on arrival
-    WORSE = "worse"  #: a swept value is worse, and none is better: leave it as found
+    WORSE = "worse"  #: a swept value is worse, and none is better
     NO_DIFFERENCE = "no difference"
     UNRESOLVED = "unresolved"
 
@@ -125,6 +125,12 @@ class SettingVerdict:
     def differing(self) -> tuple[Comparison, ...]:
         """Every comparison that shows a difference, the one that counts most first."""
         return tuple(sorted((c for c in self.comparisons if c.significant), key=lambda c: PRIORITY.index(c.metric)))
+
+    @property
+    def worse_values(self) -> tuple[int | float | str, ...]:
+        """Those that are not to be set, as they were swept."""
+        worse = {c.value for c in self.comparisons if c.significant and c.worse} - {self.recommended}
+        return tuple(value for value in self.values if value in worse)
 
 
 @dataclass(frozen=True)
@@ -360,7 +366,7 @@ def _verdict(
     if better is not None:
         return decided(Verdict.BETTER, better, _in_words(better))
     if worse is not None:
-        return decided(Verdict.WORSE, worse, f"{_in_words(worse)}. Leave it as found")
+        return decided(Verdict.WORSE, worse, f"{_in_words(worse)}. Do not set {worse.value}")
     core = [c for c in comparisons if c.metric is Metric.CPU_PER_PACKET or _loses_packets(c)] or comparisons
     asked = [c for c in core if not c.equivalent] or core
     leading = min(asked, key=lambda c: (c.metric is not Metric.CPU_PER_PACKET, c.adjusted_p_value))

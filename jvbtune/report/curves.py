@@ -28,7 +28,10 @@ class _Kind:
     caption: str
     form: Callable[[float], str]
     floor: float | None = None  #: of shares that are mostly 0, drawn by the logarithm from here on
+    axis: str = "packet rate of the bridge, in + out (pps)"
 
+
+_OFFERED = "packet rate that was offered, in + out (pps)"
 
 _KINDS = {
     "cpu": _Kind(
@@ -43,6 +46,7 @@ _KINDS = {
         "Delay against packet rate",
         "The time that 99 % of the packets need at most from the generator through the bridge and back.",
         words.milliseconds,
+        axis=_OFFERED,
     ),
     "loss": _Kind(
         "packets lost, end to end (logarithmic above 0)",
@@ -50,6 +54,7 @@ _KINDS = {
         "Packets that did not arrive, as a share of the packets that were sent.",
         words.percent,
         LOSS_FLOOR,
+        axis=_OFFERED,
     ),
     "rx_thread": _Kind(
         "CPU of the receive thread, of one core",
@@ -67,6 +72,7 @@ _LATE = _Kind(
     "A trial of some seconds has a pause of the JVM or none; the curve is of all trials together.",
     words.percent,
     LATE_FLOOR,
+    axis=_OFFERED,
 )
 
 
@@ -158,7 +164,7 @@ def _draw(
     canvas.height = bottom + 42
     x, y = Axis(x_scale, left, canvas.width - 8), Axis(y_scale, bottom, top)
     _mark_interval(canvas, result, x, top, bottom)
-    draw_x_axis(canvas, x, top, bottom, "packet rate of the bridge, in + out (pps)", words.count)
+    draw_x_axis(canvas, x, top, bottom, kind.axis, words.count)
     draw_y_axis(canvas, y, left, x.last, kind.label, kind.form)
     if curve is not None:
         _band(canvas, x, y, curve, curve.trial_low, curve.trial_high, "band faint")

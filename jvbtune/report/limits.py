@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jvbtune.capacity.result import Rate
+from jvbtune.capacity.result import Rate, Search
 from jvbtune.capacity.search import State
 from jvbtune.report import words
 from jvbtune.report.figure import Entry, Figure, figure
@@ -138,6 +138,7 @@ def _search_rows(rates: tuple[Rate, ...]) -> Iterator[Row]:
         marks = [
             Mark("bracket", None, kept, broken, span=True, lift=SPACING * (place + 1) - tall / 2, title=title)
             for place, (kept, broken) in enumerate(rate.brackets_pps)
+            if (kept, broken) != (None, None)
             for title in (f"Restart {place + 1}: {_bracket(kept, broken)}",)
         ]
         if rate.pps is not None and rate.state in (State.FOUND, State.WIDE):
@@ -152,7 +153,7 @@ def _goal(rate: Rate) -> str:
 
 @dataclass(frozen=True)
 class BracketRow:
-    """A goal of the search, with what each restart found of it."""
+    """A goal of the search, with what each restart found of it; a dash where it was not searched for the goal."""
 
     name: str
     shown: str
@@ -160,12 +161,19 @@ class BracketRow:
 
 
 def bracket_rows(result: RunResult) -> list[BracketRow]:
-    rates = () if result.search is None else result.search.rates
+    search = result.search
+    if search is None:
+        return []
     return [
-        BracketRow(_goal(rate), search_words(rate), tuple(_bracket(kept, broken) for kept, broken in rate.brackets_pps))
-        for rate in rates
+        BracketRow(_goal(rate), search_words(rate), tuple(_bracket(*ends) for ends in _of_each(search, rate)))
+        for rate in search.rates
         if rate.state != State.NOT_MEASURED
     ]
+
+
+def _of_each(search: Search, rate: Rate) -> tuple[Interval, ...]:
+    """A place for each restart. Earlier versions stored none of those that were not searched for the goal."""
+    return rate.brackets_pps + ((None, None),) * (search.restarts - len(rate.brackets_pps))
 
 
 def search_words(rate: Rate) -> str:
@@ -178,6 +186,8 @@ def search_words(rate: Rate) -> str:
 
 
 def _bracket(kept: float | None, broken: float | None) -> str:
+    if kept is None and broken is None:
+        return "–"
     if broken is None:
         return f"kept at {words.pps(kept)}"
     if kept is None:

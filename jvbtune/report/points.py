@@ -19,6 +19,9 @@ COLUMNS = {
     "rx_thread": "rx_thread_ratio",
 }
 
+#: Limits whose curves are fitted against what was sent, which grows on where a saturated bridge's own rate does not.
+OFFERED = ("loss", "delay")
+
 
 class Use(StrEnum):
     """What a trial was good for."""
@@ -45,6 +48,15 @@ def rate(row: Mapping[str, Any]) -> float | None:
     if row.get("in_pps") is None or row.get("out_pps") is None:
         return None
     return float(row["in_pps"]) + float(row["out_pps"]) + float(row.get("relay_pps") or 0.0)
+
+
+def offered(row: Mapping[str, Any]) -> float | None:
+    """Packet rate that was sent; of rows without it (a CSV) from the bridge's and the loss, as the fit takes it."""
+    if row.get("offered_pps") is not None:
+        return float(row["offered_pps"])
+    counted = rate(row)
+    lost = float(row.get("loss_ratio") or 0.0)
+    return None if counted is None else counted / (1 - min(max(lost, 0.0), 0.99))
 
 
 def column_of(result: RunResult, name: str) -> str:
@@ -80,19 +92,20 @@ def points(result: RunResult, name: str) -> list[Point]:
     for row in result.trials:
         if row.get("kind") not in ("steady", "probe", None):
             continue
-        x, y = rate(row), quantity(row, column)
+        x, y = offered(row) if name in OFFERED else rate(row), quantity(row, column)
         if x is None or y is None:
             continue
         use = use_of(row, shape)
-        found.append(Point(str(row["trial"]), str(row["step"]), use, x, y, title(row, name, column, y)))
+        found.append(Point(str(row["trial"]), str(row["step"]), use, x, y, title(row, name, column, x, y)))
     return found
 
 
-def title(row: Mapping[str, Any], name: str, column: str, value: float) -> str:
+def title(row: Mapping[str, Any], name: str, column: str, pps: float, value: float) -> str:
     """What a pointer that rests on a point is shown."""
     shown = words.milliseconds(value) if column == COLUMNS["delay"] else words.percent(value)
     what = "Late packets" if column == words.LATE else words.limit(name)
-    text = f"{row['trial']}: {words.pps(rate(row))}, {what} {shown}"
+    sent = " offered" if name in OFFERED else ""
+    text = f"{row['trial']}: {words.pps(pps)}{sent}, {what} {shown}"
     because = "; ".join(str(reason) for reason in row.get("invalid_because") or ())
     if because:
         return f"{text}. Not used: {because}"

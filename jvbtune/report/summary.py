@@ -172,16 +172,16 @@ def _caveats(result: RunResult) -> Iterator[Caveat]:
             "Not shown",
             f"Whether {_listed(unresolved)} {'helps' if len(unresolved) == 1 else 'help'}: more blocks are needed.",
         )
-    same = [s for s in result.settings if s.verdict is Verdict.NO_DIFFERENCE]
+    to_set = {line.name for line in _lines(result)}  # the receive buffer is advised for more than this load
+    same = [s for s in result.settings if s.verdict is Verdict.NO_DIFFERENCE and s.name not in to_set]
     if same:
         margins = {words.percent(EQUIVALENCE[s.metric]) for s in same if s.metric is not None}
         above = f" above {' or '.join(sorted(margins))}" if margins else ""
         yield Caveat("No difference", f"{_listed([s.name for s in same])} made no difference{above}: leave as found.")
-    worse = [s.name for s in result.settings if s.verdict is Verdict.WORSE]
+    worse = [f"{s.name} = {value}" for s in result.settings for value in s.worse_values]
     if worse:
-        yield Caveat(
-            "Worse", f"Other values of {_listed(worse)} did worse than the ones found on arrival: leave as found."
-        )
+        it = "it" if len(worse) == 1 else "them"
+        yield Caveat("Worse", f"{_listed(worse)} did worse than what was found on arrival: do not set {it}.")
     if result.recommendation is not None and result.compilation is not None:
         seconds = f"{result.compilation.warm_after_seconds:.0f}{words.THIN}s"
         yield Caveat(

@@ -80,20 +80,34 @@ def _pair(a: RunResult, b: RunResult) -> Pair:
 
 def needed(result: RunResult) -> str:
     """What a host must have for the figures to hold."""
-    if not any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks):
+    if not _settings_first(result):
         return "as found"
     return ", ".join(f"{name} = {value}" for name, value in sorted(deployed(result.settings).values.items()))
 
 
+def _settings_first(result: RunResult) -> bool:
+    return any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks)
+
+
+def _in_force(result: RunResult) -> dict[str, int | float | str]:
+    """The settings that the figures hold with, as far as they are known."""
+    better = deployed(result.settings).values if _settings_first(result) else {}
+    return {**result.measured_with, **better}
+
+
 def _besides(a: RunResult, b: RunResult) -> tuple[str, ...]:
-    """What makes a comparison one of more than the hosts: traffic, limits, machine, versions."""
+    """What makes a comparison one of more than the hosts: where it is from, traffic, settings, limits, machine."""
     found = []
+    if a.source != b.source:
+        found.append(f"source: {a.source} / {b.source}")
     mixes = [_side(result).traffic_mix for result in (a, b)]
     if mixes[0] != mixes[1]:
         found.append(f"traffic mix: {mixes[0] or 'unknown'} / {mixes[1] or 'unknown'}")
-    both = [needed(result) for result in (a, b)]
-    if both[0] != both[1]:
-        found.append(f"settings: {both[0]} / {both[1]}")
+    both = [_in_force(result) for result in (a, b)]
+    for name in sorted({*both[0], *both[1]}):
+        values = [in_force.get(name, "unknown") for in_force in both]
+        if values[0] != values[1]:
+            found.append(f"{name}: {values[0]} / {values[1]}")
     if a.limits != b.limits:
         found.append("limits")
     for field in fields(Provenance):

@@ -62,9 +62,11 @@ from jvbtune.trials.judge import with_drifting_blocks
 
 def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> RunResult:
     """Fit a run. ``limits``: in place of the experiment's. ``force``: extrapolate beyond 15 %; never exported."""
-    limits = limits or limits_of(run)
+    own = limits_of(run)
+    limits = limits or own
     trials = with_late_ratio(with_drifting_blocks(run.trials()), limits.delay_p99_ms)
-    status, search = Status(run.status()), read_search(run)
+    status = Status(run.status())
+    search = read_search(run) if limits == own else None  # it looked for where the run's own limits are met
     settings = tuple(compare_settings(trials, limits, level=verdict_level(run))) if trials.height else ()
     with_better = deployed(settings)
     fitted: HostFit | None = None
@@ -103,6 +105,7 @@ def derive(run: Run, limits: Limits | None = None, *, force: bool = False) -> Ru
             *(unfinished if recommendation is not None else ()),
             *(_of_which_settings(with_better, recommendation) if recommendation is not None else ()),
             *_audio_only(run, search, recommendation),
+            *_cut_short(search),
             *_remarks(choice, fitted, trials, asked),
         ),
         estimates=choice.estimates,
@@ -156,6 +159,18 @@ def _audio_only(run: Run, search: Search | None, recommendation: Recommendation 
             "times the CPU of a packet of audio",
             "If your meetings have video, measure with --mix meeting-5 or a mix like yours. Until then divide the load "
             "threshold by 1.7.",
+        )
+
+
+def _cut_short(search: Search | None) -> Iterator[Reason]:
+    """Of a search that has a figure without some of its restarts."""
+    if search is not None and search.unfinished:
+        rest = search.restarts - search.unfinished
+        yield Reason(
+            Code.SEARCH_UNFINISHED,
+            f"The time ran out in {search.unfinished} of {search.restarts} restarts. The search's figure is of the "
+            f"other {rest}",
+            "Allow more --minutes.",
         )
 
 
@@ -242,7 +257,7 @@ def _recommendation(deployed: Estimate, fitted: HostFit, search: Search | None) 
         highest_tested_pps=highest,
         extrapolated=fitted.extrapolated if of_curve else False,
         steps=fitted.steps,
-        restarts=fitted.restarts if of_curve or search is None else search.restarts,
+        restarts=fitted.restarts if of_curve or search is None else search.restarts - search.unfinished,
         trials=fitted.trials,
     )
 

@@ -27,13 +27,16 @@ def simulated(out: Path, *options: str) -> Run:
 
 
 def searched(out: Path, rates: Sequence[float], *options: str) -> Run:
-    """A simulated run whose journal also holds a search that found these packet rates, one a restart."""
+    """A simulated run whose journal also holds a search that found these packet rates, one a restart; NDR was set aside
+    after the first."""
     run = simulated(out, *options)
-    _, loss, cpu, thread, gc, delay = goals(Limits())
+    ndr, loss, cpu, thread, gc, delay = goals(Limits())
     with RunWriter(run) as writer:
         writer.journal.append("search_begun", width=0.03, minutes=10)
         for block, rate in enumerate(rates):
+            aside = () if block else (Bracket(ndr, 1.15 * rate, 1.2 * rate, 1.18 * rate, State.FOUND),)
             found = [
+                *aside,
                 Bracket(cpu, 0.985 * rate, 1.015 * rate, rate, State.FOUND),
                 Bracket(loss, 1.2 * rate, 1.3 * rate, 1.25 * rate, State.FOUND),
                 Bracket(delay, 1.1 * rate, None, None, State.KEPT),

@@ -133,9 +133,8 @@ def test_every_point_is_a_trial_at_its_value(show: Open, reports: Reports, name:
     for mark in drawn["marks"]:
         row = expected.pop(mark["trial"])
         y = cpu_ratio_of(row) if key == "cpu" else row[{"delay": "delay_p99_ms", "loss": "loss_ratio"}[key]]
-        assert _value(drawn["ticks"], "x", mark["x_px"], "linear") == pytest.approx(
-            row["bridge_pps"], rel=0.01, abs=200
-        )
+        x = row["bridge_pps" if key == "cpu" else "offered_pps"]
+        assert _value(drawn["ticks"], "x", mark["x_px"], "linear") == pytest.approx(x, rel=0.01, abs=200)
         assert y is not None
         if key == "loss":
             _is_between_its_ticks(drawn["ticks"], y, mark["y_px"])
