@@ -17,7 +17,7 @@ _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 ICE4J_BUFFER = "ice4j.harvest.udp.receive-buffer-size"
 #: ice4j's older name for it, which wins wherever it is set (HarvestConfig.kt).
 LEGACY_ICE4J_BUFFER = "org.ice4j.ice.harvest.AbstractUdpListener.SO_RCVBUF"
-RMEM_MAX = "net.core.rmem_max"
+RMEM_MAX, UDP_MEM = "net.core.rmem_max", "net.ipv4.udp_mem"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ SETTINGS: dict[str, HostSetting] = {
         HostSetting("net.core.wmem_default", at_socket_creation=True),
         HostSetting("net.core.netdev_max_backlog"),
         HostSetting("net.core.netdev_budget"),
-        HostSetting("net.ipv4.udp_mem", count=3),
+        HostSetting(UDP_MEM, count=3),
         HostSetting("net.ipv4.udp_rmem_min", initial_only=False),
         HostSetting(ICE4J_BUFFER, initial_only=False, at_socket_creation=True),
         HostSetting("kernel.perf_event_paranoid", initial_only=False, minimum=-1),

@@ -12,7 +12,7 @@ from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_low
 from jvbtune.apply.watch import Reading, worse
 from jvbtune.bridge.client import BridgeClient
 from jvbtune.errors import AgentError, BridgeBusyError, BridgeError, HostError, JvbtuneError, TuningError
-from jvbtune.export.settings import NOTHING_KNOWN, InForce
+from jvbtune.export.settings import NOTHING_KNOWN, OfHost
 from jvbtune.hosts.agent_client import AgentClient
 from jvbtune.interrupts import held, pause
 from jvbtune.inventory import HostEntry, bridge_arguments
@@ -101,18 +101,10 @@ class Applied:
     readings: tuple[Reading, ...] = field(default=(), repr=False)
 
 
-def order(
-    entry: HostEntry,
-    result: RunResult,
-    *,
-    pin: bool = False,
-    in_force: InForce = NOTHING_KNOWN,
-    earlier: InForce = NOTHING_KNOWN,
-) -> Order:
-    """What is to be applied; ``in_force``: the host's sysctls, as far as they are known; ``earlier``: those that an
-    earlier apply set there. No host is asked. Raises NoRecommendation."""
-    wanted = wanted_of(result, bridge_arguments(entry), pin=pin, in_force=in_force, earlier=earlier)
-    return Order(wanted, expected_of(result, pin=pin, in_force=in_force, earlier=earlier), result, pin)
+def order(entry: HostEntry, result: RunResult, *, pin: bool = False, host: OfHost = NOTHING_KNOWN) -> Order:
+    """What is to be applied; ``host``: as far as it is known. No host is asked. Raises NoRecommendation."""
+    wanted = wanted_of(result, bridge_arguments(entry), pin=pin, host=host)
+    return Order(wanted, expected_of(result, pin=pin, host=host), result, pin)
 
 
 def plan(entry: HostEntry, agent: AgentClient, ordered: Order) -> Plan:
@@ -120,7 +112,7 @@ def plan(entry: HostEntry, agent: AgentClient, ordered: Order) -> Plan:
     planned = agent.call(messages.PLAN, ordered.wanted, timeout_seconds=60)
     in_force = {name: value.found for name, value in planned.values.items()}
     earlier = set_earlier(planned)
-    here = order(entry, ordered.result, pin=ordered.pin, in_force=in_force, earlier=earlier)
+    here = order(entry, ordered.result, pin=ordered.pin, host=OfHost(in_force, earlier))
     if here != ordered:
         planned = agent.call(messages.PLAN, here.wanted, timeout_seconds=60)
     refuse_lowered(planned)

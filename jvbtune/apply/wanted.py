@@ -14,7 +14,7 @@ from jvbtune.export import export
 from jvbtune.export.docker import FILE_NAME as CUSTOM
 from jvbtune.export.jvb_conf import FILE_NAME as INCLUDED
 from jvbtune.export.jvb_conf import thresholds
-from jvbtune.export.settings import NOTHING_KNOWN, InForce, is_sysctl, lines_of
+from jvbtune.export.settings import NOTHING_KNOWN, OfHost, is_sysctl, lines_of
 from jvbtune.export.sysctl import FILE_NAME as DROP_IN
 from jvbtune.export.sysctl import render as drop_in_of
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
@@ -41,27 +41,18 @@ class Expected:
     bridge: dict[str, str | float]
 
 
-def wanted_of(
-    result: RunResult,
-    bridge: BridgeQuery,
-    *,
-    pin: bool = False,
-    in_force: InForce = NOTHING_KNOWN,
-    earlier: InForce = NOTHING_KNOWN,
-) -> Wanted:
+def wanted_of(result: RunResult, bridge: BridgeQuery, *, pin: bool = False, host: OfHost = NOTHING_KNOWN) -> Wanted:
     """The files of an export for one host. Raises NoRecommendation as ``export`` does."""
     include = export(result, "jvb-conf", pin=pin)[INCLUDED]
     section = export(result, "docker", pin=pin)[CUSTOM]
-    drop_in = drop_in_of(result, pin, in_force, earlier)[DROP_IN]
-    sysctls = expected_of(result, pin=pin, in_force=in_force, earlier=earlier).sysctls
+    drop_in = drop_in_of(result, pin, host)[DROP_IN]
+    sysctls = expected_of(result, pin=pin, host=host).sysctls
     return Wanted(result.id, bridge, drop_in, sysctls, include, section)
 
 
-def expected_of(
-    result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
-) -> Expected:
+def expected_of(result: RunResult, *, pin: bool = False, host: OfHost = NOTHING_KNOWN) -> Expected:
     found = thresholds(result)
-    lines = lines_of(result, pin=pin, in_force=in_force, earlier=earlier)
+    lines = lines_of(result, pin=pin, host=host)
     bridge: dict[str, str | float] = {
         MEASUREMENT: "packet-rate",
         THRESHOLD: int(found.load_threshold_pps),

@@ -76,8 +76,7 @@ def _settings(result: RunResult) -> list[str]:
     """One line for the settings, one for the receive buffer."""
     lines = []
     if result.settings:
-        first = any(remark.code == Code.SETTINGS_FIRST for remark in result.remarks)
-        of_each = "; ".join(_setting(s, _at_least(result, s), first) for s in result.settings)
+        of_each = "; ".join(_setting(s, _at_least(result, s), result.settings_first) for s in result.settings)
         lines.append(f"  Settings         {of_each}")
     if result.receive_buffer is not None:
         lines.append(f"  Receive buffer   {result.receive_buffer.sentence()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jvbtune.agent.layout import BEGIN_MARK, END_MARK
-from jvbtune.agent.settings import RMEM_MAX
+from jvbtune.agent.settings import RMEM_MAX, UDP_MEM
 from jvbtune.export import jvb_conf, sysctl
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import is_sysctl, lines_of
@@ -12,7 +12,6 @@ from jvbtune.result.model import RunResult
 
 CLOUD_INIT, STARTUP = "jvbtune-cloud-init.yaml", "jvbtune-startup.sh"
 SCRIPT = "/usr/local/sbin/jvbtune-startup"
-UDP_MEM = "net.ipv4.udp_mem"
 
 #: Idempotent; replaces a file only if its content differs. No temporary file is left, and a drain is undone.
 _BODY = """\

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 
-from jvbtune.agent.settings import RMEM_MAX
+from jvbtune.agent.settings import RMEM_MAX, UDP_MEM
 from jvbtune.export import jvb_conf, sysctl
-from jvbtune.export.cloud import UDP_MEM, larger_of_each
+from jvbtune.export.cloud import larger_of_each
 from jvbtune.export.header import comments, header
 from jvbtune.export.settings import is_sysctl, lines_of
 from jvbtune.export.text import literal

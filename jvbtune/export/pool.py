@@ -221,8 +221,7 @@ def _refuse_without_settings(results: Sequence[RunResult], settings: Sequence[Se
     """Raises NoRecommendation where a host's figures need what is not exported, because the hosts disagree on it."""
     exported = deployed(settings).values
     for result in results:
-        first = any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks)
-        needed = deployed(result.settings).values if first else {}
+        needed = deployed(result.settings).values if result.settings_first else {}
         if not needed.items() <= exported.items():
             values = ", ".join(f"{name} = {value}" for name, value in sorted(needed.items()))
             raise NoRecommendation(

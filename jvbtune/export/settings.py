@@ -7,7 +7,7 @@ this host needs. What made no difference is a comment. Only catalogued names, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jvbtune.agent.settings import ICE4J_BUFFER, RMEM_MAX, canonical
 from jvbtune.fit.compare import SettingVerdict, Verdict, deployed
@@ -25,24 +25,28 @@ class Line:
     at_least: bool = False
 
 
-#: What a host has now: sysctl -> value.
-InForce = Mapping[str, str]
-NOTHING_KNOWN: InForce = {}
+@dataclass(frozen=True)
+class OfHost:
+    """What is known of the one host that an export is for, by sysctl. ``in_force``: its values. ``earlier``: what an
+    earlier apply set there."""
+
+    in_force: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
 
-def lines_of(
-    result: RunResult, *, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
-) -> list[Line]:
+NOTHING_KNOWN = OfHost()
+
+
+def lines_of(result: RunResult, *, pin: bool = False, host: OfHost = NOTHING_KNOWN) -> list[Line]:
     """Every setting to be set, by name. ``pin``: also those that the run was measured with.
 
-    ``in_force``: of the one host that these are for. Where it has more than the receive buffer needs, it keeps that:
-    net.core.rmem_max is a limit for programs that ask, and others on the host may need it. ``earlier``: what an earlier
-    apply set there; the run was measured with it, so it stays.
+    Where the host has more than the receive buffer needs, it keeps that: net.core.rmem_max is a limit for programs that
+    ask, and others on the host may need it. What an earlier apply set stays if the run was measured with it.
     """
     pinned = [Line(name, value, "the run was measured with it") for name, value in result.measured_with.items()]
     kept = [
         Line(name, value, "an earlier run set it, and this one was measured with it")
-        for name, value in earlier.items()
+        for name, value in host.earlier.items()
         if name in result.measured_with and canonical(name, result.measured_with[name]) == value
     ]
     better = {
@@ -59,10 +63,10 @@ def lines_of(
     if asked is not None and (cap is None or int(cap.value) < int(asked.value)):
         why = f"the kernel gives a bridge that asks for {asked.value} no more than this"
         found[RMEM_MAX] = Line(RMEM_MAX, asked.value, why, at_least=True)
-    return [_kept(_canonical(line), in_force) for _, line in sorted(found.items())]
+    return [_kept(_canonical(line), host.in_force) for _, line in sorted(found.items())]
 
 
-def _kept(line: Line, in_force: InForce) -> Line:
+def _kept(line: Line, in_force: Mapping[str, str]) -> Line:
     found = in_force.get(line.name)
     if not line.at_least or found is None or int(found) <= int(line.value):
         return line

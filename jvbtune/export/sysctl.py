@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from jvbtune.agent.settings import RMEM_MAX
 from jvbtune.export.header import comments, header
-from jvbtune.export.settings import NOTHING_KNOWN, InForce, evidence, is_sysctl, lines_of, without_effect
+from jvbtune.export.settings import NOTHING_KNOWN, OfHost, evidence, is_sysctl, lines_of, without_effect
 from jvbtune.result.model import RunResult
 
 FILE_NAME = "60-jvbtune.conf"
 
 
-def render(
-    result: RunResult, pin: bool = False, in_force: InForce = NOTHING_KNOWN, earlier: InForce = NOTHING_KNOWN
-) -> dict[str, str]:
+def render(result: RunResult, pin: bool = False, host: OfHost = NOTHING_KNOWN) -> dict[str, str]:
     """{file name: text}. Every host of this kind gets the same values, also one that was installed again.
 
-    ``in_force``, ``earlier``: of the one host that it is for (``lines_of``)."""
-    every = lines_of(result, pin=pin, in_force=in_force, earlier=earlier)
-    lines = [line for line in every if is_sysctl(line.name)]
+    ``host``: the one that it is for (``lines_of``)."""
+    lines = [line for line in lines_of(result, pin=pin, host=host) if is_sysctl(line.name)]
     names = {line.name for line in lines}
     undo = [
         f"rm /etc/sysctl.d/{FILE_NAME}",

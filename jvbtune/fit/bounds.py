@@ -85,6 +85,10 @@ def _finite(value: float) -> float | None:
     return round(value, 1) if np.isfinite(value) else None
 
 
+#: What was offered is told from what arrived and this loss at most.
+MOST_LOST_RATIO = 0.99
+
+
 def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = False) -> list[Bound]:
     """One for every limit whose quantity was measured at 3 packet rates or more; ``Unplaced`` where CPU was, but too
     few of them lie below saturation. ``force``: also bounds that lie far beyond the highest packet rate tested.
@@ -94,7 +98,7 @@ def bounds(rows: pl.DataFrame, limits: Limits, scale: float, *, force: bool = Fa
     packet rate tested.
     """
     found: list[Bound] = []
-    lost = pl.col("loss_ratio").fill_null(0.0).clip(0.0, 0.99)
+    lost = pl.col("loss_ratio").fill_null(0.0).clip(0.0, MOST_LOST_RATIO)
     rows = rows.with_columns(offered_equivalent_pps=pl.col("equivalent_pps") / (1 - lost))
     cpu = _rows(rows, "equivalent_pps", "cpu_ratio")
     if cpu is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from jvbtune.fit.bounds import MOST_LOST_RATIO
 from jvbtune.report import words
 from jvbtune.result.model import RunResult
 from jvbtune.trials.frame import cpu_ratio_of
@@ -56,7 +57,7 @@ def offered(row: Mapping[str, Any]) -> float | None:
         return float(row["offered_pps"])
     counted = rate(row)
     lost = float(row.get("loss_ratio") or 0.0)
-    return None if counted is None else counted / (1 - min(max(lost, 0.0), 0.99))
+    return None if counted is None else counted / (1 - min(max(lost, 0.0), MOST_LOST_RATIO))
 
 
 def column_of(result: RunResult, name: str) -> str:

@@ -8,7 +8,6 @@ from enum import StrEnum
 from itertools import combinations
 
 from jvbtune.fit.compare import deployed
-from jvbtune.fit.reasons import Code
 from jvbtune.result.estimates import overlap
 from jvbtune.result.model import Provenance, Recommendation, RunResult
 
@@ -80,18 +79,14 @@ def _pair(a: RunResult, b: RunResult) -> Pair:
 
 def needed(result: RunResult) -> str:
     """What a host must have for the figures to hold."""
-    if not _settings_first(result):
+    if not result.settings_first:
         return "as found"
     return ", ".join(f"{name} = {value}" for name, value in sorted(deployed(result.settings).values.items()))
 
 
-def _settings_first(result: RunResult) -> bool:
-    return any(remark.code is Code.SETTINGS_FIRST for remark in result.remarks)
-
-
 def _in_force(result: RunResult) -> dict[str, int | float | str]:
     """The settings that the figures hold with, as far as they are known."""
-    better = deployed(result.settings).values if _settings_first(result) else {}
+    better = deployed(result.settings).values if result.settings_first else {}
     return {**result.measured_with, **better}
 
 

@@ -16,7 +16,7 @@ from jvbtune.capacity.result import Search
 from jvbtune.fit.buffers import BufferAdvice
 from jvbtune.fit.compare import SettingVerdict
 from jvbtune.fit.limits import Limits
-from jvbtune.fit.reasons import Reason
+from jvbtune.fit.reasons import Code, Reason
 from jvbtune.fit.thresholds import Thresholds
 
 #: Version of the JSON of a result. A new key does not change it; a key that goes away, or changes its meaning, does.
@@ -231,6 +231,11 @@ class RunResult:
     captures: tuple[Capture, ...] = ()
     compilation: Compilation | None = None
     trials: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def settings_first(self) -> bool:
+        """Whether the figures hold only with the settings that were found better (``compare.deployed``)."""
+        return any(remark.code is Code.SETTINGS_FIRST for remark in self.remarks)
 
     @property
     def going_on(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jvbtune.agent.settings import ICE4J_BUFFER, INT_MAX, RMEM_MAX, SETTINGS, canonical
+from jvbtune.agent.settings import ICE4J_BUFFER, INT_MAX, RMEM_MAX, SETTINGS, UDP_MEM, canonical
 from jvbtune.units import parse_bytes
 
 #: SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF (include/net/sock.h) on x86-64; a kernel refuses less with EINVAL, and may ask
@@ -163,7 +163,7 @@ CATALOGUE: dict[str, Setting] = {
             verified_by=_READ_BACK,
         ),
         Setting(
-            name="net.ipv4.udp_mem",
+            name=UDP_MEM,
             meaning="Memory of all UDP sockets together: low, pressure, high.",
             unit="pages",
             minimum=1,

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,8 @@ from jvbtune.agent import deploy, generations, rollback, sysctl
 from jvbtune.agent.control import Bridge
 from jvbtune.agent.deployplan import Places
 from jvbtune.protocol import deploy as messages
-from jvbtune.protocol.agent import BridgeQuery
+from jvbtune.protocol import tuning
+from jvbtune.protocol.agent import BridgeQuery, OfBridge
 from jvbtune.protocol.codec import build
 from jvbtune.protocol.messages import Nothing, Operation
 from jvbtune.protocol.peers import Caller
@@ -145,10 +147,18 @@ class DeployHost:
         return deploy.rollback(self.agent, asked)
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class AgentProcess:
     """A real agent and its controller's end. A context manager; its input stays open until it is left."""
 
     def __init__(self, host: DeployHost, lease_seconds: float) -> None:
+        self.host = host
         self.process = subprocess.Popen(
             host.agent_argv(lease_seconds), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -158,6 +168,31 @@ class AgentProcess:
 
     def call(self, operation: Operation[A, R], arguments: A, timeout_seconds: float = 60.0) -> R:
         return self._caller.call(operation, arguments, timeout_seconds)
+
+    def begin(self) -> None:
+        """An apply: the bridge is drained."""
+        planned = self.call(messages.PLAN, self.host.wanted)
+        self.call(messages.BEGIN, messages.Begin(self.host.wanted, "a test", planned.seen))
+        assert self.host.bridge.drain
+
+    def is_asked_for(self, seconds: float, every_seconds: float) -> None:
+        """Who is on the bridge, as by a controller that waits for calls to end."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.call(tuning.CALLS, OfBridge(self.host.query))
+            time.sleep(every_seconds)
+
+    def write_while_unhealthy(self, seconds: float) -> None:
+        """The bridge is not healthy for so long after its restart."""
+
+        def recover() -> None:
+            self.host.bridge.health = 200
+
+        self.host.bridge.health = 503
+        later = threading.Timer(seconds, recover)
+        later.start()
+        self.call(messages.WRITE, Nothing())
+        later.join()
 
     def _write(self, line: bytes) -> None:
         assert self.process.stdin is not None

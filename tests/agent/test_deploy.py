@@ -9,8 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from jvbtune.agent.generations import digest, identity
 from jvbtune.agent.procfs import start_ticks
 from jvbtune.protocol import deploy as messages
 from jvbtune.protocol.messages import Nothing
-from tests.agent.deploy_host import FOUND, JVB_CONF, NAME, SETTINGS, WANTED_VALUE, DeployHost, killed_at
+from tests.agent.deploy_host import FOUND, JVB_CONF, NAME, SETTINGS, WANTED_VALUE, DeployHost, killed_at, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: settings are changed by root only")
 
@@ -219,20 +218,13 @@ def guarded_host(host: DeployHost, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return host
 
 
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_guard_that_dies_is_replaced_though_its_directory_was_taken_away(guarded_host: DeployHost) -> None:
     """``jvbtune revert`` tidies up during an apply."""
     guarded_host.begin()
     state, first = guarded_host.agent.state, guarded_host.agent.state["deploy_guard"]
     shutil.rmtree(rundir.DIRECTORY)
     first.kill()
-    _until(lambda: state["deploy_guard"] is not first)
+    until(lambda: state["deploy_guard"] is not first)
     assert state["deploy_guard"].poll() is None
     deploy.abandon(guarded_host.agent, Nothing())
     assert not guarded_host.bridge.drain

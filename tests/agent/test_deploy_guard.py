@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import jvbtune
 from jvbtune.protocol import deploy as messages
-from jvbtune.protocol import tuning
-from jvbtune.protocol.agent import OfBridge
 from jvbtune.protocol.messages import Nothing
-from tests.agent.deploy_host import FOUND, JVB_CONF, WANTED_VALUE, AgentProcess, DeployHost
+from tests.agent.deploy_host import FOUND, JVB_CONF, WANTED_VALUE, AgentProcess, DeployHost, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root: settings are changed by root only")
 
@@ -57,51 +54,27 @@ def host(tmp_path: Path) -> Iterator[GuardedHost]:
     host.bridge.close()
 
 
-def _begin(host: GuardedHost, agent: AgentProcess) -> None:
-    planned = agent.call(messages.PLAN, host.wanted)
-    agent.call(messages.BEGIN, messages.Begin(host.wanted, "a test", planned.seen))
-    assert host.bridge.drain
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("written", [False, True])
 def test_an_agent_that_is_stopped_keeps_no_bridge_drained(host: GuardedHost, written: bool) -> None:
     before = host.files()
     with AgentProcess(host, LEASE_SECONDS) as agent:
-        _begin(host, agent)
+        agent.begin()
         if written:
             agent.call(messages.WRITE, Nothing())
             assert host.value() == WANTED_VALUE
         agent.process.send_signal(signal.SIGSTOP)
-        _until(lambda: not host.bridge.drain)
+        until(lambda: not host.bridge.drain)
         assert agent.process.wait(10) == -signal.SIGKILL, "it would go on behind the guard"
-        _until(lambda: host.places.generations.latest() is None)
+        until(lambda: host.places.generations.latest() is None)
     assert (host.files(), host.value(), host.bridge.under) == (before, FOUND, (JVB_CONF, FOUND))
 
 
 def test_an_agent_that_restarts_a_bridge_for_long_is_heard(host: GuardedHost) -> None:
     with AgentProcess(host, LEASE_SECONDS) as agent:
-        _begin(host, agent)
-        until = time.monotonic() + 3 * LEASE_SECONDS
-        while time.monotonic() < until:
-            agent.call(tuning.CALLS, OfBridge(host.query))
-            time.sleep(LEASE_SECONDS / 4)
-        host.bridge.health = 503
-
-        def recover() -> None:
-            host.bridge.health = 200
-
-        later = threading.Timer(2.5 * LEASE_SECONDS, recover)
-        later.start()
-        agent.call(messages.WRITE, Nothing())
+        agent.begin()
+        agent.is_asked_for(3 * LEASE_SECONDS, LEASE_SECONDS / 4)
+        agent.write_while_unhealthy(2.5 * LEASE_SECONDS)
         agent.call(messages.RELEASE, Nothing())
-        later.join()
         assert (host.value(), host.bridge.drain) == (WANTED_VALUE, False)
         time.sleep(2 * LEASE_SECONDS)
         assert agent.process.poll() is None

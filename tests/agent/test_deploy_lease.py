@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from jvbtune.protocol import deploy as messages
-from jvbtune.protocol import tuning
-from jvbtune.protocol.agent import OfBridge
 from jvbtune.protocol.messages import Nothing, Refused
 from tests.agent.deploy_host import FOUND, JVB_CONF, AgentProcess, DeployHost
 
@@ -29,17 +26,11 @@ def host(tmp_path: Path) -> Iterator[DeployHost]:
     host.bridge.close()
 
 
-def _begin(host: DeployHost, agent: AgentProcess) -> None:
-    planned = agent.call(messages.PLAN, host.wanted)
-    agent.call(messages.BEGIN, messages.Begin(host.wanted, "a test", planned.seen))
-    assert host.bridge.drain
-
-
 @pytest.mark.parametrize("written", [False, True])
 def test_silence_before_the_undrain_takes_everything_back(host: DeployHost, written: bool) -> None:
     before = host.files()
     with AgentProcess(host, LEASE_SECONDS) as agent:
-        _begin(host, agent)
+        agent.begin()
         if written:
             agent.call(messages.WRITE, Nothing())
             assert host.files() != before
@@ -84,11 +75,8 @@ def test_silence_after_a_rollback_that_failed_half_way_goes_on_with_it(host: Dep
 def test_a_controller_that_asks_who_is_on_the_bridge_is_heard(host: DeployHost) -> None:
     """And after the undrain nobody has to be: the new state stays, and nobody is kept out of the bridge."""
     with AgentProcess(host, LEASE_SECONDS) as agent:
-        _begin(host, agent)
-        until = time.monotonic() + 3 * LEASE_SECONDS
-        while time.monotonic() < until:
-            agent.call(tuning.CALLS, OfBridge(host.query))
-            time.sleep(LEASE_SECONDS / 4)
+        agent.begin()
+        agent.is_asked_for(3 * LEASE_SECONDS, LEASE_SECONDS / 4)
         assert host.bridge.drain
         agent.call(messages.WRITE, Nothing())
         agent.call(messages.RELEASE, Nothing())
@@ -100,17 +88,9 @@ def test_a_controller_that_asks_who_is_on_the_bridge_is_heard(host: DeployHost) 
 
 def test_a_request_that_takes_longer_than_the_lease_is_no_silence(host: DeployHost) -> None:
     with AgentProcess(host, LEASE_SECONDS) as agent:
-        _begin(host, agent)
-        host.bridge.health = 503
-
-        def recover() -> None:
-            host.bridge.health = 200
-
-        later = threading.Timer(2.5 * LEASE_SECONDS, recover)
-        later.start()
+        agent.begin()
         begun = time.monotonic()
-        agent.call(messages.WRITE, Nothing())
+        agent.write_while_unhealthy(2.5 * LEASE_SECONDS)
         assert time.monotonic() - begun > 2 * LEASE_SECONDS
         agent.call(messages.RELEASE, Nothing())
-        later.join()
     assert host.value() != FOUND

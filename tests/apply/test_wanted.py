@@ -13,6 +13,7 @@ import pytest
 from jvbtune.apply.wanted import Expected, expected_of, not_in_force, refuse_lowered, set_earlier, wanted_of
 from jvbtune.errors import NoRecommendation, TuningError
 from jvbtune.export import export
+from jvbtune.export.settings import OfHost
 from jvbtune.protocol.agent import BridgeQuery, UdpSocket
 from jvbtune.protocol.deploy import FileChange, Planned, ValueChange
 from jvbtune.result import RunResult
@@ -112,10 +113,10 @@ def test_what_an_earlier_apply_set_stays_if_it_was_measured_with_it(result: RunR
     earlier = set_earlier(Planned("systemd", changes, {}, None, {}, False, 1, [], ""))
     assert earlier == {"net.core.netdev_max_backlog": "10000", "net.core.netdev_budget": "600"}
     measured = replace(result, measured_with={"net.core.netdev_max_backlog": 10000, "net.core.netdev_budget": 300})
-    wanted = wanted_of(measured, BridgeQuery(), earlier=earlier)
+    wanted = wanted_of(measured, BridgeQuery(), host=OfHost(earlier=earlier))
     assert wanted.sysctls == {RMEM_MAX: str(BUFFER_BYTES), "net.core.netdev_max_backlog": "10000"}
     assert "\nnet.core.netdev_max_backlog = 10000\n" in wanted.drop_in
-    assert wanted.sysctls == expected_of(measured, earlier=earlier).sysctls
+    assert wanted.sysctls == expected_of(measured, host=OfHost(earlier=earlier)).sysctls
 
 
 def test_a_run_without_figures_is_refused_before_a_host_is_asked(result: RunResult, tmp_path: Path) -> None:
@@ -128,12 +129,12 @@ def test_a_host_that_has_more_than_the_buffer_needs_keeps_it(result: RunResult) 
     query = BridgeQuery()
     more, less = {RMEM_MAX: "33554432"}, {RMEM_MAX: "212992"}
     for in_force, value in ((more, "33554432"), (less, str(BUFFER_BYTES)), ({}, str(BUFFER_BYTES))):
-        wanted = wanted_of(result, query, in_force=in_force)
-        assert wanted.sysctls == expected_of(result, in_force=in_force).sysctls == {RMEM_MAX: value}
+        wanted = wanted_of(result, query, host=OfHost(in_force))
+        assert wanted.sysctls == expected_of(result, host=OfHost(in_force)).sysctls == {RMEM_MAX: value}
         assert f"\n{RMEM_MAX} = {value}\n" in wanted.drop_in
         assert ("This host has 33554432, which is more, and keeps it." in wanted.drop_in) == (in_force is more)
 
 
 def test_a_smaller_buffer_that_was_found_better_is_set(tmp_path: Path) -> None:
     found = with_result(simulated(tmp_path), found_better(RMEM_MAX, 4 << 20))
-    assert expected_of(found, in_force={RMEM_MAX: "33554432"}).sysctls == {RMEM_MAX: str(4 << 20)}
+    assert expected_of(found, host=OfHost({RMEM_MAX: "33554432"})).sysctls == {RMEM_MAX: str(4 << 20)}

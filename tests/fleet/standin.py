@@ -15,6 +15,7 @@ from jvbtune.fleet import measuring
 from jvbtune.fleet.nursery import Message, Tell
 from jvbtune.interrupts import pause
 from jvbtune.load.base import IntendedLoad, Offered
+from tests.load.offers import went_well
 
 
 class Waits:
@@ -32,21 +33,9 @@ class Waits:
             if self._aborted is not None:
                 raise self._aborted
             pause(0.1)
-        figures = {"sent_packets": 0, "expected_packets": 0, "received_packets": 0, "reordered_packets": 0}
-        return Offered(
-            intended_pps=load.packet_rate_pps,
-            offered_pps=load.packet_rate_pps,
-            loss_ratio=0.0,
-            delay_ms={},
-            delayed_50ms_ratio=None,
-            duration_seconds=duration_seconds,
-            lateness_p99_ms=0.0,
-            cpu_ratio=0.0,
-            endpoints=0,
-            generator_limited=False,
-            started_unix=started,
-            **figures,
-        )
+        nothing = {"sent_packets": 0, "expected_packets": 0, "received_packets": 0, "endpoints": 0}
+        idle = {"lateness_p99_ms": 0.0, "cpu_ratio": 0.0}
+        return went_well(load, duration_seconds, started_unix=started, **nothing, **idle)
 
     def stop(self) -> None: ...
     def keep_alive(self, seconds: float) -> None: ...

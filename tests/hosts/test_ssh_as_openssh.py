@@ -132,6 +132,17 @@ def test_the_right_key_comes_before_eight_of_the_agent(sshd: Server, tmp_path: P
         assert "No existing session" not in str(caught.value)
 
 
+def _of_no_use(key: Path, config: Path, own: str) -> str:
+    """A key that is tried before the user's own stops nothing. What is said if it is the only one."""
+    config.write_text(config.read_text().replace(own, f"  IdentityFile {key}\n{own}"))
+    with SshHost.connect("target", "target", config=config) as host:
+        assert host.run(["true"]).status == 0
+    config.write_text(config.read_text().replace(own, ""))
+    with pytest.raises(HostError, match="accepts none of the keys") as caught:
+        SshHost.connect("target", "target", config=config)
+    return str(caught.value)
+
+
 def test_an_agent_that_refuses_to_sign_does_not_stop_the_next_key(sshd: Server, tmp_path: Path) -> None:
     """``ssh-add -c`` with an askpass that says no."""
     make_key(tmp_path / "first")
@@ -142,13 +153,7 @@ def test_an_agent_that_refuses_to_sign_does_not_stop_the_next_key(sshd: Server, 
         (tmp_path / "first").unlink()
         config = _with_agent(server, tmp_path, agent)
         own = f"  IdentityFile {server.directory}/user_key\n"
-        config.write_text(config.read_text().replace(own, f"  IdentityFile {tmp_path}/first\n{own}"))
-        with SshHost.connect("target", "target", config=config) as host:
-            assert host.run(["true"]).status == 0
-        config.write_text(config.read_text().replace(own, ""))
-        with pytest.raises(HostError, match="accepts none of the keys") as caught:
-            SshHost.connect("target", "target", config=config)
-        assert "first (ssh-agent)" in str(caught.value)
+        assert "first (ssh-agent)" in _of_no_use(tmp_path / "first", config, own)
 
 
 def test_a_certificate_of_the_users(tmp_path: Path) -> None:
@@ -190,13 +195,8 @@ def test_a_security_key_is_passed_over_and_named(sshd: Server, tmp_path: Path) -
     subprocess.run(["ssh-keygen", "-y", "-f", str(tmp_path / "id_ed25519_sk")], check=True, capture_output=True)
     config = _config(sshd, tmp_path)
     own = f"  IdentityFile {sshd.directory}/user_key\n"
-    config.write_text(config.read_text().replace(own, f"  IdentityFile {tmp_path}/id_ed25519_sk\n{own}"))
-    with SshHost.connect("target", "target", config=config) as host:
-        assert host.run(["true"]).status == 0
-    config.write_text(config.read_text().replace(own, ""))
-    with pytest.raises(HostError, match="accepts none of the keys") as caught:
-        SshHost.connect("target", "target", config=config)
-    assert f"Tried: {tmp_path}/id_ed25519_sk (a security key: add it to ssh-agent)" in str(caught.value)
+    said = _of_no_use(tmp_path / "id_ed25519_sk", config, own)
+    assert f"Tried: {tmp_path}/id_ed25519_sk (a security key: add it to ssh-agent)" in said
 
 
 def test_a_server_that_wants_more_than_a_key(tmp_path: Path) -> None:

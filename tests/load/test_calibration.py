@@ -25,6 +25,7 @@ from jvbtune.load.sink import ADDRESS, Sink, Usage
 from jvbtune.sweep.experiment import read_experiment
 from jvbtune.sweep.plan import make_plan
 from jvbtune.sweep.run import refuse_planned
+from tests.load.offers import went_well
 
 MEETING = load_mix("meeting-5").mix()
 ENTRY = HostEntry("h", "h", bridge=BridgeEntry("198.51.100.7", allowed_media_addresses=("198.51.100.7",)))
@@ -173,17 +174,12 @@ class Machine:
         edge()
         self.tried.append(load.conferences)
         late = load.conferences > self.most or len(self.tried) <= self.disturbed
-        return Offered(
-            intended_pps=load.packet_rate_pps,
-            offered_pps=load.packet_rate_pps,
+        return went_well(
+            load,
+            2.0,
             sent_packets=10,
             expected_packets=40,
             received_packets=40,
-            loss_ratio=0.0,
-            reordered_packets=0,
-            delay_ms={},
-            delayed_50ms_ratio=None,
-            duration_seconds=2.0,
             lateness_p99_ms=50.0 if late else 1.0,
             cpu_ratio=self.cpu * load.conferences,
             endpoints=5,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jvbtune.load.base import IntendedLoad, Mix, Offered
+from jvbtune.load.base import IntendedLoad, Mix
 from jvbtune.protocol.samples import Burst, QueueSeen
 from jvbtune.sweep.plan import Step, Trial
 from jvbtune.sweep.trial import Context, measure
 from jvbtune.trials.frame import trials_frame
+from tests.load.offers import went_well
 
 START, SECONDS, OFFSET = 1000.0, 4.0, 30.0  # the host's clock is 30 s ahead
 
@@ -16,21 +17,15 @@ START, SECONDS, OFFSET = 1000.0, 4.0, 30.0  # the host's clock is 30 s ahead
 def _row(queue_seen: QueueSeen | None) -> dict[str, Any]:
     context = Context("r", "h", 1.0, None, clock_offset_seconds=OFFSET, clock_uncertainty_seconds=0.0)
     trial = Trial("t", "burst", IntendedLoad(8, Mix(10, 6, burst_packets=64)), SECONDS, 0)
-    offered = Offered(
+    offered = went_well(
+        trial.load,
+        SECONDS,
         intended_pps=24_000.0,
         offered_pps=24_000.0,
         sent_packets=9600,
         expected_packets=86_400,
         received_packets=86_400,
-        loss_ratio=0.0,
-        reordered_packets=0,
-        delay_ms={},
-        delayed_50ms_ratio=None,
-        duration_seconds=SECONDS,
-        lateness_p99_ms=0.1,
-        cpu_ratio=0.2,
         endpoints=80,
-        generator_limited=False,
         started_unix=START,
     )
     step = Step(0, "baseline", {}, True, (trial,))

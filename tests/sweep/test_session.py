@@ -21,6 +21,7 @@ from jvbtune.sweep.plan import Step, Trial
 from jvbtune.sweep.session import Samples, Session
 from jvbtune.sweep.trial import Measured
 from jvbtune.trials.judge import Why
+from tests.load.offers import went_well
 
 SECONDS = 10
 LOW, HIGH = IntendedLoad(2, Mix()), IntendedLoad(8, Mix())
@@ -52,23 +53,7 @@ class Host:
             if at == SECONDS // 2:
                 self.ahead_seconds, self.steps_seconds = self.ahead_seconds + self.steps_seconds, 0.0
             self.events.put(self._sample(started + self.ahead_seconds + at + 0.5))
-        return Offered(
-            intended_pps=load.packet_rate_pps,
-            offered_pps=load.packet_rate_pps,
-            sent_packets=1000,
-            expected_packets=1000,
-            received_packets=1000,
-            loss_ratio=0.0,
-            reordered_packets=0,
-            delay_ms={},
-            delayed_50ms_ratio=None,
-            duration_seconds=seconds,
-            lateness_p99_ms=0.1,
-            cpu_ratio=0.2,
-            endpoints=10,
-            generator_limited=False,
-            started_unix=started,
-        )
+        return went_well(load, seconds, started_unix=started)
 
     def _sample(self, unix: float) -> Sample:
         self.second += 1
